@@ -1,0 +1,1 @@
+"""Predicts the progression of diabetes: schema, split, training, evaluation and scoring, and no platform."""

@@ -1,0 +1,158 @@
+"""A prediction depends on the row's own feature values and on nothing else."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from diabetes.schema import FEATURE_NAMES, SchemaError
+from diabetes.scoring import predict, predict_arrow
+from sklearn.pipeline import Pipeline
+
+# Matrix products of different heights may differ in the last bit.
+EXACT = 1e-12
+
+
+def test_every_row_gets_a_finite_prediction_even_with_gaps(model: Pipeline, batch: pd.DataFrame) -> None:
+    predictions = predict(model, batch)
+
+    assert batch[FEATURE_NAMES].isna().to_numpy().any()
+    assert predictions.shape == (100,)
+    assert predictions.dtype == np.float64
+    assert np.isfinite(predictions).all()
+
+
+def test_reordered_and_extra_columns_change_nothing(model: Pipeline, batch: pd.DataFrame) -> None:
+    turned = batch[batch.columns[::-1]].assign(Y=np.nan, NOTE="x")
+
+    assert predict(model, turned).tolist() == predict(model, batch).tolist()
+
+
+@pytest.mark.parametrize("sex", ["Female", "Male"])
+def test_a_batch_with_one_sex_scores_like_the_same_rows_in_the_full_batch(
+    model: Pipeline, batch: pd.DataFrame, sex: str
+) -> None:
+    chosen = (batch["SEX"] == sex).to_numpy()
+
+    alone = predict(model, batch[chosen])
+
+    assert len(alone) == chosen.sum() > 0
+    assert alone == pytest.approx(predict(model, batch)[chosen], rel=EXACT)
+
+
+def test_a_row_scores_the_same_alone_as_in_a_batch(model: Pipeline, batch: pd.DataFrame) -> None:
+    alone = [predict(model, batch.iloc[[row]])[0] for row in range(len(batch))]
+
+    assert alone == pytest.approx(predict(model, batch), rel=EXACT)
+
+
+def test_nothing_is_learned_from_the_batch(model: Pipeline, batch: pd.DataFrame) -> None:
+    others_changed = batch.copy()
+    others_changed.loc[1:, "BMI"] = 79.0
+    others_changed.loc[1:, "SEX"] = "Male"
+    with_gaps = others_changed.copy()
+    with_gaps.loc[0, ["BMI", "SEX"]] = None
+
+    first = predict(model, others_changed)[0]
+    filled = predict(model, with_gaps)[0]
+
+    assert first == pytest.approx(predict(model, batch)[0], rel=EXACT)
+    assert filled == pytest.approx(predict(model, with_gaps.iloc[[0]])[0], rel=EXACT)
+
+
+def test_a_filtered_table_gets_one_prediction_a_row_and_no_nan(model: Pipeline, batch: pd.DataFrame) -> None:
+    older = batch[batch["AGE"] > 50]
+
+    predictions = predict(model, older)
+
+    assert 0 < len(older) < len(batch)
+    assert len(predictions) == len(older)
+    assert predictions.tolist() == predict(model, older.reset_index(drop=True)).tolist()
+    assert not np.isnan(predictions).any()
+
+
+def test_a_repeated_index_changes_nothing(model: Pipeline, batch: pd.DataFrame) -> None:
+    repeated = batch.set_index(pd.Index([0] * len(batch)))
+
+    assert predict(model, repeated).tolist() == predict(model, batch).tolist()
+
+
+def test_scoring_leaves_the_table_as_it_was(model: Pipeline, batch: pd.DataFrame) -> None:
+    before = batch.copy(deep=True)
+
+    predict(model, batch)
+
+    pd.testing.assert_frame_equal(batch, before)
+
+
+def with_none(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(SEX=table["SEX"].astype(object).mask(table["SEX"].isna(), None))
+
+
+def with_decimals(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(BMI=[None if pd.isna(v) else Decimal(str(v)) for v in table["BMI"]])
+
+
+@pytest.mark.parametrize(
+    "retype",
+    [with_none, with_decimals, lambda t: t.convert_dtypes(), lambda t: t.astype({"SEX": "category"})],
+    ids=["None", "Decimal", "nullable types", "category"],
+)
+def test_other_spellings_of_the_same_values_score_the_same(
+    model: Pipeline, batch: pd.DataFrame, retype: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    assert predict(model, retype(batch)).tolist() == predict(model, batch).tolist()
+
+
+def test_an_empty_table_gives_no_predictions(model: Pipeline, batch: pd.DataFrame) -> None:
+    empty = batch.iloc[:0]
+
+    for predictions in (predict(model, empty), predict_arrow(model, to_arrow(empty))):
+        assert predictions.shape == (0,)
+        assert predictions.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("table_change", "message"),
+    [
+        ({"SEX": "male"}, r"SEX: 100 not one of \['Female', 'Male'\], such as \['male', 'male', 'male'\]"),
+        ({"S6": "sweet"}, "S6: 100 not a number, such as"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused(
+    model: Pipeline, batch: pd.DataFrame, table_change: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
+        predict(model, batch.assign(**table_change))
+
+
+def to_arrow(table: pd.DataFrame) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pandas(table, preserve_index=False)
+
+
+def test_arrow_scores_like_pandas(model: Pipeline, batch: pd.DataFrame) -> None:
+    arrow = to_arrow(batch)
+    dictionary = to_arrow(batch.astype({"SEX": "category"}))
+
+    expected = predict(model, batch).tolist()
+
+    assert arrow.column("SEX").null_count > 0
+    assert predict_arrow(model, arrow).tolist() == expected
+    assert predict_arrow(model, dictionary).tolist() == expected
+
+
+def test_reordered_arrow_columns_change_nothing(model: Pipeline, batch: pd.DataFrame) -> None:
+    turned = to_arrow(batch[batch.columns[::-1]])
+
+    assert predict_arrow(model, turned).tolist() == predict_arrow(model, to_arrow(batch)).tolist()
+
+
+def test_missing_columns_are_named_for_pandas_and_arrow(model: Pipeline, batch: pd.DataFrame) -> None:
+    without = batch.drop(columns="BMI")
+
+    with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
+        predict(model, without)
+    with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
+        predict_arrow(model, to_arrow(without))

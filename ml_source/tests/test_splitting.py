@@ -1,0 +1,87 @@
+"""A row's side of the split depends on its ID alone."""
+
+import pandas as pd
+import pytest
+from diabetes.schema import ID, SchemaError
+from diabetes.splitting import split_by_id
+
+
+def ids(table: pd.DataFrame) -> set[int]:
+    return set(table[ID])
+
+
+def test_each_row_is_on_exactly_one_side(raw: pd.DataFrame) -> None:
+    train, holdout = split_by_id(raw)
+
+    assert ids(train).isdisjoint(ids(holdout))
+    pd.testing.assert_frame_equal(pd.concat([train, holdout]).sort_index(), raw)
+
+
+def test_known_ids_keep_their_side_forever() -> None:
+    # `printf 8 | sha256sum` begins with 2c, below a fifth of the way from 00 to ff; so does 9 with 19.
+    _, holdout = split_by_id(pd.DataFrame({ID: range(1, 31)}))
+
+    assert holdout[ID].tolist() == [8, 9]
+
+
+def test_shuffling_moves_no_row(raw: pd.DataFrame) -> None:
+    _, holdout = split_by_id(raw)
+    _, shuffled = split_by_id(raw.sample(frac=1, random_state=7))
+
+    assert ids(shuffled) == ids(holdout)
+
+
+def test_more_rows_move_no_row(raw: pd.DataFrame) -> None:
+    _, holdout = split_by_id(raw)
+    _, larger = split_by_id(pd.concat([pd.DataFrame({ID: range(5000, 6000)}), raw]))
+
+    assert {number for number in ids(larger) if number < 5000} == ids(holdout)
+
+
+def test_the_type_of_the_id_moves_no_row(raw: pd.DataFrame) -> None:
+    _, holdout = split_by_id(raw)
+
+    for kind in ("float64", "str", "Int64"):
+        _, retyped = split_by_id(raw.astype({ID: kind}))
+        assert retyped.index.equals(holdout.index)
+
+
+def test_the_share_is_kept_and_a_larger_holdout_holds_the_smaller() -> None:
+    table = pd.DataFrame({ID: range(20_000)})
+
+    _, small = split_by_id(table, holdout_share=0.2)
+    _, large = split_by_id(table, holdout_share=0.3)
+
+    assert len(small) / len(table) == pytest.approx(0.2, abs=0.01)
+    assert len(large) / len(table) == pytest.approx(0.3, abs=0.01)
+    assert ids(small) < ids(large)
+
+
+def test_a_filtered_table_is_split_by_id_and_not_by_position(raw: pd.DataFrame) -> None:
+    _, holdout = split_by_id(raw)
+    older = raw[raw["AGE"] > 50]
+
+    _, older_holdout = split_by_id(older)
+
+    assert ids(older_holdout) == ids(older) & ids(holdout)
+
+
+def test_changing_a_side_leaves_the_table_as_it_was(raw: pd.DataFrame) -> None:
+    before = raw.copy(deep=True)
+
+    train, holdout = split_by_id(raw)
+    train["BMI"] = 0.0
+    holdout["BMI"] = 0.0
+
+    pd.testing.assert_frame_equal(raw, before)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
+def test_a_share_outside_zero_to_one_is_refused(raw: pd.DataFrame, share: float) -> None:
+    with pytest.raises(ValueError, match=f"holdout_share must be between 0 and 1; got {share}"):
+        split_by_id(raw, holdout_share=share)
+
+
+def test_a_table_without_id_is_refused(raw: pd.DataFrame) -> None:
+    with pytest.raises(SchemaError, match=r"missing columns \['ID'\]"):
+        split_by_id(raw.drop(columns=ID))
