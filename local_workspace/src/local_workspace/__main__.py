@@ -1,0 +1,223 @@
+"""Starts, stops and looks at the local workspace: `python -m local_workspace start|stop|status|logs`."""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import requests
+
+from local_workspace.cluster import end_process_tree
+from local_workspace.java import NoJavaError, find_java
+from local_workspace.profile import Profile, ensure_profile, read_profile
+from local_workspace.state import StateFolder
+
+START_SECONDS = 300
+STOP_SECONDS = 30
+
+
+class LocalWorkspaceError(Exception):
+    """The workspace could not be started or reached; the message says why and what to do."""
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="local_workspace", description=__doc__)
+    parser.add_argument("command", choices=sorted(_COMMANDS))
+    parser.add_argument("--state", type=Path, default=Path(".local_workspace"), help="the state folder")
+    parser.add_argument("--port", type=int, help="the loopback port (default: the last one, or 5115)")
+    arguments = parser.parse_args()
+    try:
+        _COMMANDS[arguments.command](StateFolder(arguments.state.resolve()), arguments.port)
+    except (LocalWorkspaceError, NoJavaError) as error:
+        print(f"local workspace: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start(state: StateFolder, port: int | None) -> None:
+    """Starts the workspace in the background and waits until MLflow and Spark answer."""
+    if process := running_process(state):
+        profile = _profile(state)
+        print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
+        if port not in (None, profile.port):
+            raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
+        return
+    find_java()
+    state.create()
+    profile = ensure_profile(state.config_file, port)
+    _check_port(profile)
+    _wait_until_ready(state, profile, _spawn(state))
+
+
+def stop(state: StateFolder, _port: int | None) -> None:
+    """Ends the workspace with all that it started."""
+    process = running_process(state)
+    if process is None:
+        print("The local workspace is not running.")
+        return
+    end_process_tree(process, STOP_SECONDS)
+    state.pid_file.unlink(missing_ok=True)
+    print("The local workspace is stopped.")
+
+
+def status(state: StateFolder, _port: int | None) -> None:
+    """Says where the workspace listens and how its cluster is, and prints a link that signs a browser in."""
+    process = running_process(state)
+    if process is None:
+        raise LocalWorkspaceError(f"not running (state folder {state.root})")
+    profile = _profile(state)
+    print(f"The local workspace is running at {profile.host} (process {process.pid}).")
+    print(f"Cluster: {_cluster_state(profile)}")
+    print(f"Open in a browser (signs in once, within an hour): {sign_in_link(profile)}")
+
+
+def logs(state: StateFolder, _port: int | None) -> None:
+    """Prints the last lines of the workspace's and of Spark's log."""
+    for name in ("server.log", "spark.log"):
+        print(f"==> {state.logs / name}")
+        print(_last_lines(state.logs / name, 40))
+
+
+def serve_here(state: StateFolder, port: int | None) -> None:
+    """Serves in this process, until it is asked to end."""
+    from local_workspace.server import serve
+
+    state.create()
+    serve(state, ensure_profile(state.config_file, port))
+
+
+def sign_in_link(profile: Profile) -> str:
+    """An address that signs one browser in, once."""
+    answer = requests.post(
+        f"{profile.host}/api/2.0/local-workspace/sign-in-codes", headers=_headers(profile), timeout=10
+    )
+    answer.raise_for_status()
+    return f"{profile.host}/login?code={answer.json()['code']}"
+
+
+def running_process(state: StateFolder) -> psutil.Process | None:
+    """The process of the workspace, if it is alive; a process that only took over its number does not count."""
+    try:
+        pid, created = state.pid_file.read_text().split()
+        process = psutil.Process(int(pid))
+        return process if process.create_time() == float(created) else None
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
+
+
+def _spawn(state: StateFolder) -> psutil.Popen:
+    command = [sys.executable, "-m", "local_workspace", "serve", "--state", str(state.root)]
+    environment = os.environ | {"TMPDIR": str(state.tmp), "PYTHONUNBUFFERED": "1"}
+    with (state.logs / "server.log").open("wb") as log:
+        process = psutil.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=state.root,
+            start_new_session=True,
+        )
+    state.pid_file.write_text(f"{process.pid} {process.create_time()}")
+    return process
+
+
+def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Popen) -> None:
+    began = time.monotonic()
+    waiting: dict[str, Callable[[], bool]] = {
+        "MLflow and REST": lambda: _answers(profile),
+        "Spark with Delta (its first start downloads 76 MB)": lambda: _spark_is_ready(state, profile),
+    }
+    print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
+    try:
+        for what, is_ready in waiting.items():
+            while not is_ready():
+                if process.poll() is not None:
+                    raise LocalWorkspaceError(
+                        "it ended while it started:\n" + _last_lines(state.logs / "server.log", 15)
+                    )
+                if time.monotonic() - began > START_SECONDS:
+                    raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
+                time.sleep(0.3)
+            print(f"  {what}: ready after {time.monotonic() - began:.0f} s", flush=True)
+    except (LocalWorkspaceError, KeyboardInterrupt):
+        end_process_tree(process, STOP_SECONDS)
+        state.pid_file.unlink(missing_ok=True)
+        raise
+
+
+def _answers(profile: Profile) -> bool:
+    try:
+        return requests.get(f"{profile.host}/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _spark_is_ready(state: StateFolder, profile: Profile) -> bool:
+    cluster = _cluster_state(profile)
+    if cluster == "ERROR":
+        raise LocalWorkspaceError("Spark did not start:\n" + _spark_failure(state.logs / "spark.log"))
+    return cluster == "RUNNING"
+
+
+def _cluster_state(profile: Profile) -> str:
+    answer = requests.get(
+        f"{profile.host}/api/2.0/local-workspace/cluster", headers=_headers(profile), timeout=10
+    )
+    answer.raise_for_status()
+    return str(answer.json()["state"])
+
+
+def _spark_failure(log: Path) -> str:
+    """The lines of Spark's log that tell why it ended."""
+    lines = log.read_text(errors="replace").splitlines()
+    telling = [line for line in lines if "unresolved dependency" in line or "Exception" in line]
+    return "\n".join(telling[:5]) or _last_lines(log, 15)
+
+
+def _check_port(profile: Profile) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((profile.address, profile.port))
+        except OSError as error:
+            raise LocalWorkspaceError(
+                f"port {profile.port} of {profile.address} is taken ({error.strerror}); "
+                f"free it, or choose another: make local-workspace-start LOCAL_WORKSPACE_PORT={profile.port + 1}"
+            ) from error
+
+
+def _profile(state: StateFolder) -> Profile:
+    profile = read_profile(state.config_file)
+    if profile is None:
+        raise LocalWorkspaceError(f"{state.config_file} has no profile; stop the workspace and start it again")
+    return profile
+
+
+def _headers(profile: Profile) -> dict[str, str]:
+    return {"Authorization": f"Bearer {profile.token}"}
+
+
+def _last_lines(path: Path, count: int) -> str:
+    if not path.exists():
+        return "(no log yet)"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
+
+
+_COMMANDS: dict[str, Callable[[StateFolder, int | None], None]] = {
+    "start": start,
+    "stop": stop,
+    "status": status,
+    "logs": logs,
+    "serve": serve_here,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

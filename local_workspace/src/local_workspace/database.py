@@ -1,0 +1,103 @@
+"""JSON documents by kind and key in one sqlite file."""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from local_workspace.errors import DoesNotExist
+
+Document = dict[str, Any]
+
+BUSY_SECONDS = 30
+TABLES = """
+CREATE TABLE IF NOT EXISTS documents (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, document TEXT, UNIQUE (kind, key));
+CREATE TABLE IF NOT EXISTS counters (kind TEXT PRIMARY KEY, value INTEGER);
+"""
+
+
+class Database:
+    """Keeps documents across restarts and `kill -9`; safe to use from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        # sqlite gives its journal files the mode of the database: secrets stay with their owner.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.executescript(TABLES)
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            self._connection.close()
+
+    def put(self, kind: str, key: str, document: Document) -> None:
+        """Create or replace one document; a replaced one keeps its place in `all`."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO documents (kind, key, document) VALUES (?, ?, ?) "
+                "ON CONFLICT (kind, key) DO UPDATE SET document = excluded.document",
+                (kind, key, json.dumps(document)),
+            )
+
+    def get(self, kind: str, key: str) -> Document | None:
+        """One document, or None."""
+        rows = self._select("SELECT document FROM documents WHERE kind = ? AND key = ?", kind, key)
+        return rows[0] if rows else None
+
+    def delete(self, kind: str, key: str) -> None:
+        """Remove one document; a missing one is no error."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
+
+    def all(self, kind: str) -> list[Document]:
+        """Every document of a kind, the oldest first."""
+        return self._select("SELECT document FROM documents WHERE kind = ? ORDER BY position", kind)
+
+    def update(self, kind: str, key: str, change: Callable[[Document], None]) -> Document:
+        """Let `change` alter one document in a single transaction, and give back what it has become.
+
+        Raises DoesNotExist when the document is missing.
+        """
+        with self._transaction() as connection:
+            document = self.get(kind, key)
+            if document is None:
+                raise DoesNotExist(f"{kind} {key!r} does not exist")
+            change(document)
+            connection.execute(
+                "UPDATE documents SET document = ? WHERE kind = ? AND key = ?",
+                (json.dumps(document), kind, key),
+            )
+            return document
+
+    def next_id(self, kind: str) -> int:
+        """The next number of a kind: 1, 2, 3, …; never the same one twice."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (kind,))
+            connection.execute("UPDATE counters SET value = value + 1 WHERE kind = ?", (kind,))
+            row = connection.execute("SELECT value FROM counters WHERE kind = ?", (kind,)).fetchone()
+            return int(row[0])
+
+    def _select(self, query: str, *values: str) -> list[Document]:
+        with self._lock:
+            rows = self._connection.execute(query, values).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")

@@ -1,0 +1,112 @@
+"""The errors of the REST API, with Databricks' own codes and HTTP statuses.
+
+ApiError
+├── DoesNotExist          RESOURCE_DOES_NOT_EXIST   404
+├── AlreadyExists         RESOURCE_ALREADY_EXISTS   400
+│   └── NameTaken         RESOURCE_ALREADY_EXISTS   409 (workspace files)
+├── InvalidParameter      INVALID_PARAMETER_VALUE   400
+├── MalformedRequest      MALFORMED_REQUEST         400
+├── InvalidState          INVALID_STATE             400
+├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY       400
+├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED   400
+├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED    400
+├── StorageError          IO_ERROR                  500
+└── NotSupported          NOT_IMPLEMENTED           501
+"""
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+
+class ApiError(Exception):
+    """A refused request: `error_code` and `status` are Databricks' own, `message` carries the values."""
+
+    error_code = "INTERNAL_ERROR"
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class DoesNotExist(ApiError):
+    """What was asked for is not there."""
+
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+    status = 404
+
+
+class AlreadyExists(ApiError):
+    """The name is taken."""
+
+    error_code = "RESOURCE_ALREADY_EXISTS"
+    status = 400
+
+
+class NameTaken(AlreadyExists):
+    """The name is taken, said with the status that workspace files use."""
+
+    status = 409
+
+
+class InvalidParameter(ApiError):
+    """A value in the request is missing or wrong."""
+
+    error_code = "INVALID_PARAMETER_VALUE"
+    status = 400
+
+
+class MalformedRequest(ApiError):
+    """The request's body cannot be read."""
+
+    error_code = "MALFORMED_REQUEST"
+    status = 400
+
+
+class InvalidState(ApiError):
+    """The thing exists, but not in a state that allows this."""
+
+    error_code = "INVALID_STATE"
+    status = 400
+
+
+class DirectoryNotEmpty(ApiError):
+    """A folder with something in it is deleted without `recursive`."""
+
+    error_code = "DIRECTORY_NOT_EMPTY"
+    status = 400
+
+
+class BlockTooLarge(ApiError):
+    """More bytes in one request than DBFS takes."""
+
+    error_code = "MAX_BLOCK_SIZE_EXCEEDED"
+    status = 400
+
+
+class ReadTooLarge(ApiError):
+    """More bytes asked for in one request than DBFS gives."""
+
+    error_code = "MAX_READ_SIZE_EXCEEDED"
+    status = 400
+
+
+class StorageError(ApiError):
+    """DBFS cannot do this to a file or folder."""
+
+    error_code = "IO_ERROR"
+    status = 500
+
+
+class NotSupported(ApiError):
+    """Databricks has this, the local workspace has not."""
+
+    error_code = "NOT_IMPLEMENTED"
+    status = 501
+
+
+def to_response(_request: Request, error: Exception) -> JSONResponse:
+    """The JSON reply that both command lines and the SDKs read; FastAPI's handler of an ApiError."""
+    if not isinstance(error, ApiError):
+        raise error
+    return JSONResponse({"error_code": error.error_code, "message": error.message}, error.status)

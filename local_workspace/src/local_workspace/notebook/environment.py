@@ -1,0 +1,37 @@
+"""A Python environment of its own for each run: what a cluster carries, plus what the run's `%pip` adds."""
+
+import sysconfig
+import venv
+from pathlib import Path
+
+import local_workspace
+
+_BASE = "base-environment.pth"
+
+
+def create_environment(folder: Path) -> Path:
+    """Makes a virtual environment that sees the packages installed beside this one; returns its Python.
+
+    Packages that are installed in editable form stay out of sight, because a `.pth` file is read only in an
+    environment's own folder: a run uses the wheels that were deployed, never a developer's working copy.
+    """
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
+    site_packages = packages_of(folder)
+    here = Path(local_workspace.__file__).parents[1]
+    (site_packages / _BASE).write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n")
+    return python_of(folder)
+
+
+def python_of(folder: Path) -> Path:
+    """The interpreter of the environment in `folder`."""
+    return folder / "bin" / "python"
+
+
+def packages_of(folder: Path) -> Path:
+    """The folder into which the environment in `folder` installs packages."""
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+
+
+def has_own_packages(folder: Path) -> bool:
+    """Whether anything was installed into the environment in `folder`."""
+    return any(path.name.endswith(".dist-info") for path in packages_of(folder).iterdir())

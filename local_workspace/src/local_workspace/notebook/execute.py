@@ -1,0 +1,189 @@
+"""The process of one run: executes a notebook in a kernel of its own and keeps it as it goes.
+
+Started as `python -m local_workspace.notebook.execute RUN_FOLDER`; reads `task.json` there, keeps
+`notebook.ipynb` up to date and writes `result.json` at the end.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
+
+from local_workspace.notebook.environment import create_environment
+from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
+from local_workspace.notebook.source import read_notebook
+
+REDACTED = "[REDACTED]"
+_SAVE_EVERY_SECONDS = 0.5
+
+
+class Redactor:
+    """Replaces the secret values that a run has read wherever they appear in its outputs."""
+
+    def __init__(self) -> None:
+        self.values: set[str] = set()
+
+    def add(self, value: str) -> None:
+        """Remembers one more value to hide; an empty one hides nothing."""
+        self.values |= {value} if value else set()
+
+    def clean(self, content: Any) -> Any:
+        """A copy of `content` (text, lists and dictionaries of text) without the values."""
+        if isinstance(content, str):
+            for value in sorted(self.values, key=len, reverse=True):
+                content = content.replace(value, REDACTED)
+            return content
+        if isinstance(content, list):
+            return [self.clean(item) for item in content]
+        if isinstance(content, dict):
+            return {key: self.clean(item) for key, item in content.items()}
+        return content
+
+
+class RunClient(NotebookClient):  # type: ignore[misc]
+    """A notebook client that hides secrets in every output before it is kept."""
+
+    def __init__(self, notebook: NotebookNode, **options: Any) -> None:
+        super().__init__(notebook, **options)
+        self.redactor = Redactor()
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
+        """Keeps one message of the kernel, unless it only announces a secret."""
+        data = msg["content"].get("data")
+        if isinstance(data, dict) and SECRET_MIME_TYPE in data:
+            self.redactor.add(data[SECRET_MIME_TYPE])
+            return None
+        msg["content"] = self.redactor.clean(msg["content"])
+        output = super().process_message(msg, cell, cell_index)
+        if self.redactor.values and cell.outputs:  # a value may arrive in two pieces of one stream
+            cell.outputs[-1] = nbformat.from_dict(self.redactor.clean(cell.outputs[-1]))
+        return output
+
+
+def main(run_folder: Path) -> int:
+    """Runs the task described in `run_folder`; returns the exit code of the process."""
+    task = json.loads((run_folder / "task.json").read_text())
+    notebook = read_notebook(Path(task["source_file"]).read_text(), task["format"])
+    result = asyncio.run(_run(notebook, run_folder))
+    _write(run_folder / "result.json", json.dumps(result))
+    return 0 if result["status"] == "SUCCESS" else 1
+
+
+async def _run(notebook: NotebookNode, folder: Path) -> dict[str, Any]:
+    client = RunClient(
+        notebook, km=_kernel_manager(folder), timeout=None, startup_timeout=120, shutdown_kernel="immediate"
+    )
+    _save(notebook, folder)
+    saver = asyncio.create_task(_keep_saving(notebook, folder))
+    try:
+        return await _run_cells(client, folder)
+    finally:
+        saver.cancel()
+        with suppress(asyncio.CancelledError):
+            await saver
+        _save(notebook, folder)
+
+
+async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
+    kernel_environment = os.environ | {
+        "LOCAL_WORKSPACE_TASK": str(folder / "task.json"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    async with client.async_setup_kernel(cleanup_kc=True, env=kernel_environment, cwd=str(_workdir(folder))):
+        for index, cell in enumerate(client.nb.cells):
+            try:
+                cell.metadata["state"] = "running"
+                await client.async_execute_cell(cell, index)
+                cell.metadata["state"] = "done"
+            except CellExecutionError as failure:
+                cell.metadata["state"] = "done"
+                if failure.ename == RESTART:
+                    cell.outputs = [_note("The Python process was restarted.")]
+                    await _restart(client)
+                elif failure.ename == EXIT:
+                    cell.outputs[-1:] = [_note(f"Notebook exited: {failure.evalue}")]
+                    return {"status": "SUCCESS", "exit_value": failure.evalue}
+                else:
+                    cell.metadata["state"] = "failed"
+                    return _failed(f"{failure.ename}: {failure.evalue}", failure.traceback)
+            except DeadKernelError:
+                cell.metadata["state"] = "failed"
+                message = "The Python process of the notebook died (ended from outside, or out of memory)"
+                return _failed(message, message)
+    return {"status": "SUCCESS", "exit_value": None}
+
+
+async def _restart(client: RunClient) -> None:
+    await client.km.restart_kernel(now=True)
+    client.kc.stop_channels()
+    client.kc = client.km.client()
+    client.kc.start_channels()
+    await client.kc.wait_for_ready(timeout=120)
+    client.kc.allow_stdin = False
+
+
+def _kernel_manager(folder: Path) -> AsyncKernelManager:
+    python = create_environment(folder / "python")
+    manager = AsyncKernelManager(kernel_name="python3")
+    manager._kernel_spec = KernelSpec(
+        argv=[
+            str(python),
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--ext=local_workspace.notebook.kernel",
+            "--HistoryManager.enabled=False",
+        ],
+        display_name="Python",
+        language="python",
+    )
+    return manager
+
+
+def _workdir(folder: Path) -> Path:
+    workdir = folder / "workdir"
+    workdir.mkdir(exist_ok=True)
+    return workdir
+
+
+async def _keep_saving(notebook: NotebookNode, folder: Path) -> None:
+    last = ""
+    while True:
+        await asyncio.sleep(_SAVE_EVERY_SECONDS)
+        text = nbformat.writes(notebook)
+        if text != last:
+            _write(folder / "notebook.ipynb", text)
+            last = text
+
+
+def _save(notebook: NotebookNode, folder: Path) -> None:
+    _write(folder / "notebook.ipynb", nbformat.writes(notebook))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _note(text: str) -> NotebookNode:
+    return nbformat.v4.new_output("stream", name="stdout", text=text + "\n")
+
+
+def _failed(error: str, trace: str) -> dict[str, Any]:
+    return {"status": "FAILED", "exit_value": None, "error": error, "error_trace": trace}
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,27 @@
+"""The words by which a kernel tells the process around it what is more than output."""
+
+from typing import NoReturn
+
+SECRET_MIME_TYPE = "application/vnd.local-workspace.secret"
+
+
+class NotebookExit(BaseException):
+    """Ends the notebook with a value; not an Exception, so that the notebook's own handlers let it pass."""
+
+
+class PythonRestart(BaseException):
+    """Asks for a new Python process before the next cell."""
+
+
+EXIT = NotebookExit.__name__
+RESTART = PythonRestart.__name__
+
+
+def exit_notebook(value: str) -> NoReturn:
+    """Ends the notebook that is running with `value`."""
+    raise NotebookExit(value)
+
+
+def restart_python() -> NoReturn:
+    """Asks for a new Python process; the state of this one is lost."""
+    raise PythonRestart("restart")

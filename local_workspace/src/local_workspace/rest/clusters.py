@@ -1,0 +1,109 @@
+"""Clusters, each a name for the one Spark of the workspace: `/api/2.0/clusters` and `/api/2.1/clusters`."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from local_workspace.database import Database, Document
+from local_workspace.errors import InvalidParameter, InvalidState
+from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.identity import USER_NAME
+
+
+def router(database: Database, spark_state: Callable[[], str]) -> APIRouter:
+    """Clusters whose state is `spark_state()` (an official State word) unless they were terminated."""
+    routes = APIRouter()
+    for version in ("2.0", "2.1"):
+        routes.include_router(_clusters(database, spark_state), prefix=f"/api/{version}/clusters")
+    return routes
+
+
+def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/create")
+    def create_cluster(fields: RequestFields) -> dict[str, Any]:
+        fields.text("spark_version")
+        moment = time.strftime("%m%d-%H%M%S", time.gmtime())
+        cluster = {
+            **_settings(fields),
+            "cluster_id": f"{moment}-{secrets.token_hex(4)}",
+            "cluster_source": "API",
+            "creator_user_name": USER_NAME,
+            "start_time": _now(),
+            "terminated": False,
+        }
+        database.put("cluster", cluster["cluster_id"], cluster)
+        return {"cluster_id": cluster["cluster_id"]}
+
+    @routes.get("/get")
+    def get_cluster(fields: RequestFields) -> dict[str, Any]:
+        return _with_state(find_cluster(database, fields.text("cluster_id")), spark_state())
+
+    @routes.get("/list")
+    def list_clusters() -> dict[str, Any]:
+        state = spark_state()
+        return {"clusters": [_with_state(cluster, state) for cluster in database.all("cluster")]}
+
+    @routes.post("/start")
+    def start_cluster(fields: RequestFields) -> dict[str, Any]:
+        cluster = find_cluster(database, fields.text("cluster_id"))
+        if not cluster["terminated"]:
+            state = spark_state().capitalize()
+            raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state {state}.")
+        start(database, cluster["cluster_id"])
+        return {}
+
+    @routes.post("/delete")
+    def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
+        cluster = find_cluster(database, fields.text("cluster_id"))
+        change = {"terminated": True, "terminated_time": _now()}
+        database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+        return {}
+
+    @routes.post("/permanent-delete")
+    def delete_cluster(fields: RequestFields) -> dict[str, Any]:
+        database.delete("cluster", find_cluster(database, fields.text("cluster_id"))["cluster_id"])
+        return {}
+
+    @routes.post("/edit")
+    def edit_cluster(fields: RequestFields) -> dict[str, Any]:
+        fields.text("spark_version")
+        cluster = find_cluster(database, fields.text("cluster_id"))
+        kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")
+        document = {**_settings(fields), **{name: cluster[name] for name in kept}}
+        database.put("cluster", cluster["cluster_id"], document)
+        return {}
+
+    return routes
+
+
+def find_cluster(database: Database, cluster_id: str) -> Document:
+    """One cluster's document; a missing one is an InvalidParameter, as on Databricks."""
+    cluster = database.get("cluster", cluster_id)
+    if cluster is None:
+        raise InvalidParameter(f"Cluster {cluster_id} does not exist")
+    return cluster
+
+
+def start(database: Database, cluster_id: str) -> None:
+    """Take back a cluster's termination; a running one stays as it is."""
+    change = {"terminated": False, "start_time": _now()}
+    if find_cluster(database, cluster_id)["terminated"]:
+        database.update("cluster", cluster_id, lambda document: document.update(change))
+
+
+def _settings(fields: Fields) -> Document:
+    return {"cluster_name": "", **fields}
+
+
+def _with_state(cluster: Document, spark_state: str) -> Document:
+    shown = {name: value for name, value in cluster.items() if name != "terminated"}
+    return {**shown, "state": "TERMINATED" if cluster["terminated"] else spark_state, "state_message": ""}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

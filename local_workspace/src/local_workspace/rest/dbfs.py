@@ -1,0 +1,201 @@
+"""Files of the workspace's own file system: `/api/2.0/dbfs`."""
+
+import base64
+import io
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+
+from local_workspace.errors import (
+    AlreadyExists,
+    BlockTooLarge,
+    DoesNotExist,
+    InvalidParameter,
+    ReadTooLarge,
+    StorageError,
+)
+from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.state import StateFolder, make_folder, move_into_place
+
+MEGABYTE = 1024 * 1024
+
+
+def router(state: StateFolder) -> APIRouter:
+    """Put, stream, read and arrange files; a `dbfs:` in front of a path is understood."""
+    routes = APIRouter(prefix="/api/2.0/dbfs")
+    _add_writing(routes, state)
+    _add_streaming(routes, state, _Streams(state))
+    _add_reading(routes, state)
+    _add_arranging(routes, state)
+    return routes
+
+
+def _add_writing(routes: APIRouter, state: StateFolder) -> None:
+    @routes.post("/put")
+    def put(fields: RequestFields) -> dict[str, Any]:
+        target = _new_file(state, fields)
+        if "file" in fields:
+            state.write(target, fields.content("file"))
+        else:
+            state.write(target, io.BytesIO(_block(fields, "contents")))
+        return {}
+
+    @routes.post("/mkdirs")
+    def make_folders(fields: RequestFields) -> dict[str, Any]:
+        make_folder(_local(state, fields.text("path")))
+        return {}
+
+
+def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -> None:
+    @routes.post("/create")
+    def create(fields: RequestFields) -> dict[str, Any]:
+        return {"handle": streams.open(_new_file(state, fields))}
+
+    @routes.post("/add-block")
+    def add_block(fields: RequestFields) -> dict[str, Any]:
+        with streams.temporary(fields.integer("handle")).open("ab") as file:
+            file.write(_block(fields, "data"))
+        return {}
+
+    @routes.post("/close")
+    def close(fields: RequestFields) -> dict[str, Any]:
+        streams.close(fields.integer("handle"))
+        return {}
+
+
+def _add_reading(routes: APIRouter, state: StateFolder) -> None:
+    @routes.get("/get-status")
+    def get_status(fields: RequestFields) -> dict[str, Any]:
+        return _info(_plain(fields), _existing(state, fields, "path"))
+
+    @routes.get("/list")
+    def list_folder(fields: RequestFields) -> dict[str, Any]:
+        path, folder = _plain(fields), _existing(state, fields, "path")
+        if not folder.is_dir():
+            return {"files": [_info(path, folder)]}
+        children = sorted(folder.iterdir())
+        return {"files": [_info(f"{path.rstrip('/')}/{child.name}", child) for child in children]}
+
+    @routes.get("/read")
+    def read(fields: RequestFields) -> dict[str, Any]:
+        offset, length = fields.natural("offset", 0), fields.natural("length", MEGABYTE // 2)
+        if length > MEGABYTE:
+            raise ReadTooLarge(f"length is {length}; one read gives at most {MEGABYTE} bytes")
+        file = _existing(state, fields, "path")
+        if file.is_dir():
+            raise InvalidParameter(f"{_plain(fields)} is a folder; only files can be read")
+        data = _read_part(file, offset, length)
+        return {"bytes_read": len(data), "data": base64.b64encode(data).decode()}
+
+
+def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
+    @routes.post("/move")
+    def move(fields: RequestFields) -> dict[str, Any]:
+        source = _existing(state, fields, "source_path")
+        target = _local(state, fields.text("destination_path"))
+        if target.exists():
+            raise AlreadyExists(f"A file or directory already exists at {fields['destination_path']}.")
+        if target.is_relative_to(source):
+            raise InvalidParameter(f"{fields['source_path']} cannot be moved into itself")
+        make_folder(target.parent)
+        source.rename(target)
+        return {}
+
+    @routes.post("/delete")
+    def delete(fields: RequestFields) -> dict[str, Any]:
+        target = _existing(state, fields, "path")
+        if target in (state.dbfs, state.volumes):
+            raise InvalidParameter(f"{_plain(fields)} is a root folder and cannot be deleted")
+        if not target.is_dir():
+            target.unlink()
+        elif fields.flag("recursive"):
+            shutil.rmtree(target)
+        elif any(target.iterdir()):
+            raise StorageError(f"The directory {_plain(fields)} is not empty; delete it with recursive=true")
+        else:
+            target.rmdir()
+        return {}
+
+
+class _Streams:
+    """Files that are being written block by block; they get their name when they are closed."""
+
+    def __init__(self, state: StateFolder) -> None:
+        self._state = state
+        self._handles = itertools.count(1)
+        self._open: dict[int, tuple[Path, Path]] = {}
+        self._lock = threading.Lock()
+
+    def open(self, target: Path) -> int:
+        handle, name = tempfile.mkstemp(dir=self._state.tmp)
+        os.close(handle)
+        with self._lock:
+            number = next(self._handles)
+            self._open[number] = (Path(name), target)
+        return number
+
+    def temporary(self, number: int) -> Path:
+        with self._lock:
+            if number not in self._open:
+                raise DoesNotExist(f"No open streams with handle {number}")
+            return self._open[number][0]
+
+    def close(self, number: int) -> None:
+        self.temporary(number)
+        with self._lock:
+            temporary, target = self._open.pop(number)
+        make_folder(target.parent)
+        move_into_place(temporary, target)
+
+
+def _plain(fields: Fields, name: str = "path") -> str:
+    return fields.text(name).removeprefix("dbfs:")
+
+
+def _local(state: StateFolder, path: str) -> Path:
+    plain = path.removeprefix("dbfs:")
+    if not plain.startswith("/"):
+        raise InvalidParameter(f"path {path!r} must be absolute: /… or dbfs:/…")
+    return state.local_path("dbfs:" + plain)
+
+
+def _existing(state: StateFolder, fields: Fields, name: str) -> Path:
+    path = _local(state, fields.text(name))
+    if not path.exists():
+        raise DoesNotExist(f"No file or directory exists on path {_plain(fields, name)}.")
+    return path
+
+
+def _new_file(state: StateFolder, fields: Fields) -> Path:
+    """Where a file is to be written; its folder is made, a taken name needs `overwrite`."""
+    target = _local(state, fields.text("path"))
+    if target.is_dir() or (target.exists() and not fields.flag("overwrite")):
+        raise AlreadyExists(f"A file or directory already exists at the input path {_plain(fields)}.")
+    make_folder(target.parent)
+    return target
+
+
+def _block(fields: Fields, name: str) -> bytes:
+    block = fields.content(name).read()
+    if len(block) > MEGABYTE:
+        raise BlockTooLarge(f"{name} has {len(block)} bytes; one request takes at most {MEGABYTE}")
+    return block
+
+
+def _read_part(file: Path, offset: int, length: int) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(offset)
+        return opened.read(length)
+
+
+def _info(path: str, file: Path) -> dict[str, Any]:
+    stat = file.stat()
+    size = 0 if file.is_dir() else stat.st_size
+    modified = int(stat.st_mtime * 1000)
+    return {"path": path, "is_dir": file.is_dir(), "file_size": size, "modification_time": modified}

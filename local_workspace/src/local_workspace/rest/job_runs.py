@@ -1,0 +1,139 @@
+"""Runs of jobs and one-time runs: `/api/2.x/jobs/runs`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from local_workspace import job_settings
+from local_workspace.database import Database, Document
+from local_workspace.errors import InvalidParameter
+from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.identity import USER_NAME
+from local_workspace.rest.paging import page
+from local_workspace.run_documents import has_ended, new_run, shown
+from local_workspace.runs import RunManager, read_result
+
+LONGEST_RESULT = 5 * 1024 * 1024
+LISTED_AT_ONCE = {"2.0": 1000, "2.1": 25, "2.2": 25}
+
+
+def add_routes(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
+    """Add what can be done with runs to the jobs routes of one API version."""
+    _add_submit(routes, database, runs)
+    _add_lookups(routes, database, runs, version)
+    _add_endings(routes, runs)
+
+
+def create_once(database: Database, fields: Fields, create: Callable[[], Document]) -> Document:
+    """Create a run, or find the one that an earlier request with the same idempotency token created."""
+    token = fields.get("idempotency_token")
+    known = database.get("idempotency_token", str(token)) if token else None
+    run = database.get("run", str(known["run_id"])) if known else None
+    if run is not None:
+        return run
+    run = create()
+    if token:
+        database.put("idempotency_token", str(token), {"run_id": run["run_id"]})
+    return run
+
+
+def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None:
+    @routes.post("/runs/submit")
+    def submit(fields: RequestFields) -> dict[str, Any]:
+        named = {**fields, "name": fields.get("run_name") or "Untitled"}
+        settings = job_settings.normalised(named, database)
+
+        def create() -> Document:
+            # Databricks gives a one-time run a job id of its own too.
+            return new_run(database, database.next_id("job"), "SUBMIT_RUN", settings, USER_NAME)
+
+        run = create_once(database, fields, create)
+        runs.submit(run["run_id"])
+        return {"run_id": run["run_id"]}
+
+
+def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
+    @routes.get("/runs/get")
+    def get(fields: RequestFields) -> dict[str, Any]:
+        return _run_or_task(runs, fields.integer("run_id"), version)
+
+    @routes.get("/runs/list")
+    def list_runs(fields: RequestFields) -> dict[str, Any]:
+        matching = [run for run in reversed(database.all("run")) if _matches(run, fields)]
+        reply = page("runs", matching, fields, LISTED_AT_ONCE[version])
+        reply["runs"] = [shown(run, runs.host, version) for run in reply["runs"]]
+        if version != "2.0" and not fields.flag("expand_tasks"):
+            reply["runs"] = [{k: v for k, v in run.items() if k != "tasks"} for run in reply["runs"]]
+        return reply
+
+    @routes.get("/runs/get-output")
+    def get_output(fields: RequestFields) -> dict[str, Any]:
+        run_id = fields.integer("run_id")
+        task = _only_task(runs, run_id)
+        return _output(runs, task) | {"metadata": _run_or_task(runs, run_id, version)}
+
+
+def _add_endings(routes: APIRouter, runs: RunManager) -> None:
+    @routes.post("/runs/cancel")
+    def cancel(fields: RequestFields) -> dict[str, Any]:
+        runs.cancel(fields.integer("run_id"))
+        return {}
+
+    @routes.post("/runs/delete")
+    def delete(fields: RequestFields) -> dict[str, Any]:
+        runs.delete(fields.integer("run_id"))
+        return {}
+
+
+def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
+    """A run, or one task of a run in the form of a run."""
+    run = shown(runs.find(run_id), runs.host, version)
+    if run["run_id"] == run_id:
+        return run
+    task: Document = next(task for task in run["tasks"] if task["run_id"] == run_id)
+    shared = ("job_id", "number_in_job", "run_name", "run_type", "creator_user_name", "trigger")
+    return {**{name: run[name] for name in shared}, **task, "job_run_id": run["run_id"]}
+
+
+def _only_task(runs: RunManager, run_id: int) -> Document:
+    """The task whose output is asked for: by its own id, or as the only one of its run."""
+    tasks: list[Document] = runs.find(run_id)["tasks"]
+    asked = [task for task in tasks if task["run_id"] == run_id] or tasks
+    if len(asked) > 1:
+        raise InvalidParameter(
+            "Retrieving the output of runs with multiple tasks is not supported. "
+            "Please retrieve the output of each individual task run instead."
+        )
+    return asked[0]
+
+
+def _output(runs: RunManager, task: Document) -> Document:
+    result = read_result(runs.folder(task["run_id"])) if has_ended(task) else None
+    if result is None:
+        failed = has_ended(task) and task["state"]["result_state"] != "SUCCESS"
+        return {"error": task["state"]["state_message"]} if failed else {"notebook_output": {}}
+    if result["status"] != "SUCCESS":
+        return {"error": result["error"], "error_trace": result["error_trace"]}
+    value = result["exit_value"]
+    return {"notebook_output": {} if value is None else _shortened(value)}
+
+
+def _shortened(value: str) -> Document:
+    data = value.encode()
+    kept = data[:LONGEST_RESULT].decode(errors="ignore")
+    return {"result": kept, "truncated": len(data) > LONGEST_RESULT}
+
+
+def _matches(run: Document, fields: Fields) -> bool:
+    if fields.flag("active_only") and fields.flag("completed_only"):
+        raise InvalidParameter("active_only and completed_only cannot both be true")
+    wanted: dict[str, Callable[[], bool]] = {
+        "job_id": lambda: run["job_id"] == fields.integer("job_id"),
+        "run_type": lambda: run["run_type"] == fields["run_type"],
+        "start_time_from": lambda: run["start_time"] >= fields.integer("start_time_from"),
+        "start_time_to": lambda: run["start_time"] <= fields.integer("start_time_to"),
+        "active_only": lambda: not (fields.flag("active_only") and has_ended(run)),
+        "completed_only": lambda: not fields.flag("completed_only") or has_ended(run),
+    }
+    return all(holds() for name, holds in wanted.items() if name in fields)

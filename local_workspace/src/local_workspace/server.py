@@ -1,0 +1,146 @@
+"""The workspace's one process: its own routes in front of MLflow's server, on one loopback port."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from local_workspace import access, pages
+from local_workspace.cluster import SparkCluster
+from local_workspace.database import Database
+from local_workspace.errors import ApiError, to_response
+from local_workspace.profile import Profile
+from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
+from local_workspace.runs import RunManager
+from local_workspace.state import StateFolder
+
+
+def serve(state: StateFolder, profile: Profile) -> None:
+    """Serves the workspace until the process is asked to end; then ends its runs and its cluster."""
+    cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
+    cluster.start()
+    try:
+        with open_runs(state, profile, cluster) as (database, runs):
+            app = create_app(state, profile, database, runs, cluster)
+            uvicorn.run(app, host=profile.address, port=profile.port, http="httptools", access_log=False)
+    finally:
+        cluster.stop()
+
+
+@contextmanager
+def open_runs(
+    state: StateFolder, profile: Profile, cluster: SparkCluster
+) -> Iterator[tuple[Database, RunManager]]:
+    """The state on disk and the manager of its runs, which are ended on the way out."""
+    database = Database(state.database)
+
+    def environment(_run: object) -> dict[str, str]:
+        cluster.ensure_running()
+        return run_environment(state, profile) | cluster.environment
+
+    runs = RunManager(database, state, environment, profile.host)
+    try:
+        yield database, runs
+    finally:
+        runs.shutdown()
+        database.close()
+
+
+def create_app(
+    state: StateFolder, profile: Profile, database: Database, runs: RunManager, cluster: SparkCluster
+) -> FastAPI:
+    """MLflow's application with the workspace's routes in front and the access check before all."""
+    app = _mlflow_app(state)
+    keyring = access.Keyring(profile.token)
+    cookie_name = f"local_workspace_{profile.port}"
+    _put_in_front(
+        app,
+        [
+            access.router(keyring, cookie_name),
+            pages.router(database, state),
+            identity.router(profile.host),
+            workspace.router(database, state),
+            dbfs.router(state),
+            files.router(state),
+            clusters.router(database, cluster.state),
+            jobs.router(database, runs),
+            secrets.router(database),
+            _cluster_router(cluster),
+            fallback.router(),
+        ],
+    )
+    app.add_exception_handler(ApiError, to_response)
+    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
+    return app
+
+
+def _cluster_router(cluster: SparkCluster) -> APIRouter:
+    """Tells the command line how Spark is, whether or not a cluster was created yet."""
+    routes = APIRouter()
+
+    @routes.get("/api/2.0/local-workspace/cluster")
+    def cluster_state() -> dict[str, str]:
+        return {"state": cluster.state()}
+
+    return routes
+
+
+def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
+    """MLflow's application ends in a route that takes everything, so these have to come before it."""
+    theirs = list(app.router.routes)
+    app.router.routes.clear()
+    app.mount("/local-static", StaticFiles(directory=Path(__file__).with_name("static")))
+    for router in routers:
+        app.include_router(router)
+    app.router.routes.extend(theirs)
+
+
+def _mlflow_app(state: StateFolder) -> FastAPI:
+    """MLflow's own server application on a sqlite file; leans on names that MLflow does not promise."""
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    from mlflow.server import constants, handlers
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
+    handlers.initialize_backend_stores(
+        os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
+        default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
+    )
+    from mlflow.server.fastapi_app import app
+
+    mlflow_app: FastAPI = app
+    return mlflow_app
+
+
+def run_environment(state: StateFolder, profile: Profile) -> dict[str, str]:
+    """What a run's process finds in its environment: how to reach the workspace, and folders of its own."""
+    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    loopback = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
+    return inherited | {
+        "DATABRICKS_HOST": profile.host,
+        "DATABRICKS_TOKEN": profile.token,
+        "MLFLOW_TRACKING_URI": profile.host,
+        "MLFLOW_REGISTRY_URI": profile.host,
+        "MLFLOW_TRACKING_TOKEN": profile.token,
+        "LOCAL_WORKSPACE_FOLDERS": json.dumps(
+            {
+                "/dbfs/": str(state.dbfs),
+                "/Volumes/": str(state.volumes),
+                "/Workspace/": str(state.workspace_files),
+            }
+        ),
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
+        "PYTHONNOUSERSITE": "1",
+        "TMPDIR": str(state.tmp),
+        "IPYTHONDIR": str(state.tmp / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(state.tmp / "jupyter"),
+        "JUPYTER_DATA_DIR": str(state.tmp / "jupyter"),
+        "MPLCONFIGDIR": str(state.tmp / "matplotlib"),
+    }

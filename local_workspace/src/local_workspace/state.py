@@ -1,0 +1,140 @@
+"""The one folder that holds everything a local workspace keeps, and the ways into it."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from local_workspace.errors import AlreadyExists, InvalidParameter
+
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """Paths under `root`, the only folder that a local workspace writes to."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """Jobs, runs, clusters, secrets and the names of workspace objects."""
+        return self.root / "workspace.db"
+
+    @property
+    def workspace_files(self) -> Path:
+        """What notebooks see as `/Workspace`."""
+        return self.root / "workspace_files"
+
+    @property
+    def dbfs(self) -> Path:
+        """What notebooks see as `dbfs:/` and `/dbfs`."""
+        return self.root / "dbfs"
+
+    @property
+    def volumes(self) -> Path:
+        """What notebooks see as `/Volumes`."""
+        return self.root / "volumes"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a task run: its source, its output, its executed notebook."""
+        return self.root / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the server and of Spark."""
+        return self.root / "logs"
+
+    @property
+    def tmp(self) -> Path:
+        """Files on their way to their final place."""
+        return self.root / "tmp"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's sqlite file."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifacts."""
+        return self.root / "mlflow_artifacts"
+
+    @property
+    def spark(self) -> Path:
+        """Spark's tables, metastore and scratch space."""
+        return self.root / "spark"
+
+    @property
+    def config_file(self) -> Path:
+        """The sign-in that the command lines and SDKs read."""
+        return self.root / "databrickscfg"
+
+    @property
+    def pid_file(self) -> Path:
+        """The process that serves this folder."""
+        return self.root / "workspace.pid"
+
+    def create(self) -> None:
+        """Make every folder that is missing, for the owner's eyes only."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.root.chmod(0o700)
+        folders = (self.workspace_files, self.dbfs, self.volumes, self.runs, self.logs, self.tmp)
+        for folder in (*folders, self.mlflow_artifacts, self.spark):
+            folder.mkdir(exist_ok=True, mode=0o700)
+
+    def local_path(self, path: str) -> Path:
+        """Where a `dbfs:/`, `/dbfs/`, `/Volumes/` or `/Workspace/` path lies on this machine."""
+        plain = "/dbfs/" + path.removeprefix("dbfs:").lstrip("/") if path.startswith("dbfs:") else path
+        if _is_in(plain, "/dbfs/Volumes"):
+            plain = plain.removeprefix("/dbfs")
+        roots = {"/Volumes": self.volumes, "/dbfs": self.dbfs, "/Workspace": self.workspace_files}
+        for prefix, root in roots.items():
+            if _is_in(plain, prefix):
+                return resolve(root, plain.removeprefix(prefix))
+        raise InvalidParameter(f"path {path!r} is none of dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
+
+    def write(self, target: Path, content: BinaryIO) -> None:
+        """Put `content` at `target` in one step, so that nobody reads half a file. Makes its folders."""
+        make_folder(target.parent)
+        handle, name = tempfile.mkstemp(dir=self.tmp)
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(content, file)
+        move_into_place(Path(name), target)
+
+
+def _is_in(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def resolve(root: Path, path: str) -> Path:
+    """Join `path` to `root`, refusing every path that would leave it: `..`, links, unusable names."""
+    parts = [part for part in PurePosixPath(path).parts if part != "/"]
+    printable = path.isprintable() and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
+    if not printable or ".." in parts:
+        raise InvalidParameter(
+            f"path {path!r} is not allowed: it has '..', control characters or a long name"
+        )
+    joined = root.joinpath(*parts)
+    if not joined.resolve().is_relative_to(root.resolve()):
+        raise InvalidParameter(f"path {path!r} is not allowed: it leads out of its root through a link")
+    return joined
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents; a file in the way is an AlreadyExists."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise AlreadyExists(f"a file is in the way of folder {folder.name!r}") from error
+
+
+def move_into_place(temporary: Path, target: Path) -> None:
+    """Give a finished temporary file its name; a folder of that name is an AlreadyExists."""
+    if target.is_dir():
+        temporary.unlink()
+        raise AlreadyExists(f"a folder of the name {target.name!r} exists")
+    temporary.replace(target)

@@ -1,0 +1,147 @@
+"""A real workspace on a free port; a tiny script stands for the process that runs notebooks."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from databricks.sdk import WorkspaceClient
+from fastapi import FastAPI
+from local_workspace.database import Database
+from local_workspace.errors import ApiError, to_response
+from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
+from local_workspace.runs import RunManager
+from local_workspace.state import StateFolder
+
+STAND_IN = """
+import json, os, subprocess, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+task = json.loads((folder / "task.json").read_text())
+wanted = task["parameters"]
+print("the stand-in runs", task["task_key"], flush=True)
+if wanted.get("do") == "die":
+    sys.exit("the stand-in died")
+if wanted.get("do") == "sleep":
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    (folder / "child.pid").write_text(str(child.pid))
+    time.sleep(600)
+while "until" in wanted and not Path(wanted["until"]).exists():
+    time.sleep(0.02)
+failed = {"status": "FAILED", "exit_value": None, "error": "ValueError: no BMI", "error_trace": "Traceback"}
+value = wanted.get("exit", json.dumps(wanted)) * int(wanted.get("times", 1))
+success = {"status": "SUCCESS", "exit_value": value, "error": "", "error_trace": ""}
+(folder / "result.json").write_text(json.dumps(failed if wanted.get("do") == "fail" else success))
+"""
+
+
+@dataclass
+class Workspace:
+    """A running workspace and the clients that use it."""
+
+    host: str
+    state: StateFolder
+    home: Path
+    spark: dict[str, str]
+    client: WorkspaceClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = WorkspaceClient(host=self.host, token="x", auth_type="pat")
+
+    def cli(self, *arguments: str, ok: bool = True) -> str:
+        """What the pip CLI prints, run as a person would run it."""
+        environment = {k: v for k, v in os.environ.items() if k.lower() not in ("no_proxy", "http_proxy")}
+        environment |= {"http_proxy": self.host, "DATABRICKS_HOST": self.host, "DATABRICKS_TOKEN": "x"}
+        environment |= {"HOME": str(self.home), "DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION": "1"}
+        command = [str(Path(sys.executable).with_name("databricks")), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        if (done.returncode == 0) != ok:
+            pytest.fail(f"{command} exited {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON reply to a plain request; an error is raised as the SDK raises it."""
+        return self.client.api_client.do(method, path, **options)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script that stands for the process that runs a notebook."""
+    script = tmp_path_factory.mktemp("stand_in") / "execute.py"
+    script.write_text(STAND_IN)
+    return script
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[Workspace]:
+    """One workspace for all tests; each test uses names of its own."""
+    state = StateFolder(tmp_path_factory.mktemp("workspace") / "state")
+    state.create()
+    database = Database(state.database)
+    spark = {"state": "RUNNING"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    host = f"http://127.0.0.1:{port}"
+    command = (sys.executable, str(stand_in))
+    runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
+    app = FastAPI()
+    app.add_exception_handler(ApiError, to_response)
+    app.include_router(identity.router(host))
+    app.include_router(workspace.router(database, state))
+    app.include_router(dbfs.router(state))
+    app.include_router(files.router(state))
+    app.include_router(clusters.router(database, lambda: spark["state"]))
+    app.include_router(jobs.router(database, runs))
+    app.include_router(secrets.router(database))
+    app.include_router(fallback.router())
+
+    @app.get("/api/2.0/mlflow/{rest:path}")
+    def mlflow(rest: str) -> dict[str, str]:
+        return {"answered_by": "mlflow"}
+
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
+    server.should_exit = True
+    thread.join()
+    runs.shutdown()
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_id(local: Workspace) -> str:
+    """A cluster that jobs may run on."""
+    return str(local.request("POST", "/api/2.0/clusters/create", body={"spark_version": "18"})["cluster_id"])
+
+
+@pytest.fixture(scope="session")
+def notebook(local: Workspace) -> str:
+    """A notebook that jobs may run."""
+    local.client.workspace.upload("/Shared/job.py", b"# Databricks notebook source\n1 + 1\n")
+    return "/Shared/job"
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that will be true soon."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail("what was waited for did not happen")
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """`wait_until`, for tests."""
+    return wait_until

@@ -1,0 +1,126 @@
+"""Documents survive, counters never repeat, and files stay inside their root."""
+
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from local_workspace.database import Database
+from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
+from local_workspace.state import StateFolder, resolve
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "workspace.db")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    return folder
+
+
+def test_documents_come_back_in_the_order_in_which_they_were_first_put(database: Database):
+    for key in ("b", "a", "c"):
+        database.put("job", key, {"key": key})
+    database.put("job", "b", {"key": "b", "changed": True})
+
+    assert database.all("job") == [{"key": "b", "changed": True}, {"key": "a"}, {"key": "c"}]
+    assert database.get("run", "b") is None
+
+
+def test_concurrent_changes_and_numbers_are_never_lost(database: Database):
+    database.put("job", "1", {"count": 0})
+
+    def change(_: int) -> int:
+        database.update("job", "1", lambda job: job.update(count=job["count"] + 1))
+        return database.next_id("run")
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(change, range(200)))
+
+    assert database.get("job", "1") == {"count": 200}
+    assert sorted(numbers) == list(range(1, 201))
+
+
+def test_a_failed_change_leaves_the_document_as_it_was(database: Database):
+    database.put("job", "1", {"name": "train"})
+
+    def change(job: dict[str, str]) -> None:
+        job["name"] = "half"
+        raise RuntimeError("stopped halfway")
+
+    with pytest.raises(RuntimeError):
+        database.update("job", "1", change)
+
+    assert database.get("job", "1") == {"name": "train"}
+
+
+def test_changing_a_missing_document_names_it(database: Database):
+    with pytest.raises(DoesNotExist, match="job '7' does not exist"):
+        database.update("job", "7", dict.clear)
+
+
+def test_what_was_put_survives_kill_9(tmp_path: Path):
+    path = tmp_path / "workspace.db"
+    script = (
+        "import os, sys; from pathlib import Path; from local_workspace.database import Database\n"
+        "database = Database(Path(sys.argv[1])); database.put('job', '1', {'n': database.next_id('job')})\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(path)])
+    reopened = Database(path)
+
+    assert killed.returncode == -9
+    assert reopened.get("job", "1") == {"n": 1}
+    assert reopened.next_id("job") == 2
+
+
+def test_only_the_owner_reads_the_state(state: StateFolder):
+    database = Database(state.database)
+    database.put("secret", "scope/key", {"value": "hidden"})
+
+    assert state.root.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in state.root.glob("workspace.db*")} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("dbfs:/a/b.csv", "dbfs/a/b.csv"),
+        ("/dbfs/a/b.csv", "dbfs/a/b.csv"),
+        ("dbfs:/", "dbfs"),
+        ("dbfs:/Volumes/c/s/v/x", "volumes/c/s/v/x"),
+        ("/dbfs/Volumes/c", "volumes/c"),
+        ("/Volumes/c/s/v/x", "volumes/c/s/v/x"),
+        ("/Workspace/Shared/nb", "workspace_files/Shared/nb"),
+    ],
+)
+def test_a_databricks_path_has_one_place_on_disk(state: StateFolder, path: str, place: str):
+    assert state.local_path(path) == state.root / place
+
+
+@pytest.mark.parametrize("path", ["../x", "/a/../../x", "/a\0b", "/link/x", "/" + "n" * 256, "/a\nb"])
+def test_no_path_leaves_its_root(state: StateFolder, path: str):
+    (state.dbfs / "link").symlink_to("/etc")
+
+    with pytest.raises(InvalidParameter):
+        resolve(state.dbfs, path)
+
+
+def test_paths_of_no_known_kind_are_refused(state: StateFolder):
+    with pytest.raises(InvalidParameter, match="/etc/passwd"):
+        state.local_path("/etc/passwd")
+
+
+def test_a_file_does_not_replace_a_folder(state: StateFolder):
+    (state.dbfs / "data").mkdir()
+
+    with pytest.raises(AlreadyExists, match="'data'"):
+        state.write(state.dbfs / "data", io.BytesIO(b"x"))
+
+    assert list(state.tmp.iterdir()) == []

@@ -1,0 +1,140 @@
+"""Notebooks executed for real, each in a kernel of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+CELL = "\n\n# COMMAND ----------\n\n"
+
+
+class Run:
+    """A notebook that was executed: its result and what its cells printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.result = json.loads((folder / "result.json").read_text())
+        self.notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
+
+    def printed(self, cell: int) -> str:
+        """All text that the cell with this position showed."""
+        outputs = self.notebook.cells[cell].outputs
+        return "".join(output.get("text") or str(output.get("data", "")) for output in outputs)
+
+
+@pytest.fixture
+def execute(tmp_path):
+    def run(*cells: str, parameters: dict[str, str] | None = None) -> Run:
+        source = tmp_path / "notebook.py"
+        source.write_text("# Databricks notebook source\n" + CELL.join(cells))
+        task = {
+            "notebook_path": "/Shared/notebook",
+            "source_file": str(source),
+            "format": "SOURCE",
+            "parameters": parameters or {},
+        }
+        (tmp_path / "task.json").write_text(json.dumps(task))
+        environment = os.environ | {
+            "LOCAL_WORKSPACE_FOLDERS": json.dumps({"/dbfs/": str(tmp_path / "dbfs")}),
+            "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter"),
+            "IPYTHONDIR": str(tmp_path / "ipython"),
+        }
+        command = [sys.executable, "-m", "local_workspace.notebook.execute", str(tmp_path)]
+        subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True)
+        return Run(tmp_path)
+
+    return run
+
+
+def make_wheel(folder: Path, name: str, version: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}/__init__.py", f"VERSION = {version!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_job_parameters_win_over_defaults_and_the_exit_value_comes_back(execute):
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1"); dbutils.widgets.text("beta", "0.2")',
+        'dbutils.notebook.exit(dbutils.widgets.get("alpha") + " " + dbutils.widgets.get("beta"))',
+        'print("never reached")',
+        parameters={"alpha": "0.7"},
+    )
+
+    assert run.result["status"] == "SUCCESS"
+    assert run.result["exit_value"] == "0.7 0.2"
+    assert run.notebook.cells[2].outputs == []
+
+
+def test_an_error_fails_the_run_with_its_type_text_and_trace(execute):
+    run = execute('def train():\n    raise ValueError("no column BMI")', "train()", 'print("never")')
+
+    assert run.result["status"] == "FAILED"
+    assert run.result["error"] == "ValueError: no column BMI"
+    assert "train()" in run.result["error_trace"]
+    assert run.notebook.cells[2].outputs == []
+
+
+def test_exit_is_not_caught_by_the_notebooks_own_handlers(execute):
+    run = execute('try:\n    dbutils.notebook.exit("done")\nexcept Exception:\n    print("caught")')
+
+    assert run.result["exit_value"] == "done"
+
+
+def test_an_unknown_widget_is_named_with_those_there_are(execute):
+    run = execute('dbutils.widgets.get("beta")', parameters={"alpha": "1"})
+
+    assert "'beta'" in run.result["error"]
+    assert "['alpha']" in run.result["error"]
+
+
+def test_pip_installs_for_the_run_alone_and_restart_loses_the_state(execute, tmp_path):
+    make_wheel(tmp_path / "dbfs" / "wheels", "made_up_package", "1.2")
+
+    run = execute(
+        'state = 1; wheels = "/dbfs/wheels"',
+        "# MAGIC %pip install --quiet --no-index --find-links $wheels made_up_package",
+        "dbutils.library.restartPython()",
+        'print("state" in globals()); import made_up_package; print(made_up_package.__file__)',
+    )
+
+    assert run.result["status"] == "SUCCESS", run.result
+    assert run.printed(3).startswith("False\n" + str(tmp_path / "python"))
+    here = subprocess.run([sys.executable, "-c", "import made_up_package"], capture_output=True, check=False)
+    assert here.returncode != 0
+
+
+def test_a_failed_pip_fails_the_run_and_names_the_line(execute):
+    run = execute("# MAGIC %pip install --no-index --find-links /dbfs/none absent_package")
+
+    assert run.result["status"] == "FAILED"
+    assert "%pip install --no-index" in run.result["error"]
+    assert "No matching distribution found for absent_package" in run.printed(0)
+
+
+def test_a_developers_working_copy_is_out_of_sight(execute):
+    run = execute("import importlib.util", 'print(importlib.util.find_spec("pytest") is not None)')
+    editable = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--editable", "--format=json"], capture_output=True, check=True
+    )
+    names = {package["name"] for package in json.loads(editable.stdout)} - {"local_workspace"}
+    assert names, "the packages of this repository are installed in editable form"
+
+    blind = execute(f"import importlib.util; print([n for n in {names} if importlib.util.find_spec(n)])")
+
+    assert run.printed(1) == "True\n"
+    assert blind.printed(0) == "[]\n"
+
+
+def test_a_kernel_that_dies_fails_the_run_with_a_reason(execute):
+    run = execute("import os; os._exit(1)")
+
+    assert run.result["status"] == "FAILED"
+    assert "died" in run.result["error"]

@@ -1,0 +1,120 @@
+"""Runs a job, waits for it, and shows how it ended."""
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from deployment.databricks_cli import DatabricksCli
+from deployment.errors import DeploymentError, RunFailedError
+from deployment.jobs import API_VERSION, parameters_of, require_job
+from deployment.tables import format_values
+
+ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
+TRACE_LINES = 15
+ANSI_CODE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def parse_params(text: str) -> dict[str, str]:
+    """`a=1 b="two words"` as a dictionary, quoted as in a shell."""
+    params: dict[str, str] = {}
+    for word in _words(text):
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise DeploymentError(f"PARAMS takes name=value pairs; got '{word}'")
+        if name in params:
+            raise DeploymentError(f"PARAMS gives '{name}' twice")
+        params[name] = value
+    return params
+
+
+def check_params(params: Mapping[str, str], known: Mapping[str, str], job: str) -> None:
+    """Refuses a name that is not a widget of the job."""
+    if unknown := [name for name in params if name not in known]:
+        raise DeploymentError(f"job '{job}' has no parameters {unknown}; it has {sorted(known)}")
+
+
+def run_job(cli: DatabricksCli, name: str, params: Mapping[str, str], *, wait: bool) -> None:
+    """Triggers the job; with `wait` it follows the run, prints its exit value, and raises when it fails."""
+    job = require_job(cli, name)
+    check_params(params, parameters_of(job), name)
+    arguments = ["--job-id", str(job["job_id"])]
+    if params:
+        arguments += ["--notebook-params", json.dumps(params)]
+    run_id = int(cli.run("jobs", "run-now", API_VERSION, *arguments)["run_id"])
+    print(f"Run {run_id} of '{name}': {get_run(cli, run_id)['run_page_url']}", flush=True)
+    if wait:
+        run = _follow(cli, run_id)
+        if not succeeded(run):
+            raise RunFailedError(_failure(cli, name, run))
+        print(format_values(exit_value(cli, run)))
+
+
+def get_run(cli: DatabricksCli, run_id: int) -> dict[str, Any]:
+    """The run as the Jobs API describes it."""
+    return cli.run("runs", "get", API_VERSION, "--run-id", str(run_id))
+
+
+def exit_value(cli: DatabricksCli, run: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object that the run's notebook handed to `dbutils.notebook.exit`."""
+    result = _output(cli, run).get("notebook_output", {}).get("result") or "{}"
+    try:
+        return dict(json.loads(result))
+    except (ValueError, TypeError):
+        return {"exit value": result}
+
+
+def succeeded(run: Mapping[str, Any]) -> bool:
+    """Whether the run ended and did so well; a run that was skipped or canceled did not."""
+    return bool(run["state"].get("result_state") == "SUCCESS")
+
+
+def state_of(run: Mapping[str, Any]) -> str:
+    """The word that says most about a run: how it ended, else where it is."""
+    state = run["state"]
+    return str(state.get("result_state") or state["life_cycle_state"])
+
+
+def poll_seconds(elapsed: float) -> float:
+    """How long to wait before asking again: a short run is seen to end, a long one is asked about seldom."""
+    return 1 if elapsed < 60 else 10
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise DeploymentError(f"PARAMS cannot be read: {error}; got {text}") from error
+
+
+def _follow(cli: DatabricksCli, run_id: int) -> dict[str, Any]:
+    start = time.monotonic()
+    shown = ""
+    while True:
+        run = get_run(cli, run_id)
+        elapsed = time.monotonic() - start
+        if state_of(run) != shown:
+            shown = state_of(run)
+            print(f"{elapsed:6.1f} s  {shown}", flush=True)
+        if run["state"]["life_cycle_state"] in ENDED:
+            return run
+        time.sleep(poll_seconds(elapsed))
+
+
+def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
+    lines = [
+        f"run {run['run_id']} of '{name}' ended as {state_of(run)}: {run['state'].get('state_message', '')}"
+    ]
+    if run["state"].get("result_state") == "FAILED":
+        output = _output(cli, run)
+        lines += ANSI_CODE.sub("", output.get("error_trace", "")).splitlines()[-TRACE_LINES:]
+        lines.append(ANSI_CODE.sub("", output.get("error", "")))
+    return "\n".join([line for line in lines if line.strip()] + [f"Run page: {run['run_page_url']}"])
+
+
+def _output(cli: DatabricksCli, run: Mapping[str, Any]) -> dict[str, Any]:
+    """The output of the run's last task; the Jobs API keeps it by task."""
+    task_run_id = run["tasks"][-1]["run_id"] if run.get("tasks") else run["run_id"]
+    return cli.run("runs", "get-output", API_VERSION, "--run-id", str(task_run_id))

@@ -1,0 +1,79 @@
+"""Builds both wheels, each version into a folder of its own."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from deployment import git
+from deployment.errors import DeploymentError
+
+PROJECTS = ("ml_source", "ml_ops")
+SOURCES = [f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")]
+
+
+def version(root: Path) -> str:
+    """The version of the wheels: that of pyproject.toml, then the commit and the difference from it.
+
+    0.1.0+g1a2b3c4 is a clean checkout, 0.1.0+g1a2b3c4.d9f8e7d6c one whose sources differ from the commit, and
+    0.1.0 one without git.
+    """
+    return _base_version(root) + local_segment(root)
+
+
+def local_segment(root: Path) -> str:
+    """The part of the version from the plus sign on, empty without git."""
+    commit = git.commit(root)
+    if not commit:
+        return ""
+    difference = f".d{git.digest(root, SOURCES)}" if git.differs(root, SOURCES) else ""
+    return f"+g{commit[:7]}{difference}"
+
+
+def build_wheels(root: Path) -> Path:
+    """Builds both wheels and returns their folder, dist/<version>; the sources' folders stay as they are."""
+    segment = local_segment(root)
+    target = root / "dist" / (_base_version(root) + segment)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
+        for project in PROJECTS:
+            wheel = _build(root / project, Path(scratch) / project, segment)
+            wheel.replace(target / wheel.name)  # at once: no reader sees half a wheel
+    return target
+
+
+def _base_version(root: Path) -> str:
+    versions = {
+        project: tomllib.loads((root / project / "pyproject.toml").read_text())["project"]["version"]
+        for project in PROJECTS
+    }
+    if len(set(versions.values())) > 1:
+        raise DeploymentError(f"both wheels carry one version; the pyproject.toml files say {versions}")
+    return str(versions[PROJECTS[0]])
+
+
+def _build(project: Path, copy: Path, segment: str) -> Path:
+    leftovers = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(project / "src", copy / "src", ignore=leftovers)
+    shutil.copy2(project / "pyproject.toml", copy)
+    if segment:
+        (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(copy / "out"),
+        str(copy),
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        raise DeploymentError(
+            f"the wheel of {project.name} could not be built:\n{built.stdout}{built.stderr}"
+        )
+    (wheel,) = (copy / "out").glob("*.whl")
+    return wheel

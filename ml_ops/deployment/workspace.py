@@ -1,0 +1,127 @@
+"""The workspace that a profile of the Databricks configuration file names, and its REST API."""
+
+import json
+import os
+from configparser import ConfigParser
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from deployment.errors import DeploymentError
+from deployment.settings import ROOT, Settings
+
+LOCAL = "local"
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A host and a token, as `databricks configure` or the local workspace wrote them."""
+
+    profile: str
+    config_file: Path
+    host: str
+    token: str = field(repr=False)
+    verify: bool = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is the workspace of this checkout, and not one in the cloud."""
+        return self.profile == LOCAL
+
+    @property
+    def has_port(self) -> bool:
+        """Whether the host names a port."""
+        return urlsplit(self.host).port is not None
+
+    def call(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        """One REST call; `content` is what `requests` takes: `params=` or `json=`."""
+        with requests.Session() as session:
+            session.trust_env = not self.is_local  # a company's proxy does not lead to this machine
+            session.headers["Authorization"] = f"Bearer {self.token}"
+            try:
+                reply = session.request(
+                    method, self.host + path, timeout=TIMEOUT_SECONDS, verify=self.verify, **content
+                )
+            except requests.RequestException as error:
+                raise DeploymentError(self._unreachable(error)) from error
+        if reply.status_code in (401, 403):
+            raise DeploymentError(self._refused(reply))
+        if not reply.ok:
+            raise RestError(path, reply)
+        return dict(reply.json())
+
+    def user_name(self) -> str:
+        """Who is signed in; fails when the workspace does not answer or refuses the token."""
+        return str(self.call("GET", "/api/2.0/preview/scim/v2/Me")["userName"])
+
+    def _unreachable(self, error: requests.RequestException) -> str:
+        hint = (
+            "start it with `make local-workspace-start`"
+            if self.is_local
+            else f"is the host of profile '{self.profile}' in {self.config_file} right, and the VPN on?"
+        )
+        cause = "" if self.is_local else f" ({type(error).__name__}: {error})"
+        return f"workspace '{self.profile}' at {self.host} does not answer; {hint}{cause}"
+
+    def _refused(self, reply: requests.Response) -> str:
+        hint = (
+            "restart it with `make local-workspace-stop local-workspace-start`"
+            if self.is_local
+            else f"sign in again with `make databricks-authenticate WORKSPACE={self.profile}`"
+        )
+        where = f"profile '{self.profile}' in {self.config_file}"
+        return f"workspace {self.host} refuses the token of {where} (HTTP {reply.status_code}); {hint}"
+
+
+class RestError(DeploymentError):
+    """A REST call that was answered with an error; `error_code` is Databricks' own word."""
+
+    def __init__(self, path: str, reply: requests.Response) -> None:
+        try:
+            answer = json.loads(reply.text)
+        except ValueError:
+            answer = {}
+        self.error_code = str(answer.get("error_code", f"HTTP {reply.status_code}"))
+        super().__init__(f"{path}: {self.error_code}: {answer.get('message', reply.reason)}")
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Reads the host and the token of the profile that is called like the workspace."""
+    config_file = _config_file(settings)
+    if settings.workspace == LOCAL and not config_file.exists():
+        raise DeploymentError(_no_local_workspace())
+    config = ConfigParser(interpolation=None)
+    config.read(config_file)
+    if settings.workspace not in config:
+        raise DeploymentError(
+            f"no profile '{settings.workspace}' in {config_file}; it has {config.sections()}. "
+            f"Sign in with `make databricks-authenticate WORKSPACE={settings.workspace}`"
+        )
+    section = config[settings.workspace]
+    if missing := [key for key in ("host", "token") if not section.get(key)]:
+        raise DeploymentError(
+            f"profile '{settings.workspace}' in {config_file} has no {' and no '.join(missing)}"
+        )
+    return Workspace(
+        profile=settings.workspace,
+        config_file=config_file,
+        host=section["host"].rstrip("/"),
+        token=section["token"],
+        verify=not section.get("insecure"),
+    )
+
+
+def _config_file(settings: Settings) -> Path:
+    if settings.workspace == LOCAL:
+        return ROOT / settings.local_workspace_state / "databrickscfg"
+    return Path(os.environ.get("DATABRICKS_CONFIG_FILE", Path.home() / ".databrickscfg"))
+
+
+def _no_local_workspace() -> str:
+    if (ROOT / "local_workspace").exists():
+        return "there is no local workspace yet; start it with `make local-workspace-start`"
+    return "this checkout has no folder local_workspace/; name a profile with WORKSPACE=<profile>"

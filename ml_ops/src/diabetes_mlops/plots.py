@@ -1,0 +1,92 @@
+"""Draws the figures of a run; without pyplot, whose global state outlives a run."""
+
+import numpy as np
+import pandas as pd
+from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#1f6fb4", "#d9731a", "#8a8f98"
+BINS = 30
+BOX = {
+    "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
+    "medianprops": {"color": ORANGE, "linewidth": 2},
+    "flierprops": {"marker": ".", "markeredgecolor": GREY, "markersize": 4},
+}
+
+
+def draw_features(table: pd.DataFrame) -> Figure:
+    """Draw one box plot for each numeric feature of `table`, in its own unit."""
+    figure = _figure(11, 6)
+    figure.suptitle(f"Features of {len(table)} rows")
+    grid = figure.subplots(2, -(-len(NUMERIC_NAMES) // 2)).flat
+    for axes, name in zip(grid, NUMERIC_NAMES, strict=False):
+        values = table[name].dropna().to_numpy(dtype=float)
+        axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
+        axes.set(title=name, ylabel=_unit(name), xticks=[])
+        _tidy(axes)
+    for unused in list(grid):
+        unused.remove()
+    return figure
+
+
+def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Draw each holdout row as a point, with the line of a perfect prediction; both have shape (n,)."""
+    figure = _figure(6, 6)
+    axes = figure.subplots()
+    both = np.concatenate([actual, predicted])
+    ends = [float(both.min()), float(both.max())]
+    axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="perfect prediction")
+    axes.scatter(actual, predicted, s=22, alpha=0.6, color=BLUE, edgecolors="none")
+    axes.set(title=f"Predicted against actual, {len(actual)} holdout rows", aspect="equal")
+    axes.set(xlabel=f"actual {_label(TARGET)}", ylabel=f"predicted {_label(TARGET)}")
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Draw what each prediction missed, over the prediction and as a histogram; both have shape (n,)."""
+    residuals = actual - predicted
+    figure = _figure(10, 4.5)
+    figure.suptitle(f"Residuals of {len(actual)} holdout rows")
+    over, histogram = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    over.scatter(predicted, residuals, s=22, alpha=0.6, color=BLUE, edgecolors="none")
+    over.set(xlabel=f"predicted {_label(TARGET)}", ylabel="actual minus predicted")
+    histogram.hist(residuals, bins=BINS, orientation="horizontal", color=BLUE, alpha=0.6)
+    histogram.set(xlabel="rows")
+    for axes in (over, histogram):
+        axes.axhline(0, color=ORANGE, linewidth=1)
+        _tidy(axes)
+    return figure
+
+
+def draw_predictions(values: np.ndarray, rows: np.ndarray) -> Figure:
+    """Draw the distribution of predictions; `rows` says how many rows are near each value, shapes (k,)."""
+    figure = _figure(7, 4.5)
+    axes = figure.subplots()
+    axes.hist(values, bins=BINS, weights=rows, color=BLUE, alpha=0.7)
+    mean = float(np.average(values, weights=rows))
+    axes.axvline(mean, color=ORANGE, linewidth=1.5, label=f"mean {mean:.1f}")
+    axes.set(xlabel=f"predicted {_label(TARGET)}", ylabel="rows")
+    axes.set(title=f"Predictions of {int(rows.sum())} rows")
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+
+
+def _unit(name: str) -> str:
+    return COLUMNS[name].unit or "ratio"
+
+
+def _label(name: str) -> str:
+    return f"{COLUMNS[name].description} ({_unit(name)})"

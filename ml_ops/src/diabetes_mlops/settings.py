@@ -1,0 +1,123 @@
+"""What a job is told through its widgets, checked before anything else happens."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
+_TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
+_MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
+_VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
+_BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
+
+
+class SettingsError(ValueError):
+    """A widget holds a value that the job cannot work with."""
+
+
+class Widgets(Protocol):
+    """The part of `dbutils.widgets` that the settings read; a dict of strings has it too."""
+
+    def get(self, name: str, /) -> str | None:
+        """Give the value of one widget."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a training run needs to know; `training_data` is a full path or a table name."""
+
+    training_data: str
+    experiment_name: str
+    model_name: str
+    alpha: float
+    git_commit: str = ""
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets) -> Self:
+        """Read and check the widgets of the training notebook; raises SettingsError."""
+        return cls(
+            training_data=_data(widgets, "training_data"),
+            experiment_name=_filled(widgets, "experiment_name"),
+            model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
+            alpha=_positive_number(widgets, "alpha"),
+            git_commit=_text(widgets, "git_commit"),
+        )
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """What a scoring run needs to know.
+
+    An empty `model_version` means the champion, an empty `batch_id` one that is derived from the input.
+    """
+
+    input_data: str
+    output_table: str
+    experiment_name: str
+    model_name: str
+    model_version: str = ""
+    batch_id: str = ""
+    git_commit: str = ""
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets) -> Self:
+        """Read and check the widgets of the scoring notebook; raises SettingsError."""
+        version = "empty, a version number or an alias"
+        batch = "empty, or letters, digits and . _ : = + -"
+        return cls(
+            input_data=_data(widgets, "input_data"),
+            output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
+            experiment_name=_filled(widgets, "experiment_name"),
+            model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
+            model_version=_matching(widgets, "model_version", _VERSION_OR_ALIAS, version),
+            batch_id=_matching(widgets, "batch_id", _BATCH_ID, batch),
+            git_commit=_text(widgets, "git_commit"),
+        )
+
+
+def is_file(source: str) -> bool:
+    """Tell a path to a file from a table name, by its ending."""
+    return source.endswith(FILE_ENDINGS)
+
+
+def _text(widgets: Widgets, name: str) -> str:
+    return (widgets.get(name) or "").strip()
+
+
+def _filled(widgets: Widgets, name: str) -> str:
+    value = _text(widgets, name)
+    if not value:
+        raise SettingsError(f"{name} must not be empty")
+    return value
+
+
+def _matching(widgets: Widgets, name: str, pattern: re.Pattern[str], form: str) -> str:
+    value = _text(widgets, name)
+    if not pattern.fullmatch(value):
+        raise SettingsError(f"{name} must be {form}; got {value!r}")
+    return value
+
+
+def _positive_number(widgets: Widgets, name: str) -> float:
+    value = _text(widgets, name)
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise SettingsError(f"{name} must be a positive number; got {value!r}")
+    return number
+
+
+def _data(widgets: Widgets, name: str) -> str:
+    """Give a table name as it is, and a file's path with `data_root` before it when it is relative."""
+    value = _filled(widgets, name).rstrip("/")
+    if not is_file(value):
+        if _TABLE_NAME.fullmatch(value):
+            return value
+        form = f"a path that ends in {', '.join(FILE_ENDINGS)}, or [catalog.]schema.table"
+        raise SettingsError(f"{name} must be {form}; got {value!r}")
+    if value.startswith("/") or ":" in value:
+        return value
+    return f"{_filled(widgets, 'data_root').rstrip('/')}/{value}"

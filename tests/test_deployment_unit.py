@@ -1,0 +1,460 @@
+"""The deploy code against a small HTTP server, through the real `databricks` program."""
+
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from deployment.clusters import ensure_cluster, require_cluster
+from deployment.databricks_cli import DatabricksCli, error_text
+from deployment.errors import CliError, DeploymentError, RunFailedError
+from deployment.experiments import ensure_experiment
+from deployment.jobs import FOLDER, NOTEBOOKS, deploy_job, find_job, render_jobs
+from deployment.report import mlflow_page
+from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
+from deployment.secret_scope import KEYS, put_secrets, read_values
+from deployment.settings import Settings, as_local_path
+from deployment.tables import format_table, format_values
+from deployment.workspace import Workspace, open_workspace
+
+VARIABLES = {
+    "cluster_id": "1123-000000-abcd",
+    "data_root": "dbfs:/project/data",
+    "experiment_name": "/Shared/project/project",
+    "git_commit": "0123abc",
+    "model_name": "main.diabetes.diabetes",
+    "output_table": "main.diabetes.diabetes_scored",
+    "wheel_dir": "/dbfs/project/wheels/0.1.0",
+}
+TOKEN = "good-token"
+
+
+@dataclass
+class Server:
+    """A REST server with one prepared reply for each path; it records the bodies that it gets."""
+
+    host: str = ""
+    replies: dict[str, Any] = field(default_factory=dict)
+    received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def reply_to(self, path: str, body: bytes, token: str) -> tuple[int, Any]:
+        if token != f"Bearer {TOKEN}":
+            return 403, {"error_code": "PERMISSION_DENIED", "message": "Invalid access token."}
+        self.received.append((path, json.loads(body) if body else {}))
+        if path not in self.replies:
+            return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"nothing at {path}"}
+        reply = self.replies[path]
+        return 200, reply.pop(0) if isinstance(reply, list) else reply
+
+    def body_sent_to(self, path: str) -> dict[str, Any]:
+        return next(body for called, body in self.received if called == path)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = urlsplit(self.path).path  # the program sends the whole address, as to a proxy
+            status, reply = state.reply_to(path, body, self.headers.get("Authorization", ""))
+            content = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        state.host = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def programs_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def workspace_at(host: str, folder: Path, token: str = TOKEN, profile: str = "local") -> Workspace:
+    config = folder / "databrickscfg"
+    config.write_text(f"[{profile}]\nhost = {host}\ntoken = {token}\n")
+    return Workspace(profile, config, host, token)
+
+
+@pytest.fixture
+def cli(server: Server, tmp_path: Path) -> DatabricksCli:
+    return DatabricksCli(workspace_at(server.host, tmp_path))
+
+
+def settings(**changes: str) -> Settings:
+    names = list(Settings.__dataclass_fields__)
+    return Settings(**({name: name for name in names} | {"workspace": "local"} | changes))
+
+
+# Settings and sign-in
+
+
+def test_settings_that_are_missing_are_named() -> None:
+    with pytest.raises(DeploymentError, match=r"\['SECRET_SCOPE'\] are not set"):
+        Settings.from_environment(
+            {name.upper(): "x" for name in Settings.__dataclass_fields__ if name != "secret_scope"}
+        )
+
+
+def test_wheels_of_a_version_have_a_folder_that_the_cluster_can_read() -> None:
+    folder = settings(wheels_root="dbfs:/project/wheels/").wheel_folder("0.1.0+gabc")
+
+    assert as_local_path(folder) == "/dbfs/project/wheels/0.1.0+gabc"
+
+
+def test_unknown_profile_is_named_with_those_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace_at("https://adb-1.azuredatabricks.net", tmp_path, profile="dev")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "databrickscfg"))
+
+    with pytest.raises(DeploymentError, match=r"no profile 'prod' in .*it has \['dev'\]"):
+        open_workspace(settings(workspace="prod"))
+
+
+def test_token_stays_out_of_what_is_printed_of_a_workspace(tmp_path: Path) -> None:
+    assert TOKEN not in repr(workspace_at("http://127.0.0.1:1", tmp_path))
+
+
+def test_wrong_token_ends_in_one_message(server: Server, tmp_path: Path) -> None:
+    workspace = workspace_at(server.host, tmp_path, token="stale")
+
+    with pytest.raises(DeploymentError, match=r"refuses the token of profile 'local' .*HTTP 403"):
+        workspace.user_name()
+    with pytest.raises(CliError, match="Authorization failed"):
+        DatabricksCli(workspace).run("clusters", "list", "--output", "json")
+
+
+def test_dead_workspace_ends_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match=r"http://127.0.0.1:9 does not answer; start it with `make"):
+        workspace_at("http://127.0.0.1:9", tmp_path).user_name()
+
+
+def test_error_of_the_program_is_reduced_to_code_and_message() -> None:
+    printed = 'Error: b\'{"error_code":"INVALID_STATE","message":"Error: it is full"}\'\n'
+
+    assert error_text(printed) == "INVALID_STATE: Error: it is full"
+    assert error_text("Error: RuntimeError: no file\n") == "RuntimeError: no file"
+
+
+# Cluster and experiment
+
+
+def test_two_clusters_of_one_name_are_refused_with_their_ids(server: Server, cli: DatabricksCli) -> None:
+    clusters = [
+        {"cluster_id": key, "cluster_name": name} for key, name in (("1", "ml"), ("2", "ml"), ("3", "ml-2"))
+    ]
+    server.replies["/api/2.0/clusters/list"] = {"clusters": clusters}
+
+    with pytest.raises(DeploymentError, match=r"2 clusters are called 'ml': \['1', '2'\]"):
+        require_cluster(cli, "ml")
+
+
+def test_missing_cluster_is_created_only_when_that_is_allowed(server: Server, cli: DatabricksCli) -> None:
+    server.replies["/api/2.0/clusters/list"] = {}
+
+    with pytest.raises(DeploymentError, match=r"no cluster is called 'ml'.*CREATE_CLUSTER=1"):
+        ensure_cluster(cli, "ml", create=False)
+
+
+def test_created_cluster_has_its_name_and_is_waited_for(server: Server, cli: DatabricksCli) -> None:
+    known = {"clusters": [{"cluster_id": "7", "cluster_name": "ml"}]}
+    server.replies |= {
+        "/api/2.0/clusters/list": [{}, known],
+        "/api/2.0/clusters/create": {"cluster_id": "7"},
+        "/api/2.0/clusters/get": [{"state": "TERMINATED"}, {"state": "RUNNING"}],
+        "/api/2.0/clusters/start": {},
+    }
+
+    assert ensure_cluster(cli, "ml", create=True) == "7"
+    assert server.body_sent_to("/api/2.0/clusters/create")["cluster_name"] == "ml"
+    assert server.body_sent_to("/api/2.0/clusters/start") == {"cluster_id": "7"}
+
+
+def test_experiment_in_the_trash_is_restored(server: Server, tmp_path: Path) -> None:
+    found = {"experiment": {"experiment_id": "5", "lifecycle_stage": "deleted"}}
+    server.replies |= {
+        "/api/2.0/mlflow/experiments/get-by-name": found,
+        "/api/2.0/mlflow/experiments/restore": {},
+    }
+
+    assert ensure_experiment(workspace_at(server.host, tmp_path), "/Shared/x") == "5"
+    assert server.body_sent_to("/api/2.0/mlflow/experiments/restore") == {"experiment_id": "5"}
+
+
+def test_missing_experiment_is_created(server: Server, tmp_path: Path) -> None:
+    server.replies["/api/2.0/mlflow/experiments/create"] = {"experiment_id": "6"}
+
+    assert ensure_experiment(workspace_at(server.host, tmp_path), "/Shared/x") == "6"
+    assert server.body_sent_to("/api/2.0/mlflow/experiments/create") == {"name": "/Shared/x"}
+
+
+# Secrets
+
+
+def test_secret_values_travel_neither_in_arguments_nor_through_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "record"
+    fake = tmp_path / "bin" / "databricks"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nprintf "%s " "$@" >>{record}\ncat >>{record}.stdin\n')
+    fake.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"account-name-1\nvery-secret-2\n")
+    os.close(write_end)
+
+    with os.fdopen(read_end) as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        put_secrets(DatabricksCli(workspace_at("https://adb-1.net", tmp_path, profile="dev")), "scope")
+
+    arguments = record.read_text()
+    assert "secret-2" not in arguments and "name-1" not in arguments
+    assert Path(f"{record}.stdin").read_text() == "account-name-1very-secret-2"
+    assert arguments.count("--binary-file /dev/stdin") == len(KEYS)
+
+
+def test_secret_value_arrives_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.replies |= {"/api/2.0/secrets/list": {}, "/api/2.0/secrets/put": {}}
+
+    put_secrets(DatabricksCli(workspace_at(server.host, tmp_path)), "scope")
+
+    sent = [body for path, body in server.received if path == "/api/2.0/secrets/put"]
+    assert sorted(body["key"] for body in sent) == sorted(KEYS)
+    assert all(len(body["bytes_value"]) >= 32 for body in sent)
+
+
+def test_local_secrets_that_exist_are_left_alone(server: Server, cli: DatabricksCli) -> None:
+    server.replies["/api/2.0/secrets/list"] = {"secrets": [{"key": key} for key in KEYS]}
+
+    put_secrets(cli, "scope")
+
+    assert [path for path, _ in server.received] == ["/api/2.0/secrets/list"]
+
+
+def test_too_few_lines_of_secrets_are_refused() -> None:
+    with pytest.raises(DeploymentError, match="expected 2 lines on standard input"):
+        read_values(["only-one\n"])
+
+
+# Job definitions
+
+
+def test_both_jobs_are_rendered_with_their_notebooks_and_cluster() -> None:
+    jobs = render_jobs(FOLDER, VARIABLES, "/Shared/project")
+
+    tasks = {job["name"]: job["tasks"][0] for job in jobs}
+    assert {name: task["notebook_task"]["notebook_path"] for name, task in tasks.items()} == {
+        "diabetes_batch_scoring": "/Shared/project/orchestrator/diabetes_orchestrator_batch_score",
+        "diabetes_model_training": "/Shared/project/orchestrator/diabetes_orchestrator_train",
+    }
+    assert {task["existing_cluster_id"] for task in tasks.values()} == {"1123-000000-abcd"}
+    assert "${" not in json.dumps(jobs)
+
+
+def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
+    for job in render_jobs(FOLDER, VARIABLES, "/Shared/project"):
+        task = job["tasks"][0]["notebook_task"]
+        source = (NOTEBOOKS / f"{Path(task['notebook_path']).name}.py").read_text()
+        widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
+
+        assert set(task["base_parameters"]) == set(widgets)
+
+
+def test_unknown_variable_in_a_definition_is_refused() -> None:
+    known = {name: value for name, value in VARIABLES.items() if name != "wheel_dir"}
+
+    with pytest.raises(
+        DeploymentError, match=r"unknown variable \$\{var.wheel_dir\}; known are \['cluster_id'"
+    ):
+        render_jobs(FOLDER, known, "/Shared/project")
+
+
+def test_definition_that_names_no_notebook_of_the_project_is_refused(tmp_path: Path) -> None:
+    task = {"task_key": "a", "notebook_task": {"notebook_path": "../gone.py"}}
+    definition = {"resources": {"jobs": {"a": {"name": "a", "tasks": [task]}}}}
+    (tmp_path / "a.yml").write_text(json.dumps(definition))
+
+    with pytest.raises(DeploymentError, match=r"a\.yml: no notebook gone\.py in .*orchestrator"):
+        render_jobs(tmp_path, VARIABLES, "/Shared/project")
+
+
+def listed_job(job_id: int, name: str, **parameters: str) -> dict[str, Any]:
+    task = {"task_key": "a", "notebook_task": {"base_parameters": parameters}}
+    return {"job_id": job_id, "settings": {"name": name, "tasks": [task]}}
+
+
+def test_deploying_again_resets_the_job_of_that_name(server: Server, cli: DatabricksCli) -> None:
+    server.replies |= {
+        "/api/2.1/jobs/list": {"jobs": [listed_job(3, "train"), listed_job(4, "train_old")]},
+        "/api/2.1/jobs/reset": {},
+    }
+
+    assert deploy_job(cli, {"name": "train", "tasks": []}) == 3
+    assert server.body_sent_to("/api/2.1/jobs/reset")["new_settings"]["name"] == "train"
+    assert "/api/2.1/jobs/create" not in [path for path, _ in server.received]
+
+
+def test_two_jobs_of_one_name_are_refused_with_their_ids(server: Server, cli: DatabricksCli) -> None:
+    server.replies["/api/2.1/jobs/list"] = {"jobs": [listed_job(3, "train"), listed_job(4, "train")]}
+
+    with pytest.raises(DeploymentError, match=r"2 jobs are called 'train': \[3, 4\]"):
+        find_job(cli, "train")
+
+
+# Runs
+
+
+def test_params_are_read_like_words_of_a_shell() -> None:
+    assert parse_params("alpha=0.3 note='two words' model_version=") == {
+        "alpha": "0.3",
+        "note": "two words",
+        "model_version": "",
+    }
+    assert parse_params("") == {}
+
+
+@pytest.mark.parametrize("text", ["alpha", "=1", "alpha=1 alpha=2", "note='open"])
+def test_params_that_are_no_pairs_are_refused(text: str) -> None:
+    with pytest.raises(DeploymentError, match="PARAMS"):
+        parse_params(text)
+
+
+def test_param_that_is_no_widget_is_refused_with_the_list() -> None:
+    with pytest.raises(DeploymentError, match=r"no parameters \['beta'\]; it has \['alpha', 'data_root'\]"):
+        check_params({"alpha": "1", "beta": "2"}, {"alpha": "", "data_root": ""}, "train")
+
+
+def described_run(life_cycle_state: str, **state: str) -> dict[str, Any]:
+    return {
+        "run_id": 8,
+        "run_page_url": "http://page/8",
+        "state": {"life_cycle_state": life_cycle_state, **state},
+        "tasks": [{"run_id": 9}],
+    }
+
+
+def prepare_run(server: Server, *states: dict[str, Any], output: dict[str, Any]) -> None:
+    server.replies |= {
+        "/api/2.1/jobs/list": {"jobs": [listed_job(3, "train", alpha="0.5")]},
+        "/api/2.1/jobs/run-now": {"run_id": 8},
+        "/api/2.1/jobs/runs/get": list(states),
+        "/api/2.1/jobs/runs/get-output": output,
+    }
+
+
+def test_run_is_followed_to_its_exit_value(
+    server: Server, cli: DatabricksCli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending, done = described_run("PENDING"), described_run("TERMINATED", result_state="SUCCESS")
+    result = json.dumps({"model_version": "4", "metrics": {"rmse": 55.123456}})
+    prepare_run(server, pending, pending, done, output={"notebook_output": {"result": result}})
+
+    run_job(cli, "train", {"alpha": "0.3"}, wait=True)
+
+    printed = capsys.readouterr().out
+    assert "http://page/8" in printed and "PENDING" in printed and "SUCCESS" in printed
+    assert re.search(r"metrics\.rmse +55\.1235", printed)
+    assert server.body_sent_to("/api/2.1/jobs/run-now")["notebook_params"] == {"alpha": "0.3"}
+
+
+def test_run_that_is_not_waited_for_is_only_triggered(server: Server, cli: DatabricksCli) -> None:
+    prepare_run(server, described_run("PENDING"), output={})
+
+    run_job(cli, "train", {}, wait=False)
+
+    assert [path for path, _ in server.received][-1] == "/api/2.1/jobs/runs/get"
+
+
+def test_failed_run_raises_with_the_error_of_the_notebook(server: Server, cli: DatabricksCli) -> None:
+    failed = described_run("INTERNAL_ERROR", result_state="FAILED", state_message="Task failed")
+    output = {
+        "error": "SchemaError: missing columns ['BMI']",
+        "error_trace": "\x1b[31mTraceback\x1b[0m\n  line 3",
+    }
+    prepare_run(server, failed, failed, output=output)
+
+    with pytest.raises(RunFailedError) as raised:
+        run_job(cli, "train", {}, wait=True)
+
+    assert str(raised.value).splitlines() == [
+        "run 8 of 'train' ended as FAILED: Task failed",
+        "Traceback",
+        "  line 3",
+        "SchemaError: missing columns ['BMI']",
+        "Run page: http://page/8",
+    ]
+
+
+@pytest.mark.parametrize("result_state", ["FAILED", "CANCELED", "TIMEDOUT", None])
+def test_only_success_counts_as_success(result_state: str | None) -> None:
+    assert succeeded(described_run("TERMINATED", result_state="SUCCESS"))
+    assert not succeeded(
+        described_run("TERMINATED", **({"result_state": result_state} if result_state else {}))
+    )
+
+
+def test_skipped_run_raises_with_its_reason(server: Server, cli: DatabricksCli) -> None:
+    skipped = described_run("SKIPPED", state_message="another run is active")
+    prepare_run(server, skipped, skipped, output={})
+
+    with pytest.raises(RunFailedError, match="ended as SKIPPED: another run is active"):
+        run_job(cli, "train", {}, wait=True)
+
+
+def test_job_that_is_not_deployed_is_named(server: Server, cli: DatabricksCli) -> None:
+    server.replies["/api/2.1/jobs/list"] = {"jobs": []}
+
+    with pytest.raises(DeploymentError, match="no job is called 'train'; deploy it with `make deploy`"):
+        run_job(cli, "train", {}, wait=True)
+
+
+def test_long_runs_are_asked_about_less_often() -> None:
+    assert poll_seconds(0) < poll_seconds(3600)
+
+
+# What is printed
+
+
+def test_values_are_shown_by_name_and_lists_left_out() -> None:
+    shown = format_values({"rows_in": 100, "metrics": {"rmse": 55.0}, "sample": [{"ID": 1}]})
+
+    assert shown.splitlines() == ["  rows_in       100", "  metrics.rmse  55.0000"]
+
+
+def test_rows_are_shown_under_their_columns() -> None:
+    assert format_table([{"ID": 1, "prediction": 2.5}]).splitlines() == ["ID  prediction", "1   2.5000"]
+    assert format_table([]) == "(no rows)"
+
+
+def test_mlflow_page_of_a_run_is_where_each_kind_of_workspace_has_it(tmp_path: Path) -> None:
+    training = {"experiment_id": "5", "run_id": "abc"}
+    local = workspace_at("http://127.0.0.1:5115", tmp_path)
+    cloud = workspace_at("https://adb-1.azuredatabricks.net", tmp_path, profile="dev")
+
+    assert mlflow_page(local, training) == "http://127.0.0.1:5115/#/experiments/5/runs/abc"
+    assert mlflow_page(cloud, training) == "https://adb-1.azuredatabricks.net/ml/experiments/5/runs/abc"

@@ -1,0 +1,333 @@
+"""The whole loop as a user runs it: `make demo`, what it leaves behind, and what happens when things break."""
+
+import csv
+import io
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import psutil
+import pytest
+import requests
+from diabetes.scoring import predict
+from mlflow import MlflowClient
+from workspace_under_test import DATA_ROOT, FOLDER, MODEL, ROOT, SCORED, WorkspaceUnderTest
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+READ_SCORED = f"""
+import json
+rows = spark.table("{SCORED}").orderBy("ID").toPandas()
+dbutils.notebook.exit(rows.to_json(orient="records", double_precision=15))
+"""
+
+
+@pytest.fixture
+def workspace(demo) -> WorkspaceUnderTest:
+    return demo.workspace
+
+
+@pytest.fixture
+def registry(workspace, monkeypatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", workspace.profile["token"])
+    for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
+        set_uri(workspace.profile["host"])
+    return MlflowClient()
+
+
+def test_the_demo_ends_with_metrics_model_rows_and_addresses(demo):
+    report = demo.finished.stdout.partition("Metrics on the holdout")[2]
+
+    assert re.search(r"rmse +\d", report)
+    assert re.search(rf"{re.escape(MODEL)}, version 1, alias champion", report)
+    assert len(re.findall(r"^ *1\d\d\d ", report, re.MULTILINE)) == 10
+    assert f"{demo.workspace.profile['host']}/#/experiments/" in report
+    assert len(re.findall(r"/jobs/\d+/runs/\d+", report)) == 2
+
+
+def test_every_step_of_the_demo_names_its_workspace(demo):
+    lines = [line for line in demo.finished.stdout.splitlines() if line.startswith("Workspace")]
+
+    assert len(lines) >= 8
+    assert all("local" in line and demo.workspace.profile["host"] in line for line in lines)
+
+
+def test_the_scored_table_holds_the_models_own_predictions(workspace, registry):
+    batch = pd.read_csv(ROOT / "ml_data" / "data_batch_input.csv")
+    model = mlflow.sklearn.load_model(f"models:/{MODEL}@champion")
+
+    scored = pd.DataFrame(workspace.run_cells(READ_SCORED))
+
+    assert scored["ID"].tolist() == sorted(batch["ID"])
+    expected = dict(zip(batch["ID"], predict(model, batch), strict=True))
+    assert scored["prediction"].tolist() == pytest.approx([expected[row] for row in scored["ID"]], abs=1e-9)
+    assert set(scored["model_version"]) == {"1"}
+
+
+def test_the_training_run_holds_what_a_reader_looks_for(registry):
+    version = registry.get_model_version_by_alias(MODEL, "champion")
+    run = registry.get_run(version.run_id)
+    artifacts = {item.path for item in registry.list_artifacts(version.run_id)}
+    plots = {Path(item.path).name for item in registry.list_artifacts(version.run_id, "plots")}
+
+    assert run.info.status == "FINISHED"
+    assert {"rmse", "mae", "r2"} <= run.data.metrics.keys()
+    assert run.data.params["alpha"] == "0.5"
+    assert "feature_statistics.json" in artifacts
+    assert plots == {"features.png", "predicted_vs_actual.png", "residuals.png"}
+    assert {dataset.dataset.name for dataset in run.inputs.dataset_inputs} == {
+        "diabetes_training",
+        "diabetes_holdout",
+    }
+    assert re.fullmatch(r"0\.1\.0\+g[0-9a-f]+.*", run.data.tags["diabetes_version"])
+    assert run.data.tags["git_commit"]
+    assert mlflow.models.get_model_info(f"models:/{MODEL}@champion").signature is not None
+
+
+def test_the_page_of_a_run_shows_its_notebook(workspace):
+    run_id = workspace.last_run_id()
+    run = workspace.client.jobs.get_run(run_id)
+
+    page = requests.get(run.run_page_url, headers=bearer(workspace), timeout=30)
+
+    assert page.status_code == 200
+    assert run.tasks[0].notebook_task.notebook_path in page.text
+    assert "Notebook exited" in page.text
+
+
+def test_pages_and_api_ask_who_is_there(workspace):
+    host = workspace.profile["host"]
+
+    page = requests.get(f"{host}/jobs", headers={"Accept": "text/html"}, allow_redirects=False, timeout=10)
+    mlflow_page = requests.get(f"{host}/", headers={"Accept": "text/html"}, allow_redirects=False, timeout=10)
+    api = requests.get(f"{host}/api/2.1/jobs/list", timeout=10)
+    mlflow_api = requests.post(
+        f"{host}/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 1}, timeout=10
+    )
+
+    assert page.headers["location"] == "/login?next=/jobs"
+    assert mlflow_page.headers["location"].startswith("/login")
+    assert (api.status_code, api.json()["error_code"]) == (401, "UNAUTHENTICATED")
+    assert mlflow_api.status_code == 401
+
+
+def test_the_link_of_status_signs_a_browser_in_once(workspace):
+    link = re.search(r"http\S+/login\?code=\S+", workspace.make("local-workspace-status").stdout)[0]
+    browser = requests.Session()
+
+    first = browser.get(link, headers={"Accept": "text/html"}, timeout=10)
+    again = requests.get(link, headers={"Accept": "text/html"}, allow_redirects=False, timeout=10)
+
+    assert first.status_code == 200
+    assert first.url.endswith("/jobs")
+    assert "used already" in again.text
+
+
+def test_a_second_demo_adds_one_run_a_job_and_nothing_else(workspace):
+    before = census(workspace)
+
+    finished = workspace.make("demo", timeout=300)
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    added = census(workspace) - before
+    assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
+
+
+def test_parameters_reach_the_notebook_and_a_worse_model_stays_challenger(workspace, registry):
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=alpha=100000")
+
+    assert finished.returncode == 0, finished.stderr
+    challenger = registry.get_model_version_by_alias(MODEL, "challenger")
+    champion = registry.get_model_version_by_alias(MODEL, "champion")
+    assert registry.get_run(challenger.run_id).data.params["alpha"] == "100000.0"
+    assert int(champion.version) < int(challenger.version)
+
+
+def test_a_failed_job_fails_the_command_with_the_notebooks_own_error(workspace, registry):
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=training_data=absent.csv")
+
+    assert finished.returncode != 0
+    assert f"{DATA_ROOT}/absent.csv" in finished.stderr
+    assert "SourceNotFoundError" in finished.stderr
+    assert newest_mlflow_run(registry).info.status == "FAILED"
+
+
+def test_training_data_without_bmi_fails_with_the_missing_column(workspace, registry):
+    with (ROOT / "ml_data" / "data_raw.csv").open() as source:
+        rows = [{name: row[name] for name in row if name != "BMI"} for row in csv.DictReader(source)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    workspace.client.dbfs.upload(
+        f"{DATA_ROOT}/without_bmi.csv", io.BytesIO(text.getvalue().encode()), overwrite=True
+    )
+
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=training_data=without_bmi.csv")
+
+    assert finished.returncode != 0
+    assert "missing columns ['BMI']" in finished.stderr
+    assert newest_mlflow_run(registry).info.status == "FAILED"
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(workspace):
+    last = workspace.last_run_id()
+
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=alhpa=0.3")
+
+    assert finished.returncode != 0
+    assert "alhpa" in finished.stderr
+    assert "'alpha'" in finished.stderr
+    assert workspace.last_run_id() == last
+
+
+def test_without_wait_the_command_only_triggers(workspace):
+    finished = workspace.make("run-diabetes-batch-scoring", "WAIT=0")
+
+    assert finished.returncode == 0
+    run = workspace.client.jobs.get_run(workspace.last_run_id())
+    assert run.state.result_state is None
+    workspace.client.jobs.cancel_run_and_wait(run.run_id)
+
+
+def test_cancelling_ends_the_processes_of_a_run(workspace):
+    client = workspace.client
+    client.workspace.upload(
+        f"{FOLDER}/sleeper",
+        b"# Databricks notebook source\nimport subprocess\nsubprocess.run(['sleep', '4321'])",
+        format="SOURCE",
+        language="PYTHON",
+        overwrite=True,
+    )
+    from databricks.sdk.service.jobs import NotebookTask, SubmitTask
+
+    cluster_id = next(iter(client.clusters.list())).cluster_id
+    task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/sleeper"))
+    run_id = client.jobs.submit(run_name="sleeper", tasks=[task]).run_id
+    wait_for(lambda: any("4321" in arguments for arguments in command_lines()))
+
+    run = client.jobs.cancel_run(run_id).result()
+
+    assert run.state.result_state.value == "CANCELED"
+    wait_for(lambda: not any("4321" in arguments for arguments in command_lines()))
+
+
+def test_secrets_are_hidden_in_what_a_run_shows(workspace):
+    client = workspace.client
+    value = "s3cret-" + "value-of-the-test"
+    client.secrets.put_secret("azure-databricks-mlops-mlflow", "test-key", string_value=value)
+
+    shown = workspace.run_cells(
+        'value = dbutils.secrets.get("azure-databricks-mlops-mlflow", "test-key"); print("it is", value)',
+        "import json; dbutils.notebook.exit(json.dumps([value, len(value)]))",
+    )
+
+    assert shown == ["[REDACTED]", len(value)]
+    runs = workspace.state / "runs"
+    assert not [path for path in runs.rglob("*.ipynb") if value in path.read_text()]
+
+
+def test_a_wrong_token_is_one_clear_message(workspace, tmp_path):
+    stranger = WorkspaceUnderTest(tmp_path, workspace.port)
+    stranger.state.mkdir(parents=True)
+    sign_in = f"[local]\nhost = {workspace.profile['host']}\ntoken = wrong\n"
+    (stranger.state / "databrickscfg").write_text(sign_in)
+
+    finished = stranger.make("databricks-init")
+
+    assert finished.returncode != 0
+    assert "token" in (finished.stdout + finished.stderr).lower()
+    assert "Traceback" not in finished.stdout + finished.stderr
+
+
+def test_a_taken_port_is_named(workspace, tmp_path):
+    other = WorkspaceUnderTest(tmp_path, workspace.port)
+
+    finished = other.make("local-workspace-start")
+
+    assert finished.returncode != 0
+    assert f"port {workspace.port} of 127.0.0.1 is taken" in finished.stderr
+
+
+def test_no_java_is_one_clear_message(tmp_path):
+    without_java = WorkspaceUnderTest(tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("make", "bash", "env", "test", "sed", "awk", "touch", "grep"):
+        (tools / tool).symlink_to(next(p for p in (Path("/usr/bin", tool), Path("/bin", tool)) if p.exists()))
+
+    finished = without_java.make("local-workspace-start", PATH=str(tools), JAVA_HOME=str(tmp_path))
+
+    assert finished.returncode != 0
+    assert "Spark needs Java 17 or 21" in finished.stderr
+
+
+def test_a_workspace_that_does_not_run_is_one_clear_message(tmp_path):
+    dead = WorkspaceUnderTest(tmp_path)
+
+    finished = dead.make("databricks-init")
+
+    assert finished.returncode != 0
+    assert "local-workspace-start" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_an_interrupted_start_or_a_stop_leaves_nothing_behind(tmp_path):
+    workspace = WorkspaceUnderTest(tmp_path)
+    assert workspace.make("local-workspace-start").returncode == 0
+    assert any(str(tmp_path) in arguments for arguments in command_lines())
+
+    assert workspace.make("local-workspace-stop").returncode == 0
+
+    assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
+    assert list(workspace.temporary.iterdir()) == []
+    assert [path.name for path in workspace.home.iterdir()] == []
+
+
+def bearer(workspace: WorkspaceUnderTest) -> dict[str, str]:
+    return {"Authorization": f"Bearer {workspace.profile['token']}"}
+
+
+def newest_mlflow_run(registry: MlflowClient):
+    experiment = registry.get_experiment_by_name(f"{FOLDER}/azure-databricks-mlops-mlflow")
+    return registry.search_runs([experiment.experiment_id], max_results=1)[0]
+
+
+def census(workspace: WorkspaceUnderTest) -> Counter[str]:
+    """How many of each kind of thing the workspace holds."""
+    client = workspace.client
+    headers, host = bearer(workspace), workspace.profile["host"]
+    experiments = list(client.experiments.list_experiments())
+    runs = client.experiments.search_runs(experiment_ids=[e.experiment_id for e in experiments])
+    versions = requests.get(f"{host}/api/2.0/mlflow/model-versions/search", headers=headers, timeout=10)
+    return Counter(
+        {
+            "clusters": len(list(client.clusters.list())),
+            "jobs": len(list(client.jobs.list())),
+            "scopes": len(list(client.secrets.list_scopes())),
+            "experiments": len(experiments),
+            "runs": len([run for run in client.jobs.list_runs() if run.run_name != "probe"]),
+            "mlflow runs": len(list(runs)),
+            "model versions": len(versions.json()["model_versions"]),
+        }
+    )
+
+
+def command_lines() -> list[str]:
+    lines = []
+    for process in psutil.process_iter():
+        try:
+            lines.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile
+    return lines
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)

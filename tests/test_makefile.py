@@ -1,0 +1,208 @@
+"""The Make targets that need no workspace, run by a real `make`."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=clean | environment, capture_output=True, text=True, check=False
+    )
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the repository without git, with an environment that counts as installed in it."""
+    folder = tmp_path / "my checkout"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.txt", ".gitignore", "ml_data", "ml_source", "ml_ops"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, folder / name)
+    environment = folder / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    real = Path(sys.prefix)
+    for name in ("python", "databricks"):
+        (environment / "bin" / name).symlink_to(
+            (real / "bin" / name).resolve() if name == "python" else real / "bin" / name
+        )
+    (environment / "lib").symlink_to(real / "lib")
+    (environment / "pyvenv.cfg").write_text(
+        f"home = {Path(sys.base_prefix) / 'bin'}\ncommand = python -m venv {environment}\n"
+    )
+    (environment / ".installed").touch()
+    return folder
+
+
+def built_wheels(checkout: Path) -> dict[str, Path]:
+    return {wheel.name.split("-")[0]: wheel for wheel in checkout.glob("dist/*/*.whl")}
+
+
+def tree(folder: Path) -> set[str]:
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {
+        str(path)
+        for path in found
+        if path.parts[0] not in ("dist", ".git", ".venv") and "__pycache__" not in path.parts
+    }
+
+
+# Help and clear errors
+
+
+def test_bare_make_lists_every_target_with_a_description() -> None:
+    shown = make(ROOT)
+
+    assert shown.returncode == 0
+    documented = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(documented) >= 20
+    for target in documented:
+        assert re.search(rf"^  {target} +\S", shown.stdout, re.MULTILINE)
+
+
+def test_old_python_is_refused_with_its_version(checkout: Path) -> None:
+    old = checkout / "old-python"
+    pretend = "import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1'"
+    old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{pretend}; $1"\n')
+    old.chmod(0o700)
+    (checkout / ".venv" / ".installed").unlink()
+
+    refused = make(checkout, "install", f"PYTHON='{old}'")
+
+    assert refused.returncode != 0
+    assert "needs Python 3.11 or newer" in refused.stderr and "is 3.9.1" in refused.stderr
+
+
+def test_unreachable_package_index_ends_in_one_message(checkout: Path) -> None:
+    shutil.rmtree(checkout / ".venv")
+
+    refused = make(
+        checkout,
+        "install",
+        PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_RETRIES="0",
+        PIP_FIND_LINKS="",
+        PIP_NO_CACHE_DIR="1",
+        HOME=str(checkout.parent),
+    )
+
+    assert refused.returncode != 0
+    assert (
+        "make install: the packages could not be downloaded. Is the package index reachable?"
+        in refused.stderr
+    )
+    assert not (checkout / ".venv" / ".installed").exists()
+
+
+def test_target_of_the_local_workspace_says_when_that_folder_is_deleted(checkout: Path) -> None:
+    refused = make(checkout, "local-workspace-start")
+
+    assert refused.returncode != 0
+    assert "This checkout has no folder local_workspace/" in refused.stderr
+
+
+def test_target_without_a_running_local_workspace_says_how_to_start_it(checkout: Path) -> None:
+    (checkout / "local_workspace").mkdir()
+
+    refused = make(checkout, "databricks-init")
+
+    assert refused.returncode != 0
+    assert (
+        "Error: there is no local workspace yet; start it with `make local-workspace-start`" in refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+
+
+def test_target_with_an_unknown_profile_says_which_there_are(checkout: Path) -> None:
+    (checkout.parent / ".databrickscfg").write_text(
+        "[dev]\nhost = https://adb-1.azuredatabricks.net\ntoken = x\n"
+    )
+
+    refused = make(checkout, "-j4", "deploy", "WORKSPACE=prod", HOME=str(checkout.parent))
+
+    assert refused.returncode != 0
+    assert "no profile 'prod'" in refused.stderr and "it has ['dev']" in refused.stderr
+
+
+def test_demo_runs_on_the_local_workspace_only(checkout: Path) -> None:
+    refused = make(checkout, "demo", "WORKSPACE=prod")
+
+    assert refused.returncode != 0
+    assert "make demo runs on the local workspace; WORKSPACE is 'prod'" in refused.stderr
+
+
+def test_signing_in_to_the_local_workspace_needs_nothing(checkout: Path) -> None:
+    shown = make(checkout, "databricks-authenticate")
+
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("Workspace local: nothing to do")
+
+
+# Wheels
+
+
+def test_parallel_dist_builds_both_wheels_and_leaves_nothing_else(checkout: Path) -> None:
+    before = tree(checkout)
+
+    built = make(checkout, "-j2", "dist")
+
+    assert built.returncode == 0, built.stderr
+    assert set(built_wheels(checkout)) == {"diabetes", "diabetes_mlops"}
+    assert tree(checkout) == before
+    assert [path.name for path in (checkout / "dist").iterdir()] == ["0.1.0"]
+
+
+def test_wheels_hold_their_package_only_and_require_ranges(checkout: Path) -> None:
+    make(checkout, "dist")
+
+    for package, wheel in built_wheels(checkout).items():
+        with zipfile.ZipFile(wheel) as archive:
+            folders = {name.split("/")[0] for name in archive.namelist()}
+            info = next(folder for folder in folders if folder.endswith(".dist-info"))
+            metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        required = metadata.get_all("Requires-Dist") or []
+        pinned = [line for line in required if "==" in line]
+
+        assert folders == {package, info}
+        assert pinned == (["diabetes==0.1.0"] if package == "diabetes_mlops" else [])
+
+
+def test_version_tells_the_commit_and_the_difference_from_it(checkout: Path) -> None:
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "first")
+    make(checkout, "dist")
+    (checkout / "ml_source" / "src" / "diabetes" / "new.py").write_text('"""New."""\n')
+    make(checkout, "dist")
+
+    clean, changed = sorted((path.name for path in (checkout / "dist").iterdir()), key=len)
+    assert re.fullmatch(r"0\.1\.0\+g[0-9a-f]{7}", clean)
+    assert re.fullmatch(re.escape(clean) + r"\.d[0-9a-f]{8}", changed)
+    assert {wheel.name.split("-")[1] for wheel in (checkout / "dist" / changed).iterdir()} == {changed}
+
+
+def test_wheels_of_different_versions_are_refused(checkout: Path) -> None:
+    project = checkout / "ml_ops" / "pyproject.toml"
+    project.write_text(project.read_text().replace('version = "0.1.0"', 'version = "0.2.0"'))
+
+    (checkout / ".venv" / ".installed").touch()
+
+    refused = make(checkout, "dist")
+
+    assert refused.returncode != 0
+    assert "{'ml_source': '0.1.0', 'ml_ops': '0.2.0'}" in refused.stderr

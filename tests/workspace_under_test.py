@@ -1,0 +1,113 @@
+"""A local workspace of the tests' own, driven through the Make targets as a user drives it."""
+
+import configparser
+import json
+import os
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.jobs import NotebookTask, RunResultState, SubmitTask
+from databricks.sdk.service.workspace import ImportFormat, Language
+
+ROOT = Path(__file__).parents[1]
+FOLDER = "/Shared/azure-databricks-mlops-mlflow"
+DATA_ROOT = "dbfs:/azure-databricks-mlops-mlflow/data"
+MODEL = "spark_catalog.diabetes.diabetes"
+SCORED = "spark_catalog.diabetes.diabetes_scored"
+
+
+@dataclass
+class WorkspaceUnderTest:
+    """Where the workspace keeps its state, and the HOME and the temporary folder that its commands get."""
+
+    folder: Path
+    port: int = field(default_factory=lambda: free_port())
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    def make(
+        self, *arguments: str, timeout: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `make` in the repository, against this workspace."""
+        for folder in (self.home, self.temporary):
+            folder.mkdir(parents=True, exist_ok=True)
+        own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), **package_caches()}
+        settings = [f"LOCAL_WORKSPACE_STATE={self.state}", f"LOCAL_WORKSPACE_PORT={self.port}"]
+        return subprocess.run(
+            ["make", *arguments, *settings],
+            cwd=ROOT,
+            env=clean_environment() | own | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    @property
+    def client(self) -> WorkspaceClient:
+        """The official client, signed in with the profile that the workspace wrote."""
+        profile = self.profile
+        return WorkspaceClient(host=profile["host"], token=profile["token"], auth_type="pat")
+
+    @property
+    def profile(self) -> dict[str, str]:
+        """Host and token as a client reads them."""
+        file = configparser.ConfigParser()
+        file.read(self.state / "databrickscfg")
+        return dict(file["local"])
+
+    def run_cells(self, *cells: str) -> Any:
+        """Runs a notebook of these cells on the cluster and gives the JSON that it exits with."""
+        client = self.client
+        source = "# Databricks notebook source\n" + "\n\n# COMMAND ----------\n\n".join(cells)
+        path = f"{FOLDER}/probe"
+        client.workspace.upload(
+            path, source.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
+        )
+        cluster_id = next(iter(client.clusters.list())).cluster_id
+        task = SubmitTask("probe", existing_cluster_id=cluster_id, notebook_task=NotebookTask(path))
+        waiter = client.jobs.submit(run_name="probe", tasks=[task])
+        run = client.jobs.wait_get_run_job_terminated_or_skipped(waiter.run_id)
+        output = client.jobs.get_run_output(run.tasks[0].run_id)
+        assert run.state.result_state is RunResultState.SUCCESS, output.error
+        return json.loads(output.notebook_output.result)
+
+    def last_run_id(self) -> int:
+        """The newest run of any job."""
+        return next(iter(self.client.jobs.list_runs())).run_id
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would lead a command to another workspace."""
+    foreign = ("DATABRICKS_", "MLFLOW_", "SPARK_", "MAKE", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def package_caches() -> dict[str, str]:
+    """Where downloads are kept between runs, since the tests have a HOME of their own."""
+    home = Path.home()
+    return {
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(home / ".cache" / "uv")),
+        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(home / ".cache" / "pip")),
+    }
