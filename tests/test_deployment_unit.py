@@ -392,9 +392,10 @@ def test_run_that_is_not_waited_for_is_only_triggered(server: Server, cli: Datab
 
 def test_failed_run_raises_with_the_error_of_the_notebook(server: Server, cli: DatabricksCli) -> None:
     failed = described_run("INTERNAL_ERROR", result_state="FAILED", state_message="Task failed")
+    error = "SchemaError: missing columns ['BMI']"
     output = {
-        "error": "SchemaError: missing columns ['BMI']",
-        "error_trace": "\x1b[31mTraceback\x1b[0m\n  line 3",
+        "error": error,
+        "error_trace": "\x1b[31mTraceback\x1b[0m\n  line 3\n" + error,
     }
     prepare_run(server, failed, failed, output=output)
 

@@ -109,8 +109,9 @@ def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
     ]
     if run["state"].get("result_state") == "FAILED":
         output = _output(cli, run)
-        lines += ANSI_CODE.sub("", output.get("error_trace", "")).splitlines()[-TRACE_LINES:]
-        lines.append(ANSI_CODE.sub("", output.get("error", "")))
+        trace, error = (ANSI_CODE.sub("", output.get(key, "")).rstrip() for key in ("error_trace", "error"))
+        lines += trace.removesuffix(error).splitlines()[-TRACE_LINES:]
+        lines.append(error)
     return "\n".join([line for line in lines if line.strip()] + [f"Run page: {run['run_page_url']}"])
 
 

@@ -55,7 +55,7 @@ def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
         (
             "training_data",
             "raw/data.xlsx",
-            "training_data must be a path that ends in .csv, .csv.gz, .parquet",
+            "training_data must be a path that ends in .csv",
         ),
     ],
 )

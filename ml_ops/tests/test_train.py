@@ -84,7 +84,7 @@ def test_the_version_has_a_signature_and_an_example_that_it_can_predict(trained)
 
 def test_the_version_predicts_where_the_wheels_are_not_installed(trained, holdout, tmp_path):
     jobs, _ = trained
-    select_features(holdout).to_parquet(tmp_path / "features.parquet")
+    select_features(holdout).to_csv(tmp_path / "features.csv", index=False)
     script = """
 import sys
 class Block:
@@ -94,14 +94,15 @@ class Block:
 sys.meta_path.insert(0, Block())
 import mlflow.sklearn, pandas
 model = mlflow.sklearn.load_model(sys.argv[1])
-print(model.predict(pandas.read_parquet(sys.argv[2])).tolist())
+print(model.predict(pandas.read_csv(sys.argv[2])).tolist())
 """
 
-    command = [sys.executable, "-c", script, f"models:/{jobs.model_name}/1", f"{tmp_path}/features.parquet"]
+    command = [sys.executable, "-c", script, f"models:/{jobs.model_name}/1", f"{tmp_path}/features.csv"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
 
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == predict(model, holdout).tolist()
 
 

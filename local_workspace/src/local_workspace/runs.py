@@ -1,22 +1,16 @@
 """Runs the tasks of jobs, each in a process of its own, and keeps the book of what became of them."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from local_workspace.cluster import end_process_tree
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter, InvalidState
 from local_workspace.job_settings import in_order, upstream
@@ -38,6 +32,7 @@ from local_workspace.run_documents import (
     task_parameters,
     timed_out,
 )
+from local_workspace.run_processes import end_processes, mark
 from local_workspace.state import StateFolder
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
@@ -188,13 +183,13 @@ class RunManager:
             return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")
         except ApiError as error:
             return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
-        environment = dict(self._environment(run))
+        environment = {**self._environment(run), **mark(folder)}
         if stop.is_set():
             return CANCELED
         process = self._start_process(run, task, folder, environment)
         outcome = _wait(process, stop, limits)
-        _end_process(process)
-        self._database.delete("process", str(task["run_id"]))
+        end_processes(folder)
+        process.wait()
         return outcome or _outcome_of(folder)
 
     def _prepare(self, run: Document, task: Document) -> Path:
@@ -219,9 +214,9 @@ class RunManager:
 
     def _start_process(
         self, run: Document, task: Document, folder: Path, environment: dict[str, str]
-    ) -> psutil.Popen:
+    ) -> subprocess.Popen[bytes]:
         with (folder / "process.log").open("wb") as log:
-            process = psutil.Popen(
+            process = subprocess.Popen(
                 [*self._command, str(folder.absolute())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -230,8 +225,6 @@ class RunManager:
                 env=environment,
                 start_new_session=True,
             )
-        record = {"pid": process.pid, "created": process.create_time()}
-        self._database.put("process", str(task["run_id"]), record)
         self._change_task(run["run_id"], task["run_id"], begin)
         self._change(run["run_id"], begin)
         return process
@@ -261,22 +254,10 @@ class RunManager:
 
     def _end_left_overs(self) -> None:
         """End the processes and runs of a workspace that was killed."""
+        end_processes(self._state.runs)
         for run in self._database.all("run"):
-            for task in run["tasks"]:
-                self._end_left_over(task["run_id"])
             if not has_ended(run):
                 self._close(run["run_id"], RESTARTED)
-
-    def _end_left_over(self, task_run_id: int) -> None:
-        record = self._database.get("process", str(task_run_id))
-        if record is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(record["pid"])
-            # The number may belong to somebody else by now.
-            if abs(process.create_time() - record["created"]) < 1:
-                _end_process(process)
-        self._database.delete("process", str(task_run_id))
 
 
 class _Limit:
@@ -303,7 +284,7 @@ def _is_active(run: Document) -> bool:
     return run["state"]["life_cycle_state"] in ("PENDING", "RUNNING")
 
 
-def _wait(process: psutil.Popen, stop: threading.Event, limits: list[_Limit]) -> Outcome | None:
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event, limits: list[_Limit]) -> Outcome | None:
     """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
     while process.poll() is None:
         over = [limit for limit in limits if limit.is_over()]
@@ -312,13 +293,6 @@ def _wait(process: psutil.Popen, stop: threading.Event, limits: list[_Limit]) ->
         if stop.wait(POLL_SECONDS):
             return CANCELED
     return None
-
-
-def _end_process(process: psutil.Process) -> None:
-    """End a task's process, its descendants, and what is left of its process group."""
-    end_process_tree(process)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _outcome_of(folder: Path) -> Outcome:

@@ -20,7 +20,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
     grid = figure.subplots(2, -(-len(NUMERIC_NAMES) // 2)).flat
-    for axes, name in zip(grid, NUMERIC_NAMES, strict=False):
+    for name, axes in zip(NUMERIC_NAMES, grid, strict=False):
         values = table[name].dropna().to_numpy(dtype=float)
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
         axes.set(title=name, ylabel=_unit(name), xticks=[])
