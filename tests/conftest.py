@@ -1,14 +1,11 @@
 """The demo, run once for all tests that look at what it leaves behind."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from workspace_under_test import ROOT, WorkspaceUnderTest
-
-sys.path.insert(0, str(ROOT / "ml_ops"))  # `deployment` is run from there, it is not installed
+from workspace_under_test import WorkspaceUnderTest
 
 
 @dataclass

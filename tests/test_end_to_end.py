@@ -1,4 +1,4 @@
-"""The whole loop as a user runs it: `make demo`, what it leaves behind, and what happens when things break."""
+"""The whole loop as a user runs it: `make demo`, what it leaves behind, and what breaks it."""
 
 import csv
 import io

@@ -42,17 +42,20 @@ def main() -> int:
 
 def start(state: StateFolder, port: int | None) -> None:
     """Starts the workspace in the background and waits until MLflow and Spark answer."""
-    if process := running_process(state):
+    process = running_process(state)
+    if process is None:
+        find_java()
+        state.create()
+        profile = ensure_profile(state.config_file, port)
+        _check_port(profile)
+        print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
+        process = _spawn(state)
+    else:
         profile = _profile(state)
-        print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
         if port not in (None, profile.port):
             raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
-        return
-    find_java()
-    state.create()
-    profile = ensure_profile(state.config_file, port)
-    _check_port(profile)
-    _wait_until_ready(state, profile, _spawn(state))
+        print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
+    _wait_until_ready(state, profile, process)
 
 
 def stop(state: StateFolder, _port: int | None) -> None:
@@ -102,7 +105,7 @@ def sign_in_link(profile: Profile) -> str:
 
 
 def running_process(state: StateFolder) -> psutil.Process | None:
-    """The process of the workspace, if it is alive; a process that only took over its number does not count."""
+    """The process of the workspace, if it is alive and no other has taken over its number."""
     try:
         pid, created = state.pid_file.read_text().split()
         process = psutil.Process(int(pid))
@@ -128,24 +131,23 @@ def _spawn(state: StateFolder) -> psutil.Popen:
     return process
 
 
-def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Popen) -> None:
+def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
     began = time.monotonic()
     waiting: dict[str, Callable[[], bool]] = {
         "MLflow and REST": lambda: _answers(profile),
         "Spark with Delta (its first start downloads 76 MB)": lambda: _spark_is_ready(state, profile),
     }
-    print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
     try:
         for what, is_ready in waiting.items():
             while not is_ready():
-                if process.poll() is not None:
+                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                     raise LocalWorkspaceError(
                         "it ended while it started:\n" + _last_lines(state.logs / "server.log", 15)
                     )
                 if time.monotonic() - began > START_SECONDS:
                     raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
                 time.sleep(0.3)
-            print(f"  {what}: ready after {time.monotonic() - began:.0f} s", flush=True)
+            print(f"  {what}: ready ({time.monotonic() - began:.0f} s)", flush=True)
     except (LocalWorkspaceError, KeyboardInterrupt):
         end_process_tree(process, STOP_SECONDS)
         state.pid_file.unlink(missing_ok=True)
@@ -189,14 +191,16 @@ def _check_port(profile: Profile) -> None:
         except OSError as error:
             raise LocalWorkspaceError(
                 f"port {profile.port} of {profile.address} is taken ({error.strerror}); "
-                f"free it, or choose another: make local-workspace-start LOCAL_WORKSPACE_PORT={profile.port + 1}"
+                f"free it, or choose another one: LOCAL_WORKSPACE_PORT={profile.port + 1}"
             ) from error
 
 
 def _profile(state: StateFolder) -> Profile:
     profile = read_profile(state.config_file)
     if profile is None:
-        raise LocalWorkspaceError(f"{state.config_file} has no profile; stop the workspace and start it again")
+        raise LocalWorkspaceError(
+            f"{state.config_file} has no profile; stop the workspace and start it again"
+        )
     return profile
 
 

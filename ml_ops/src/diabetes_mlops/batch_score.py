@@ -82,7 +82,7 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
 
         counts = count_rows(overview.rows, scored, rejected)
         output = {"output_table": settings.output_table, "experiment_id": active.info.experiment_id}
-        return counts | origin | output
+        return counts | origin | output | {"sample": read_sample(spark, settings.output_table, batch_id)}
 
 
 def read(spark: SparkSession, source: str, features: list[str]) -> tuple[DataFrame, Overview]:
@@ -102,6 +102,13 @@ def look_over(screened: DataFrame) -> Overview:
         F.count(ID) - F.count_distinct(ID),
     )
     return Overview(*counts.collect()[0])
+
+
+def read_sample(spark: SparkSession, table: str, batch_id: str, rows: int = 10) -> list[dict[str, Any]]:
+    """Read the first rows of a batch back from its table, for people to look at."""
+    batch = storage.read_batch(spark, table, batch_id).orderBy(ID).limit(rows)
+    scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
+    return [row.asDict() for row in batch.select(ID, PREDICTION, "model_version", scored_at).collect()]
 
 
 def derive_batch_id(source: str, digest: str) -> str:

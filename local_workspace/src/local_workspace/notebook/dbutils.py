@@ -144,7 +144,7 @@ class Notebook:
         from databricks.sdk.service.workspace import ExportFormat
 
         with _client().workspace.download(path, format=ExportFormat.SOURCE) as content:
-            return content.read().decode()
+            return str(content.read(), "utf-8")
 
 
 class Library:

@@ -81,7 +81,12 @@ def main(run_folder: Path) -> int:
 
 async def _run(notebook: NotebookNode, folder: Path) -> dict[str, Any]:
     client = RunClient(
-        notebook, km=_kernel_manager(folder), timeout=None, startup_timeout=120, shutdown_kernel="immediate"
+        notebook,
+        km=_kernel_manager(folder),
+        timeout=None,
+        startup_timeout=120,
+        shutdown_kernel="immediate",
+        coalesce_streams=True,
     )
     _save(notebook, folder)
     saver = asyncio.create_task(_keep_saving(notebook, folder))
