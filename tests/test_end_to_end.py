@@ -12,6 +12,8 @@ import pandas as pd
 import psutil
 import pytest
 import requests
+from databricks.sdk.service.jobs import NotebookTask, SubmitTask
+from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes.scoring import predict
 from mlflow import MlflowClient
 from workspace_under_test import DATA_ROOT, FOLDER, MODEL, ROOT, SCORED, WorkspaceUnderTest
@@ -198,12 +200,10 @@ def test_cancelling_ends_the_processes_of_a_run(workspace):
     client.workspace.upload(
         f"{FOLDER}/sleeper",
         b"# Databricks notebook source\nimport subprocess\nsubprocess.run(['sleep', '4321'])",
-        format="SOURCE",
-        language="PYTHON",
+        format=ImportFormat.SOURCE,
+        language=Language.PYTHON,
         overwrite=True,
     )
-    from databricks.sdk.service.jobs import NotebookTask, SubmitTask
-
     cluster_id = next(iter(client.clusters.list())).cluster_id
     task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/sleeper"))
     run_id = client.jobs.submit(run_name="sleeper", tasks=[task]).run_id
@@ -300,7 +300,7 @@ def census(workspace: WorkspaceUnderTest) -> Counter[str]:
     """How many of each kind of thing the workspace holds."""
     client = workspace.client
     headers, host = bearer(workspace), workspace.profile["host"]
-    experiments = list(client.experiments.list_experiments())
+    experiments = list(client.experiments.search_experiments(max_results=100))
     runs = client.experiments.search_runs(experiment_ids=[e.experiment_id for e in experiments])
     versions = requests.get(f"{host}/api/2.0/mlflow/model-versions/search", headers=headers, timeout=10)
     return Counter(

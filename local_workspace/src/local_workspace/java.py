@@ -30,7 +30,8 @@ def find_java() -> Path:
 def java_version(java: Path) -> int | None:
     """The major version that `java -version` prints, or None when it does not run."""
     try:
-        output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+        command = [java, "-XX:-UsePerfData", "-version"]  # without its file in the temporary folder
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     except OSError:
         return None
     match = re.search(r'version "(\d+)', output)

@@ -91,7 +91,8 @@ async def _run(notebook: NotebookNode, folder: Path) -> dict[str, Any]:
     _save(notebook, folder)
     saver = asyncio.create_task(_keep_saving(notebook, folder))
     try:
-        return await _run_cells(client, folder)
+        result: dict[str, Any] = client.redactor.clean(await _run_cells(client, folder))
+        return result
     finally:
         saver.cancel()
         with suppress(asyncio.CancelledError):
@@ -116,7 +117,7 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
                     cell.outputs = [_note("The Python process was restarted.")]
                     await _restart(client)
                 elif failure.ename == EXIT:
-                    cell.outputs[-1:] = [_note(f"Notebook exited: {failure.evalue}")]
+                    cell.outputs[-1:] = [_note(client.redactor.clean(f"Notebook exited: {failure.evalue}"))]
                     return {"status": "SUCCESS", "exit_value": failure.evalue}
                 else:
                     cell.metadata["state"] = "failed"
