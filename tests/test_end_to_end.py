@@ -128,6 +128,11 @@ def test_the_link_of_status_signs_a_browser_in_once(workspace):
     assert "used already" in again.text
 
 
+def test_the_demo_writes_nothing_into_home_or_the_temporary_folder(workspace):
+    assert {path.name for path in workspace.home.iterdir()} <= {".cache"}
+    assert list(workspace.temporary.iterdir()) == []
+
+
 def test_a_second_demo_adds_one_run_a_job_and_nothing_else(workspace):
     before = census(workspace)
 

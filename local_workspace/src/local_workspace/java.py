@@ -30,7 +30,7 @@ def find_java() -> Path:
 def java_version(java: Path) -> int | None:
     """The major version that `java -version` prints, or None when it does not run."""
     try:
-        command = [java, "-XX:-UsePerfData", "-version"]  # without its file in the temporary folder
+        command = [str(java), "-XX:-UsePerfData", "-version"]  # without its file in the temporary folder
         output = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     except OSError:
         return None

@@ -102,7 +102,7 @@ def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
 
 def _mlflow_app(state: StateFolder) -> FastAPI:
     """MLflow's own server application on a sqlite file; leans on names that MLflow does not promise."""
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     from mlflow.server import constants, handlers
 
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
@@ -128,6 +128,7 @@ def run_environment(state: StateFolder, profile: Profile) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": profile.host,
         "MLFLOW_REGISTRY_URI": profile.host,
         "MLFLOW_TRACKING_TOKEN": profile.token,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "LOCAL_WORKSPACE_FOLDERS": json.dumps(
             {
                 "/dbfs/": str(state.dbfs),
