@@ -104,6 +104,7 @@ lint: $(INSTALLED) ## Check style, types, the walls between the packages, script
 	.venv/bin/ruff format --check
 	MYPYPATH=ml_ops .venv/bin/mypy -p deployment $(foreach package,diabetes diabetes_mlops $(filter local_workspace,$(PACKAGES)),-p $(package))
 	.venv/bin/lint-imports
+	$(foreach package,$(filter local_workspace,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
