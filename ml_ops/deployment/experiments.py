@@ -3,6 +3,8 @@
 from deployment.workspace import RestError, Workspace
 
 API = "/api/2.0/mlflow/experiments"
+# MLflow's page then opens on training runs, not on the traces of language models.
+TRAINING_KIND = {"key": "mlflow.experimentKind", "value": "custom_model_development"}
 
 
 def ensure_experiment(workspace: Workspace, name: str) -> str:
@@ -12,7 +14,8 @@ def ensure_experiment(workspace: Workspace, name: str) -> str:
     except RestError as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        experiment_id = str(workspace.call("POST", f"{API}/create", json={"name": name})["experiment_id"])
+        wanted = {"name": name, "tags": [TRAINING_KIND]}
+        experiment_id = str(workspace.call("POST", f"{API}/create", json=wanted)["experiment_id"])
     else:
         experiment_id = str(found["experiment_id"])
         if found.get("lifecycle_stage") == "deleted":
