@@ -26,12 +26,18 @@ MODEL_NAME ?= $(CATALOG).$(SCHEMA).diabetes
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
+# Which versions of the model; not taken from the environment, where these names may mean something else.
+VERSION :=
+A :=
+B :=
 
 SETTINGS := WORKSPACE LOCAL_WORKSPACE_STATE WORKSPACE_FOLDER CLUSTER_NAME SECRET_SCOPE EXPERIMENT DATA_ROOT \
-	WHEELS_ROOT CATALOG SCHEMA MODEL_NAME CREATE_CLUSTER WAIT PARAMS
+	WHEELS_ROOT CATALOG SCHEMA MODEL_NAME CREATE_CLUSTER WAIT PARAMS VERSION A B
 export $(SETTINGS)
 # Two programs are called `databricks`, and the one of requirements.txt hands over to the other unless told.
 export DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION := 1
+# MLflow tells nobody what is done with it.
+export MLFLOW_DISABLE_TELEMETRY := true
 # Kept bytecode halves the start of each of the many Python programs that these targets call.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -195,3 +201,21 @@ run-diabetes-batch-scoring: which-workspace ## Run batch scoring and wait; PARAM
 .PHONY: report
 report: which-workspace ## Show what the last runs brought about: metrics, model, scored rows, pages
 	@$(DEPLOYMENT) report
+
+##@ Models: the versions in the registry of WORKSPACE
+
+.PHONY: models
+models: which-workspace ## List the versions: aliases, metrics, the gate's verdict, who promoted, run, commit
+	@$(DEPLOYMENT) models
+
+.PHONY: promote
+promote: which-workspace ## Make a version the champion; VERSION=3
+	@$(DEPLOYMENT) promote
+
+.PHONY: rollback
+rollback: which-workspace ## Make the version champion again that was it before; repeat to go further back
+	@$(DEPLOYMENT) rollback
+
+.PHONY: compare
+compare: which-workspace ## Show two versions side by side, by number or alias; A=champion B=3
+	@$(DEPLOYMENT) compare

@@ -459,3 +459,25 @@ def test_mlflow_page_of_a_run_is_where_each_kind_of_workspace_has_it(tmp_path: P
 
     assert mlflow_page(local, training) == "http://127.0.0.1:5115/#/experiments/5/runs/abc"
     assert mlflow_page(cloud, training) == "https://adb-1.azuredatabricks.net/ml/experiments/5/runs/abc"
+
+
+# The registry
+
+
+def test_models_of_a_profile_are_asked_of_its_unity_catalog_whatever_the_environment_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployment.models import open_model  # here, because importing MLflow takes seconds
+
+    elsewhere = {"HOST": "http://127.0.0.1:9", "TOKEN": "other", "AUTH_TYPE": "", "CONFIG_FILE": ""}
+    for name, value in elsewhere.items():
+        monkeypatch.setenv(f"DATABRICKS_{name}", value)
+    server.replies["/api/2.0/preview/scim/v2/Me"] = {"userName": "ada@example.com"}
+
+    model = open_model(workspace_at(server.host, tmp_path, profile="dev"), "main.diabetes.diabetes")
+    with pytest.raises(DeploymentError, match=r"no registered model 'main\.diabetes\.diabetes'"):
+        model.print_versions()
+
+    assert model.user == "ada@example.com"
+    asked = [path for path, _ in server.received]
+    assert "/api/2.0/mlflow/unity-catalog/registered-models/get" in asked

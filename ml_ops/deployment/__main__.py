@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from deployment import git, wheels
 from deployment.clusters import ensure_cluster, require_cluster
@@ -16,6 +17,9 @@ from deployment.runs import parse_params, run_job
 from deployment.secret_scope import ensure_scope, put_secrets
 from deployment.settings import ROOT, Settings, as_local_path
 from deployment.workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from deployment.models import RegisteredModel
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,6 +98,16 @@ def _run(job: str) -> None:
     run_job(_cli(), job, params, wait=os.environ.get("WAIT", "1") != "0")
 
 
+def _models() -> "RegisteredModel":
+    from deployment.models import open_model  # here, because importing MLflow takes seconds
+
+    return open_model(_workspace(), _settings().model_name)
+
+
+def _compare(_: str) -> None:
+    _models().compare(os.environ.get("A", ""), os.environ.get("B", ""))
+
+
 COMMANDS: dict[str, Callable[[str], None]] = {
     "workspace": _show_workspace,
     "version": lambda _: print(wheels.version(ROOT)),
@@ -104,6 +118,10 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "put-secrets": lambda _: put_secrets(_cli(), _settings().secret_scope),
     "deploy-jobs": _deploy_jobs,
     "run": _run,
+    "models": lambda _: _models().print_versions(),
+    "promote": lambda _: _models().promote(os.environ.get("VERSION", "")),
+    "rollback": lambda _: _models().roll_back(),
+    "compare": _compare,
     "report": lambda _: print_report(_cli()),
 }
 

@@ -1,8 +1,9 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Train the diabetes model
-# MAGIC Reads the labelled table, fits and evaluates one pipeline, registers it in MLflow and names the champion.
-# MAGIC The work is in `diabetes_mlops.train`; the exit value has the metrics, the model version and its alias.
+# MAGIC Reads the labelled table, fits and evaluates one pipeline, registers it in MLflow and takes it to the gate:
+# MAGIC where it passes, it becomes the champion. The work is in `diabetes_mlops.train`; the exit value has the
+# MAGIC metrics, the model version, its alias and the decision. The run in MLflow has `report.html`.
 
 # COMMAND ----------
 
@@ -11,6 +12,13 @@ dbutils.widgets.text("training_data", "data_raw.csv", "Labelled data: file or ta
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
 dbutils.widgets.text("alpha", "0.5", "Strength of the ridge penalty")
+dbutils.widgets.text("search_trials", "0", "Values of alpha to try; 0: only the one above")
+dbutils.widgets.text("seed", "0", "Seed of everything random")
+dbutils.widgets.text("max_rmse", "70", "Gate: largest rmse")
+dbutils.widgets.text("min_r2", "0.2", "Gate: smallest r2")
+dbutils.widgets.text("margin", "2", "Gate: how much worse than the champion the rmse may be")
+dbutils.widgets.text("max_slice_ratio", "1.5", "Gate: largest rmse of a slice, in rmse of all rows")
+dbutils.widgets.dropdown("promotion", "automatic", ["automatic", "manual"], "What passes the gate")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
 

@@ -1,8 +1,18 @@
-"""A version is found by its number, its alias or as the champion, also after others are registered."""
+"""A version is found by number or alias, becomes champion, and makes room again for the one before."""
 
+import json
+
+import mlflow
 import pytest
 from diabetes_mlops import registry
-from diabetes_mlops.registry import ModelNotFoundError
+from diabetes_mlops.registry import (
+    AlreadyChampionError,
+    ChampionChangedError,
+    ModelNotFoundError,
+    NoEarlierChampionError,
+    SameVersionError,
+    VersionDeletedError,
+)
 from mlflow import MlflowClient
 
 
@@ -28,7 +38,9 @@ def test_a_version_is_found_by_number_alias_or_as_champion(name: str, wanted: st
 def test_promoting_a_version_makes_it_the_one_that_is_scored_with(name: str):
     client = MlflowClient()
 
-    registry.promote(client, registry.resolve_version(client, name, "challenger"))
+    registry.promote(
+        client, registry.resolve_version(client, name, "challenger"), by="ann", expected_champion="2"
+    )
 
     assert str(registry.resolve_version(client, name, "").version) == "1"
     assert "challenger" not in client.get_registered_model(name).aliases
@@ -55,3 +67,155 @@ def test_a_model_without_versions_has_no_champion(tracking):
     assert registry.find_champion(client, "a.b.empty") is None
     with pytest.raises(ModelNotFoundError, match="has no version or alias 'champion'"):
         registry.resolve_version(client, "a.b.empty", "")
+
+
+def promote(name: str, number: int, by: str = "ann") -> None:
+    client = MlflowClient()
+    champion = registry.find_champion(client, name)
+    version = registry.resolve_version(client, name, str(number))
+    expected = str(champion.version) if champion else None
+    registry.promote(client, version, by=by, expected_champion=expected)
+
+
+def champion(name: str) -> str:
+    return str(registry.resolve_version(MlflowClient(), name, "").version)
+
+
+def test_a_roll_back_goes_one_step_further_each_time_and_the_history_is_kept(name: str):
+    client = MlflowClient()
+    for number in (3, 1):
+        promote(name, number)
+
+    seen = [str(registry.roll_back(client, name, by="ben").version) for _ in range(2)]
+    promote(name, 1)
+    seen.append(str(registry.roll_back(client, name, by="ben").version))
+
+    assert seen == ["3", "2", "2"]
+    assert champion(name) == "2"
+    assert registry.history(client, name) == ["+2", "+3", "+1", "-1", "-3", "+1", "-1"]
+    with pytest.raises(NoEarlierChampionError, match="version 2 is the only one so far"):
+        registry.roll_back(client, name, by="ben")
+
+
+def test_the_history_of_many_changes_fits_a_tag_and_still_rolls_back(name: str):
+    client = MlflowClient()
+    many = ["+3", "+1", "-1", "+2"] * 45
+    client.set_registered_model_tag(name, "champion_history", json.dumps(many))
+    promote(name, 1)
+
+    seen = [str(registry.roll_back(client, name, by="ben").version) for _ in range(3)]
+
+    assert seen == ["2", "3", "2"]
+    assert len(client.get_registered_model(name).tags["champion_history"]) <= 1000
+
+
+def test_who_promoted_and_who_rolled_back_is_on_the_version(name: str):
+    client = MlflowClient()
+    promote(name, 3, by="ann")
+    registry.roll_back(client, name, by="ben")
+
+    tags = client.get_model_version(name, "3").tags
+
+    assert (tags["promoted_by"], tags["rolled_back_by"]) == ("ann", "ben")
+    assert tags["promoted_at"] <= tags["rolled_back_at"]
+
+
+def test_a_champion_that_was_named_by_hand_counts_as_an_earlier_one(name: str):
+    client = MlflowClient()
+    promote(name, 3)
+    client.set_registered_model_alias(name, "champion", "1")
+
+    assert str(registry.roll_back(client, name, by="ben").version) == "3"
+
+
+def test_promoting_the_champion_is_refused(name: str):
+    with pytest.raises(AlreadyChampionError, match="version 2 is the champion already"):
+        promote(name, 2)
+
+
+def test_a_version_that_met_another_champion_is_refused(name: str):
+    client = MlflowClient()
+
+    with pytest.raises(ChampionChangedError, match="is version 2; version 3 was compared with 1"):
+        registry.promote(client, registry.resolve_version(client, name, "3"), by="ann", expected_champion="1")
+
+    assert champion(name) == "2"
+
+
+def test_a_version_that_was_deleted_meanwhile_is_not_promoted(name: str):
+    client = MlflowClient()
+    version = registry.resolve_version(client, name, "3")
+    client.delete_model_version(name, "3")
+
+    with pytest.raises(VersionDeletedError, match="version 3 was deleted"):
+        registry.promote(client, version, by="ann", expected_champion="2")
+
+
+def test_a_roll_back_to_a_deleted_version_names_it_and_changes_nothing(name: str):
+    client = MlflowClient()
+    promote(name, 3)
+    client.delete_model_version(name, "2")
+
+    with pytest.raises(VersionDeletedError, match="before version 3 was version 2, which was deleted"):
+        registry.roll_back(client, name, by="ben")
+
+    assert champion(name) == "3"
+
+
+def test_a_model_whose_champion_was_deleted_says_so_at_a_roll_back(name: str):
+    promote(name, 3)
+    MlflowClient().delete_model_version(name, "3")
+
+    with pytest.raises(NoEarlierChampionError, match="there is no champion"):
+        registry.roll_back(MlflowClient(), name, by="ben")
+
+
+def test_versions_are_listed_newest_first_with_aliases_and_metrics(trained):
+    jobs, result = trained
+
+    rows = registry.list_versions(MlflowClient(), jobs.model_name)
+
+    assert [row["version"] for row in rows] == ["1"]
+    assert rows[0]["aliases"] == ["champion"]
+    assert {name: rows[0][name] for name in result["metrics"]} == result["metrics"]
+    assert (rows[0]["gate"], rows[0]["run_id"]) == ("passed", result["run_id"])
+    assert rows[0]["promoted_by"] == f"gate of run {result['run_id']}"
+
+
+def test_versions_without_a_run_are_listed_too(name: str):
+    rows = registry.list_versions(MlflowClient(), name)
+
+    assert [(row["version"], row["aliases"]) for row in rows] == [
+        ("3", []),
+        ("2", ["champion"]),
+        ("1", ["challenger"]),
+    ]
+    assert rows[0]["rmse"] is None
+
+
+def test_versions_are_found_by_their_commit(trained):
+    jobs, _ = trained
+    found = [registry.versions_of_commit(MlflowClient(), jobs.model_name, c) for c in ("0123abc", "01", "9")]
+
+    assert [[row["version"] for row in rows] for rows in found] == [["1"], ["1"], []]
+    with pytest.raises(ValueError, match="commit must not be empty"):
+        registry.versions_of_commit(MlflowClient(), jobs.model_name, "")
+
+
+def test_two_versions_are_compared_by_metrics_and_by_what_differs(name: str, tracking):
+    client = MlflowClient()
+    for alpha, rmse in ((0.5, 50.0), (2.0, 53.0)):
+        with mlflow.start_run() as run:
+            mlflow.log_params({"alpha": alpha, "seed": 0})
+            mlflow.log_metric("rmse", rmse)
+        client.create_model_version(name, source=tracking.as_uri(), run_id=run.info.run_id)
+
+    lines = registry.compare(client, name, "4", "5")
+
+    assert lines == [
+        {"kind": "metric", "name": "rmse", "a": 50.0, "b": 53.0, "difference": 3.0},
+        {"kind": "param", "name": "alpha", "a": "0.5", "b": "2.0", "difference": None},
+    ]
+    assert registry.compare(client, name, "1", "4")[0]["difference"] is None
+    with pytest.raises(SameVersionError, match="'champion' and '2' are both version 2"):
+        registry.compare(client, name, "champion", "2")

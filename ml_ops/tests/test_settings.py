@@ -1,6 +1,7 @@
 """A job tells which widget is wrong before it does anything."""
 
 import pytest
+from diabetes_mlops.gate import Thresholds
 from diabetes_mlops.settings import ScoringSettings, SettingsError, TrainingSettings
 
 TRAINING = {
@@ -26,6 +27,18 @@ def test_relative_data_is_taken_under_the_data_root():
     assert settings.alpha == 0.5
 
 
+def test_an_empty_threshold_means_the_default_and_a_filled_one_moves_the_gate():
+    settings = TrainingSettings.from_widgets(TRAINING | {"max_rmse": "", "min_r2": "-0.5", "margin": "0"})
+
+    assert settings.thresholds == Thresholds(max_rmse=70.0, min_r2=-0.5, margin=0.0, max_slice_ratio=1.5)
+
+
+def test_training_neither_searches_nor_waits_for_a_person_unless_told():
+    settings = TrainingSettings.from_widgets(TRAINING | {"search_trials": "", "promotion": ""})
+
+    assert (settings.search_trials, settings.seed, settings.promotion) == (0, 0, "automatic")
+
+
 @pytest.mark.parametrize(
     "data",
     ["/Volumes/a/b/c.csv", "abfss://box@account.dfs.core.windows.net/c.parquet", "main.diabetes.raw", "a.b"],
@@ -49,6 +62,12 @@ def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
         ("alpha", "0", "alpha must be a positive number; got '0'"),
         ("alpha", "nan", "alpha must be a positive number; got 'nan'"),
         ("alpha", "inf", "alpha must be a positive number; got 'inf'"),
+        ("search_trials", "-1", "search_trials must be a whole number from 0 to 4294967295; got '-1'"),
+        ("seed", "4294967296", "seed must be a whole number from 0 to 4294967295; got '4294967296'"),
+        ("seed", "1.5", "seed must be a whole number from 0 to 4294967295; got '1.5'"),
+        ("max_rmse", "low", "max_rmse must be a number; got 'low'"),
+        ("min_r2", "nan", "min_r2 must be a number; got 'nan'"),
+        ("promotion", "later", "promotion must be automatic or manual; got 'later'"),
         ("model_name", "diabetes", "model_name must be catalog.schema.model; got 'diabetes'"),
         ("experiment_name", " ", "experiment_name must not be empty"),
         ("data_root", "", "data_root must not be empty"),

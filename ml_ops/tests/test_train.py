@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,8 +57,15 @@ def test_the_run_explains_itself(trained):
     assert run.data.metrics["rmse"] == result["metrics"]["rmse"]
     assert run.data.tags["git_commit"] == "0123abc"
     assert run.data.tags["diabetes_version"] and run.data.tags["diabetes_mlops_version"]
-    assert "feature_statistics.json" in artifacts
-    assert plots == {f"plots/{name}.png" for name in ("features", "predicted_vs_actual", "residuals")}
+    assert {
+        "feature_statistics.json",
+        "gate.json",
+        "importance.json",
+        "report.html",
+        "slices.json",
+    } <= artifacts
+    names = ("features", "importance", "predicted_vs_actual", "residuals")
+    assert plots == {f"plots/{name}.png" for name in names}
 
 
 def test_the_run_names_the_data_that_it_read(trained):
@@ -124,12 +133,56 @@ def test_a_missing_file_stops_the_training_and_leaves_a_failed_run(jobs):
     assert jobs.last_run().data.params["training_data"] == f"{jobs.folder}/absent.csv"
 
 
-def test_a_worse_version_stays_challenger_and_a_better_one_becomes_champion(jobs):
-    aliases = [jobs.train(alpha=alpha)["alias"] for alpha in ("1000", "100000", "0.5")]
+def test_metrics_come_with_their_intervals_and_the_baseline(trained):
+    metrics = mlflow.get_run(trained[1]["run_id"]).data.metrics
 
-    assert aliases == ["champion", "challenger", "champion"]
+    for name in ("rmse", "mae", "r2"):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    assert metrics["rmse"] < metrics["baseline_rmse"] == metrics["gate_baseline_rmse"]
+    assert metrics["baseline_r2"] <= 0
+
+
+def test_run_and_version_tell_code_data_and_environment(trained):
+    jobs, result = trained
+
+    run, version = mlflow.get_run(result["run_id"]), MlflowClient().get_model_version(jobs.model_name, "1")
+
+    names = ["git_commit", "diabetes_version", "diabetes_mlops_version", "data_source", "data_digest"]
+    names += ["holdout_digest", "python_version", "mlflow_version", "sklearn_version"]
+    assert [version.tags[name] for name in names] == [run.data.tags[name] for name in names]
+    digests = {item.dataset.digest for item in run.inputs.dataset_inputs}
+    assert digests == {version.tags["data_digest"], version.tags["holdout_digest"]}
+    assert version.tags["data_source"] == str(DATA / "data_raw.csv")
+    assert version.tags["python_version"] == platform.python_version()
+
+
+def test_the_report_opens_by_itself_and_starts_with_the_verdict(trained):
+    _, result = trained
+    artifacts = mlflow.get_run(result["run_id"]).info.artifact_uri
+
+    page = mlflow.artifacts.load_text(f"{artifacts}/report.html")
+
+    assert page.index("Gate: passed, champion") < page.index("<table>")
+    assert page.count('<img src="data:image/png;base64,') == 3
+    assert re.findall(r"<(?:link|script)|(?:src|href)=\"(?!data:)|url\(", page) == []
+    assert f"<strong>{result['metrics']['rmse']:.3f}</strong>" in page
+    assert all(text in page for text in ("AGE 40-59", "SEX=Male", "0123abc", "baseline"))
+
+
+def test_the_decision_is_part_of_what_the_job_reports(trained):
+    _, result = trained
+
+    assert (result["decision"]["promote"], result["decision"]["reasons"]) == (True, [])
+    assert result["decision"]["numbers"]["rmse"] == result["metrics"]["rmse"]
+
+
+def test_a_refused_version_has_no_alias_and_the_champion_stays(jobs):
+    results = [jobs.train(alpha=alpha) for alpha in ("0.5", "100000")]
+
+    assert [result["alias"] for result in results] == ["champion", ""]
+    assert results[1]["decision"]["reasons"]
     model = MlflowClient().get_registered_model(jobs.model_name)
-    assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "3"}
+    assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "1"}
 
 
 def test_training_reads_a_table_by_its_name(jobs):

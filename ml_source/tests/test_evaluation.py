@@ -1,12 +1,26 @@
-"""Metrics compare predictions with labels, and statistics say what the data holds."""
+"""Metrics compare predictions with labels, intervals say how sure that is, statistics what the data holds."""
+
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.evaluation import describe_features, evaluate
+from diabetes.evaluation import (
+    Interval,
+    bootstrap_metrics,
+    compare_rmse,
+    describe_features,
+    evaluate,
+    evaluate_slices,
+    feature_importance,
+    predict_baseline,
+    slice_rows,
+)
 from diabetes.schema import FEATURE_NAMES, TARGET, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
+from diabetes.training import fit
+from scipy.stats import bootstrap
 from sklearn.pipeline import Pipeline
 
 
@@ -27,6 +41,22 @@ def test_metrics_follow_their_formulas(model: Pipeline, raw: pd.DataFrame) -> No
     assert all(type(value) is float for value in metrics.values())
 
 
+@pytest.fixture
+def holdout(raw: pd.DataFrame) -> pd.DataFrame:
+    return split_by_id(raw)[1]
+
+
+def label_of(table: pd.DataFrame) -> np.ndarray:
+    return table[TARGET].to_numpy()
+
+
+def make_rows(count: int, error: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels, and predictions that miss them by normal errors of a standard deviation."""
+    random = np.random.default_rng(count)
+    actual = random.normal(size=count)
+    return actual, actual + random.normal(scale=error, size=count)
+
+
 def test_the_model_is_better_than_the_mean_on_rows_it_has_not_seen(
     model: Pipeline, raw: pd.DataFrame
 ) -> None:
@@ -45,6 +75,274 @@ def test_evaluating_needs_labels(model: Pipeline, raw: pd.DataFrame, batch: pd.D
         evaluate(model, raw.assign(Y=None))
     with pytest.raises(SchemaError, match="at least 2 labelled rows; the table has 1"):
         evaluate(model, raw.head(1))
+
+
+def test_a_model_of_shuffled_labels_knows_nothing_about_the_holdout(raw: pd.DataFrame) -> None:
+    # With the label among the features, or rows of the holdout in training, r2 would be well above 0.
+    train, holdout = split_by_id(raw)
+    train[TARGET] = train[TARGET].sample(frac=1, random_state=0).to_numpy()
+
+    metrics = evaluate(fit(train, alpha=1.0), holdout)
+
+    assert metrics["r2"] < 0.05
+
+
+def test_the_baseline_predicts_the_mean_of_the_training_rows_only(raw: pd.DataFrame) -> None:
+    train, holdout = split_by_id(raw)
+
+    predictions = predict_baseline(train, holdout.assign(Y=1000.0))
+
+    assert predictions == pytest.approx(np.full(len(holdout), train[TARGET].mean()))
+
+
+def test_each_metric_lies_in_its_interval(model: Pipeline, holdout: pd.DataFrame) -> None:
+    metrics = evaluate(model, holdout)
+
+    intervals = bootstrap_metrics(label_of(holdout), predict(model, holdout), seed=0)
+
+    assert {name: interval.value for name, interval in intervals.items()} == pytest.approx(metrics)
+    for interval in intervals.values():
+        assert interval.low < interval.value < interval.high
+        assert {type(number) for number in astuple(interval)} == {float}
+
+
+def test_intervals_are_those_of_scipy(model: Pipeline, holdout: pd.DataFrame) -> None:
+    rows = label_of(holdout), predict(model, holdout)
+
+    def rmse(actual: np.ndarray, predicted: np.ndarray, axis: int) -> np.ndarray:
+        return np.sqrt(np.mean((actual - predicted) ** 2, axis=axis))
+
+    options = {"paired": True, "method": "percentile", "n_resamples": 20_000, "vectorized": True}
+    expected = bootstrap(rows, rmse, confidence_level=0.9, rng=1, **options).confidence_interval
+
+    interval = bootstrap_metrics(*rows, seed=0, resamples=20_000, confidence=0.9)["rmse"]
+
+    assert [interval.low, interval.high] == pytest.approx([expected.low, expected.high], abs=0.15)
+
+
+def test_intervals_shrink_with_the_root_of_the_rows() -> None:
+    # The standard error of an rmse of n normal errors of deviation 1 is 1 / sqrt(2 n).
+    widths = []
+    for count in (1_000, 100_000):
+        interval = bootstrap_metrics(*make_rows(count), seed=0, resamples=300)["rmse"]
+        assert interval.low < 1 < interval.high
+        widths.append(interval.high - interval.low)
+
+    assert widths == pytest.approx([2 * 1.96 / np.sqrt(2_000), 2 * 1.96 / np.sqrt(200_000)], rel=0.2)
+
+
+def test_more_confidence_needs_a_wider_interval() -> None:
+    narrow, wide = (
+        bootstrap_metrics(*make_rows(100), seed=0, confidence=confidence)["mae"] for confidence in (0.5, 0.99)
+    )
+
+    assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+    assert wide.value == narrow.value
+
+
+def test_the_same_seed_gives_the_same_digits_and_another_seed_does_not() -> None:
+    actual, predicted = make_rows(50)
+    champion = actual + 0.5
+
+    metrics = [bootstrap_metrics(actual, predicted, seed=seed) for seed in (4, 4, 5)]
+    differences = [compare_rmse(actual, predicted, champion, seed=seed) for seed in (4, 4, 5)]
+
+    for first, again, other in (metrics, differences):
+        assert first == again
+        assert first != other
+
+
+def test_perfect_predictions_have_no_doubt() -> None:
+    actual = np.arange(10.0)
+
+    intervals = bootstrap_metrics(actual, actual, seed=0)
+
+    assert intervals == {"rmse": Interval(0, 0, 0), "mae": Interval(0, 0, 0), "r2": Interval(1, 1, 1)}
+
+
+def test_equal_models_differ_by_exactly_nothing(model: Pipeline, holdout: pd.DataFrame) -> None:
+    predicted = predict(model, holdout)
+
+    difference = compare_rmse(label_of(holdout), predicted, predicted.copy(), seed=0)
+
+    assert difference == Interval(0.0, 0.0, 0.0)
+
+
+def test_a_better_challenger_is_below_zero_and_a_worse_one_above(model: Pipeline, raw: pd.DataFrame) -> None:
+    train, holdout = split_by_id(raw)
+    actual, predicted, mean = label_of(holdout), predict(model, holdout), predict_baseline(train, holdout)
+
+    better = compare_rmse(actual, predicted, mean, seed=0)
+    worse = compare_rmse(actual, mean, predicted, seed=0)
+
+    expected = np.sqrt(np.mean((actual - predicted) ** 2)) - np.sqrt(np.mean((actual - mean) ** 2))
+    assert better.value == pytest.approx(expected)
+    assert better.low < better.value < better.high < 0
+    assert astuple(worse) == pytest.approx((-better.value, -better.high, -better.low))
+
+
+def test_comparing_on_the_same_rows_sees_what_two_intervals_cannot() -> None:
+    actual, champion = make_rows(200)
+    challenger = actual + (champion - actual) * 0.97
+
+    difference = compare_rmse(actual, challenger, champion, seed=0)
+    alone = [bootstrap_metrics(actual, predicted, seed=0)["rmse"] for predicted in (challenger, champion)]
+
+    assert difference.high < 0
+    assert alone[0].high > alone[1].low
+
+
+@pytest.mark.parametrize(
+    ("predicted", "options", "message"),
+    [
+        (np.zeros(3), {}, r"at least 2 rows; got \{'actual': \(4,\), '[a-z]+': \(3,\)"),
+        (np.zeros((4, 1)), {}, r"one shape \(n,\) .* got \{'actual': \(4,\), '[a-z]+': \(4, 1\)"),
+        (np.full(4, np.nan), {}, "contains NaN"),
+        (np.zeros(4), {"resamples": 0}, "resamples must be at least 1 .* got 0 and 0.95"),
+        (np.zeros(4), {"confidence": 1.0}, "confidence between 0 and 1; got 2000 and 1.0"),
+    ],
+)
+def test_rows_and_numbers_that_give_no_interval_are_refused(
+    predicted: np.ndarray, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        bootstrap_metrics(np.arange(4.0), predicted, seed=0, **options)
+    with pytest.raises(ValueError, match=message):
+        compare_rmse(np.arange(4.0), predicted, predicted, seed=0, **options)
+
+
+def test_one_row_gives_no_interval() -> None:
+    with pytest.raises(ValueError, match=r"at least 2 rows; got \{'actual': \(1,\), 'predicted': \(1,\)\}"):
+        bootstrap_metrics(np.zeros(1), np.zeros(1), seed=0)
+
+
+def test_each_row_is_in_one_slice_of_each_column(raw: pd.DataFrame) -> None:
+    slices = slice_rows(raw)
+
+    assert list(slices) == [
+        *("SEX=Female", "SEX=Male", "AGE<40", "AGE 40-59", "AGE>=60"),
+        *("SEX missing", "AGE missing"),
+    ]
+    for column in ("SEX", "AGE"):
+        masks = [mask for name, mask in slices.items() if name.startswith(column)]
+        assert np.sum(masks, axis=0).tolist() == [1] * len(raw)
+    assert slices["SEX missing"].sum() == raw["SEX"].isna().sum() > 0
+
+
+def test_slices_hold_their_own_rows(raw: pd.DataFrame) -> None:
+    ages = [39, 40, 59, 60, None]
+    table = raw.head(5).assign(AGE=ages, SEX=["Male", "Female", "Male", "Male", "Female"])
+
+    slices = slice_rows(table.set_index(pd.Index([9] * 5)))
+
+    assert {name: np.flatnonzero(mask).tolist() for name, mask in slices.items()} == {
+        "SEX=Female": [1, 4],
+        "SEX=Male": [0, 2, 3],
+        "AGE<40": [0],
+        "AGE 40-59": [1, 2],
+        "AGE>=60": [3],
+        "AGE missing": [4],
+    }
+
+
+def test_slices_read_values_like_the_model_does(raw: pd.DataFrame) -> None:
+    as_text = slice_rows(raw.astype({"AGE": "Int64"}).astype({"AGE": "string"}))
+
+    for name, mask in slice_rows(raw).items():
+        assert as_text[name].tolist() == mask.tolist()
+    with pytest.raises(SchemaError, match=r"SEX: 442 not one of \['Female', 'Male'\]"):
+        slice_rows(raw.assign(SEX="M"))
+
+
+def test_each_slice_is_evaluated_like_a_table_of_its_own(model: Pipeline, holdout: pd.DataFrame) -> None:
+    slices = evaluate_slices(label_of(holdout), predict(model, holdout), holdout)
+
+    assert slices.index.name == "slice"
+    assert slices.columns.tolist() == ["rows", "rmse", "mae", "r2"]
+    assert slices["rows"].to_dict() == {name: mask.sum() for name, mask in slice_rows(holdout).items()}
+    older = holdout[holdout["AGE"] >= 60]
+    assert slices.loc["AGE>=60"].to_dict() == pytest.approx({"rows": len(older), **evaluate(model, older)})
+
+
+def test_a_slice_that_falls_apart_shows(model: Pipeline, holdout: pd.DataFrame) -> None:
+    male = (holdout["SEX"] == "Male").to_numpy()
+    actual, predicted = label_of(holdout), predict(model, holdout)
+
+    before = evaluate_slices(actual, predicted, holdout)
+    after = evaluate_slices(actual, np.where(male, predicted + 150, predicted), holdout)
+
+    assert after.loc["SEX=Male", "rmse"] > 2 * before.loc["SEX=Male", "rmse"]
+    assert after.loc["SEX=Male", "r2"] < 0 < before.loc["SEX=Male", "r2"]
+    pd.testing.assert_series_equal(after.loc["SEX=Female"], before.loc["SEX=Female"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slice_with_too_few_rows_has_no_metric(raw: pd.DataFrame) -> None:
+    table = raw.head(3).assign(SEX="Male", AGE=[30, 70, 71])
+
+    slices = evaluate_slices(np.array([1.0, 2.0, 3.0]), np.array([4.0, 2.0, 3.0]), table)
+
+    assert slices["rows"].tolist() == [0, 3, 1, 0, 2]
+    assert slices.loc[["SEX=Female", "AGE 40-59"], ["rmse", "mae", "r2"]].isna().all(axis=None)
+    assert slices.loc["AGE<40", ["rmse", "mae"]].tolist() == [3, 3]
+    assert np.isnan(slices.loc["AGE<40", "r2"])
+    assert slices.loc["AGE>=60", ["rmse", "mae", "r2"]].tolist() == [0, 0, 1]
+
+
+def test_predictions_of_other_rows_are_refused(raw: pd.DataFrame) -> None:
+    with pytest.raises(
+        ValueError, match=r"442 rows needs one value a row; got actual \(442,\), predicted \(5,\)"
+    ):
+        evaluate_slices(label_of(raw), np.zeros(5), raw)
+
+
+def test_body_mass_and_triglycerides_matter_most(model: Pipeline, holdout: pd.DataFrame) -> None:
+    importance = feature_importance(model, holdout, seed=0)
+
+    assert importance.index[:2].tolist() == ["S5", "BMI"]
+    assert sorted(importance.index) == sorted(FEATURE_NAMES)
+    assert importance["mean"].is_monotonic_decreasing
+    assert (importance["mean"] > 2 * importance["std"])[["S5", "BMI"]].all()
+
+
+def test_a_feature_of_shuffled_noise_does_not_matter(raw: pd.DataFrame) -> None:
+    train, holdout = split_by_id(raw.assign(BMI=raw["BMI"].sample(frac=1, random_state=0).to_numpy()))
+
+    importance = feature_importance(fit(train, alpha=1.0), holdout, seed=0)
+
+    assert abs(importance.loc["BMI", "mean"]) < 1
+    assert importance.loc["S5", "mean"] > 10
+
+
+def test_importance_is_the_growth_of_rmse_without_the_feature(model: Pipeline, holdout: pd.DataFrame) -> None:
+    shuffled = [holdout.assign(S5=np.random.default_rng(i).permutation(holdout["S5"])) for i in range(40)]
+    growth = (
+        np.mean([evaluate(model, table)["rmse"] for table in shuffled]) - evaluate(model, holdout)["rmse"]
+    )
+
+    importance = feature_importance(model, holdout, seed=0, repeats=40)
+
+    assert importance.loc["S5", "mean"] == pytest.approx(growth, abs=1.5)
+
+
+def test_importance_has_the_same_digits_with_the_same_seed(model: Pipeline, holdout: pd.DataFrame) -> None:
+    first, again, other = (feature_importance(model, holdout, seed=seed, repeats=2) for seed in (3, 3, 4))
+
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    assert first.loc["S5", "mean"] != other.loc["S5", "mean"]
+
+
+def test_evaluating_leaves_rows_as_they_were(model: Pipeline, holdout: pd.DataFrame) -> None:
+    before = holdout.copy(deep=True)
+    actual, predicted = label_of(holdout).copy(), predict(model, holdout)
+    actual.flags.writeable = predicted.flags.writeable = False
+
+    evaluate_slices(actual, predicted, holdout)
+    bootstrap_metrics(actual, predicted, seed=0, resamples=10)
+    compare_rmse(actual, predicted, predicted, seed=0, resamples=10)
+    feature_importance(model, holdout, seed=0, repeats=1)
+
+    pd.testing.assert_frame_equal(holdout, before)
 
 
 def test_statistics_describe_every_feature(raw: pd.DataFrame) -> None:

@@ -1,9 +1,10 @@
-"""A row's side of the split depends on its ID alone."""
+"""A row's side of the split depends on its ID alone, and its fold on its ID and the seed."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from diabetes.schema import ID, SchemaError
-from diabetes.splitting import split_by_id
+from diabetes.splitting import assign_folds, split_by_id
 
 
 def ids(table: pd.DataFrame) -> set[int]:
@@ -85,3 +86,47 @@ def test_a_share_outside_zero_to_one_is_refused(raw: pd.DataFrame, share: float)
 def test_a_table_without_id_is_refused(raw: pd.DataFrame) -> None:
     with pytest.raises(SchemaError, match=r"missing columns \['ID'\]"):
         split_by_id(raw.drop(columns=ID))
+
+
+def test_known_ids_keep_their_fold_forever() -> None:
+    # The sixteenth digit of `printf 7:1 | sha256sum` is 3, that of 7:2 is c, that is 12; and so on.
+    assigned = assign_folds(pd.DataFrame({ID: range(1, 301)}), folds=16, seed=7)
+
+    assert assigned[:6].tolist() == [3, 12, 7, 11, 3, 2]
+
+
+def test_training_rows_fill_the_folds_evenly() -> None:
+    train, _ = split_by_id(pd.DataFrame({ID: range(20_000)}))
+
+    sizes = np.bincount(assign_folds(train, folds=5, seed=0))
+
+    assert sizes / len(train) == pytest.approx([0.2] * 5, abs=0.01)
+
+
+def test_neither_order_nor_other_rows_nor_the_type_of_the_id_change_a_fold(raw: pd.DataFrame) -> None:
+    folds = pd.Series(assign_folds(raw, folds=5, seed=3), index=raw.index)
+    part = raw.sample(frac=0.5, random_state=7)
+
+    assigned = [
+        assign_folds(part.astype({ID: kind}), folds=5, seed=3) for kind in ("int64", "float64", "str")
+    ]
+
+    for again in assigned:
+        assert again.tolist() == folds[part.index].tolist()
+
+
+def test_another_seed_gives_other_folds(raw: pd.DataFrame) -> None:
+    same = assign_folds(raw, folds=5, seed=0) == assign_folds(raw, folds=5, seed=1)
+
+    assert same.mean() == pytest.approx(0.2, abs=0.05)
+
+
+def test_folds_that_cannot_be_made_are_refused(raw: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="folds must be at least 2; got 1"):
+        assign_folds(raw, folds=1, seed=0)
+    with pytest.raises(
+        SchemaError, match=r"2 rows do not fill 3 folds; they have \[[012], [012], [012]\] rows"
+    ):
+        assign_folds(raw.head(2), folds=3, seed=0)
+    with pytest.raises(SchemaError, match=r"missing columns \['ID'\]"):
+        assign_folds(raw.drop(columns=ID), folds=5, seed=0)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from diabetes.schema import CATEGORY_NAMES, NUMERIC_NAMES, TARGET, SchemaError
 from diabetes.scoring import predict
-from diabetes.splitting import split_by_id
-from diabetes.training import fit
-from sklearn.linear_model import LinearRegression
+from diabetes.splitting import assign_folds, split_by_id
+from diabetes.training import SEARCH_SPACE, cross_validate, fit, fit_baseline, make_pipeline
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import Pipeline
 
 
@@ -120,6 +121,84 @@ def test_a_table_that_cannot_teach_is_refused(
 def test_an_empty_table_is_refused(raw: pd.DataFrame) -> None:
     with pytest.raises(SchemaError, match="have no value in 0 rows"):
         fit(raw.iloc[:0], alpha=1.0)
+
+
+def test_the_baseline_predicts_the_mean_label_of_its_training_rows(raw: pd.DataFrame) -> None:
+    train, holdout = split_by_id(raw)
+
+    predictions = predict(fit_baseline(train), holdout)
+
+    assert predictions == pytest.approx(np.full(len(holdout), train[TARGET].mean()))
+
+
+def test_a_baseline_needs_labels(raw: pd.DataFrame, batch: pd.DataFrame) -> None:
+    with pytest.raises(SchemaError, match=r"missing columns \['Y'\]"):
+        fit_baseline(batch)
+    with pytest.raises(SchemaError, match="the table has 0 rows: no label to take the mean of"):
+        fit_baseline(raw.iloc[:0])
+
+
+def rmse_over_folds(model: Pipeline | Ridge, features: object, table: pd.DataFrame) -> float:
+    """Return scikit-learn's own cross-validation, on the folds of seed 0."""
+    folds = PredefinedSplit(assign_folds(table, folds=5, seed=0))
+    scores = cross_val_score(model, features, table[TARGET], cv=folds, scoring="neg_root_mean_squared_error")
+    return float(-scores.mean())
+
+
+def with_many_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    empty = np.random.default_rng(0).random((len(table), len(NUMERIC_NAMES))) < 0.4
+    return table.assign(**table[NUMERIC_NAMES].mask(empty))
+
+
+def test_each_fold_is_filled_scaled_and_fitted_from_the_other_folds_only(raw: pd.DataFrame) -> None:
+    table = with_many_gaps(raw)
+    prepared_from_all = fit(table, alpha=1.0)[:-1].transform(table)
+    filled_from_all = table.fillna(table[NUMERIC_NAMES].median())
+
+    rmse = cross_validate(table, alpha=1.0, seed=0)
+
+    assert rmse == pytest.approx(rmse_over_folds(make_pipeline(1.0), table, table), rel=1e-12)
+    assert rmse != pytest.approx(rmse_over_folds(Ridge(alpha=1.0), prepared_from_all, table), rel=1e-6)
+    assert rmse != pytest.approx(cross_validate(filled_from_all, alpha=1.0, seed=0), rel=1e-6)
+
+
+def test_cross_validation_does_not_measure_on_the_rows_it_learned_from(raw: pd.DataFrame) -> None:
+    # Features say nothing about shuffled labels, so only rows seen in training can be predicted well.
+    table = raw.head(60)
+    table = table.assign(Y=table[TARGET].sample(frac=1, random_state=0).to_numpy())
+    seen = table[TARGET] - predict(fit(table, alpha=0.01), table)
+
+    rmse = cross_validate(table, alpha=0.01, seed=0)
+
+    assert np.sqrt(np.mean(seen**2)) < table[TARGET].std() < rmse
+
+
+def test_the_same_rows_and_seed_give_the_same_rmse_in_any_order(raw: pd.DataFrame) -> None:
+    rmse = cross_validate(raw, alpha=1.0, seed=0)
+
+    assert cross_validate(raw, alpha=1.0, seed=0) == rmse
+    assert cross_validate(raw.sample(frac=1, random_state=7), alpha=1.0, seed=0) == pytest.approx(
+        rmse, rel=1e-9
+    )
+    assert cross_validate(raw, alpha=1.0, seed=1) != pytest.approx(rmse, rel=1e-6)
+
+
+def test_the_best_alpha_lies_inside_the_search_space(raw: pd.DataFrame) -> None:
+    train, _ = split_by_id(raw)
+    low, high = SEARCH_SPACE["alpha"]
+
+    ends = [cross_validate(train, alpha=alpha, seed=0) for alpha in (low, high)]
+
+    assert list(SEARCH_SPACE) == ["alpha"]
+    assert cross_validate(train, alpha=10.0, seed=0) < min(ends)
+
+
+def test_cross_validation_leaves_the_table_as_it_was(raw: pd.DataFrame) -> None:
+    before = raw.copy(deep=True)
+
+    cross_validate(raw, alpha=1.0, seed=0)
+
+    pd.testing.assert_frame_equal(raw, before)
 
 
 def test_the_model_loads_and_predicts_without_this_package(

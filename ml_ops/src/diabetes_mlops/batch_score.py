@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import plots, registry, storage
+from diabetes_mlops import models, plots, registry, storage
 from diabetes_mlops.screening import REASONS, ROW, reject_repeated, screen
 from diabetes_mlops.settings import ScoringSettings, is_file
 from diabetes_mlops.tracking import dataset_source, open_run
@@ -66,7 +66,7 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
     with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
         version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
         mlflow.set_tags({"model_name": version.name, "model_version": version.version})
-        model = registry.load(version)
+        model = models.load(version)
         print(f"loaded {version.name} version {version.version}")
 
         screened, overview = read(spark, settings.input_data, model.input_names)

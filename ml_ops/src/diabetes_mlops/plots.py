@@ -61,6 +61,21 @@ def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     return figure
 
 
+def draw_importance(importance: pd.DataFrame) -> Figure:
+    """Draw how much the rmse grows when a feature's values are shuffled: columns mean and std, a row each."""
+    ordered = importance.sort_values("mean")
+    figure = _figure(7, 4.5)
+    axes = figure.subplots()
+    error = {"ecolor": GREY, "elinewidth": 1.2}
+    axes.barh(ordered.index, ordered["mean"], xerr=ordered["std"], color=BLUE, alpha=0.75, error_kw=error)
+    axes.set(title="Permutation importance on the holdout", xlabel=f"growth of the rmse ({_unit(TARGET)})")
+    axes.axvline(0, color=GREY, linewidth=1)
+    _tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", alpha=0.25)
+    return figure
+
+
 def draw_predictions(values: np.ndarray, rows: np.ndarray) -> Figure:
     """Draw the distribution of predictions; `rows` says how many rows are near each value, shapes (k,)."""
     figure = _figure(7, 4.5)

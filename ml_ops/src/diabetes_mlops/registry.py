@@ -1,80 +1,73 @@
-"""Registers model versions, finds them again by number or alias, and says which one is the champion."""
+"""Registers model versions, finds them again, and says which one is the champion, and which one was before.
 
-import inspect
-import tempfile
-from dataclasses import dataclass
-from importlib.metadata import version as installed
-from importlib.util import find_spec
+The registered model's tag `champion_history` is a JSON list of changes, oldest first: "+3" where version 3
+became champion, "-3" where it was rolled back. Who made a change, and when, is on the version's own tags.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
-import mlflow.sklearn
-import pandas as pd
-from diabetes.schema import COLUMNS, FEATURE_NAMES
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, Schema
-from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+HISTORY = "champion_history"
+# What Unity Catalog allows for the value of a tag.
+LONGEST_TAG = 1000
+LISTED_METRICS = ("rmse", "mae", "r2")
+LISTED_TAGS = (
+    "gate",
+    "gate_reasons",
+    "promoted_by",
+    "promoted_at",
+    "git_commit",
+    "git_dirty",
+    "diabetes_version",
+    "data_source",
+    "data_digest",
+    "holdout_digest",
+)
 
 
 class ModelNotFoundError(LookupError):
     """There is no such model, version or alias in the registry."""
 
 
-class SignatureError(ValueError):
-    """A model version expects other columns than this wheel knows."""
+class VersionDeletedError(ModelNotFoundError):
+    """The version that should become champion was deleted."""
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A registered pipeline, and the names of the columns that its signature asks for."""
-
-    pipeline: Pipeline
-    input_names: list[str]
+class NoEarlierChampionError(LookupError):
+    """There is no version to roll back to."""
 
 
-def signature() -> ModelSignature:
-    """Give the signature of every model: the features by name, and one prediction.
-
-    Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
-    """
-    kinds = {name: "string" if COLUMNS[name].kind == "category" else "double" for name in FEATURE_NAMES}
-    inputs = Schema([ColSpec(kind, name) for name, kind in kinds.items()])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double")]))
+class AlreadyChampionError(ValueError):
+    """The version that should become champion is the champion."""
 
 
-def log_model(pipeline: Pipeline, example: pd.DataFrame) -> ModelInfo:
-    """Log a pipeline into the active run, with its signature and an input example."""
-    # Named requirements, because finding them out by loading the model takes seconds.
-    packages = ["numpy", "pandas", "scikit-learn", "skops" if _skops_is_supported() else "cloudpickle"]
-    logged: ModelInfo = mlflow.sklearn.log_model(
-        pipeline,
-        name="model",
-        signature=signature(),
-        input_example=example,
-        pip_requirements=[f"{package}=={installed(package)}" for package in packages],
-        **_serialization(),
-    )
-    return logged
+class ChampionChangedError(ValueError):
+    """The champion is another one than the version was compared with."""
+
+
+class SameVersionError(ValueError):
+    """A version was to be compared with itself."""
 
 
 def register(client: MlflowClient, model: ModelInfo, model_name: str, tags: dict[str, str]) -> ModelVersion:
-    """Make a logged model a version of `model_name`, with the alias `challenger`."""
+    """Make a logged model a version of `model_name`, with the alias `challenger`.
+
+    The version is the one that this call made, also where other runs register theirs at the same moment.
+    """
     version = mlflow.register_model(model.model_uri, model_name, tags=tags)
     client.set_registered_model_alias(model_name, CHALLENGER, version.version)
     return version
-
-
-def promote(client: MlflowClient, version: ModelVersion) -> None:
-    """Make a version the champion; it is no challenger any more."""
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    client.delete_registered_model_alias(version.name, CHALLENGER)
 
 
 def find_champion(client: MlflowClient, model_name: str) -> ModelVersion | None:
@@ -86,7 +79,7 @@ def find_champion(client: MlflowClient, model_name: str) -> ModelVersion | None:
 def resolve_version(client: MlflowClient, model_name: str, wanted: str) -> ModelVersion:
     """Find a version by its number or alias; empty means the champion. Raises ModelNotFoundError."""
     aliases = _aliases(client, model_name)
-    numbers = [str(v.version) for v in client.search_model_versions(f"name='{model_name}'")]
+    numbers = [str(version.version) for version in _search(client, model_name)]
     number = wanted if wanted.isdigit() else aliases.get(wanted or CHAMPION)
     if number is None or str(number) not in numbers:
         raise ModelNotFoundError(
@@ -96,16 +89,159 @@ def resolve_version(client: MlflowClient, model_name: str, wanted: str) -> Model
     return client.get_model_version(model_name, str(number))
 
 
-def load(version: ModelVersion) -> LoadedModel:
-    """Load a version's pipeline; raises SignatureError where it was trained on other columns."""
-    with tempfile.TemporaryDirectory() as folder:
-        uri = f"models:/{version.name}/{version.version}"
-        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        logged = Model.load(path).signature
-        names = list(logged.inputs.input_names()) if logged else []
-        if set(names) != set(FEATURE_NAMES):
-            raise SignatureError(f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}")
-        return LoadedModel(mlflow.sklearn.load_model(path), names)
+def promote(client: MlflowClient, version: ModelVersion, *, by: str, expected_champion: str | None) -> None:
+    """Make a version the champion, and write down who did it; it is no challenger any more.
+
+    `expected_champion` is the number of the champion that the version was compared with, None where there
+    was none. The registry has no compare-and-set, so the champion is read right before it is replaced.
+    Raises VersionDeletedError, AlreadyChampionError or ChampionChangedError.
+    """
+    name, number = version.name, str(version.version)
+    if not _exists(client, name, number):
+        raise VersionDeletedError(f"{name} version {number} was deleted; it cannot become champion")
+    champion = _aliases(client, name).get(CHAMPION)
+    if champion == number:
+        raise AlreadyChampionError(f"{name} version {number} is the champion already")
+    if champion != expected_champion:
+        raise ChampionChangedError(
+            f"the champion of {name} is version {champion or 'none'}; "
+            f"version {number} was compared with {expected_champion or 'none'}"
+        )
+    client.set_registered_model_alias(name, CHAMPION, number)
+    drop_challenger(client, version)
+    changes = [*_known_changes(client, name, champion), f"+{number}"]
+    client.set_registered_model_tag(name, HISTORY, _encode(changes))
+    _sign(client, name, number, "promoted", by)
+
+
+def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion:
+    """Make the version champion again that was it before the present one, and return it.
+
+    Called again it goes one step further back. Raises NoEarlierChampionError, or VersionDeletedError where
+    the earlier champion was deleted; another version can then be promoted by its number.
+    """
+    champion = _aliases(client, model_name).get(CHAMPION)
+    changes = _known_changes(client, model_name, champion)
+    before = _champions(changes)[:-1]
+    if champion is None or not before:
+        now = f"version {champion} is the only one so far" if champion else "there is no champion"
+        raise NoEarlierChampionError(f"{model_name} has no earlier champion to roll back to: {now}")
+    if not _exists(client, model_name, before[-1]):
+        raise VersionDeletedError(
+            f"the champion of {model_name} before version {champion} was version {before[-1]}, "
+            "which was deleted; promote another version by its number"
+        )
+    client.set_registered_model_alias(model_name, CHAMPION, before[-1])
+    client.set_registered_model_tag(model_name, HISTORY, _encode([*changes, f"-{champion}"]))
+    _sign(client, model_name, champion, "rolled_back", by)
+    return client.get_model_version(model_name, before[-1])
+
+
+def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
+    """Give a version the alias `challenger`: the one that waits for a person to promote it."""
+    client.set_registered_model_alias(version.name, CHALLENGER, version.version)
+
+
+def drop_challenger(client: MlflowClient, version: ModelVersion) -> None:
+    """Take the alias `challenger` from a version; another version that has it keeps it."""
+    if _aliases(client, version.name).get(CHALLENGER) == str(version.version):
+        client.delete_registered_model_alias(version.name, CHALLENGER)
+
+
+def history(client: MlflowClient, model_name: str) -> list[str]:
+    """Give the changes of the champion, oldest first: "+3" for a promotion, "-3" for a roll-back from it."""
+    text = client.get_registered_model(model_name).tags.get(HISTORY, "[]")
+    return [str(change) for change in json.loads(text)]
+
+
+def list_versions(client: MlflowClient, model_name: str) -> list[dict[str, Any]]:
+    """Describe every version, newest first, one dict of JSON values each.
+
+    Keys: version, aliases (a list), run_id, created_at (UTC), rmse, mae, r2 (of the holdout, None where
+    unknown) and LISTED_TAGS (empty where unknown). Raises ModelNotFoundError.
+    """
+    aliases = _aliases(client, model_name)
+    numbers = sorted((int(version.version) for version in _search(client, model_name)), reverse=True)
+    # Unity Catalog gives the tags of a version only when it is asked for that version.
+    return [_describe(client, client.get_model_version(model_name, str(n)), aliases) for n in numbers]
+
+
+def versions_of_commit(client: MlflowClient, model_name: str, commit: str) -> list[dict[str, Any]]:
+    """Describe the versions that the code of a commit trained, newest first; `commit` may be shortened."""
+    if not commit:
+        raise ValueError("the commit must not be empty")
+    return [row for row in list_versions(client, model_name) if row["git_commit"].startswith(commit)]
+
+
+def compare(client: MlflowClient, model_name: str, a: str, b: str) -> list[dict[str, Any]]:
+    """Put two versions, each named by number or alias, side by side: one dict a line.
+
+    Keys: kind (metric, param or tag), name, a, b (None where one lacks it), difference (b - a of metrics,
+    else None). All metrics are there, and the params and tags that differ. Raises ModelNotFoundError, and
+    SameVersionError where both are one version.
+    """
+    versions = [resolve_version(client, model_name, wanted) for wanted in (a, b)]
+    if versions[0].version == versions[1].version:
+        raise SameVersionError(f"{a!r} and {b!r} are both version {versions[0].version} of {model_name}")
+    runs = [_run_of(client, version) for version in versions]
+    metrics = [run.data.metrics if run else {} for run in runs]
+    params = [run.data.params if run else {} for run in runs]
+    tags = [version.tags for version in versions]
+    differing = [
+        line
+        for kind, (left, right) in (("param", params), ("tag", tags))
+        for line in _side_by_side(kind, left, right)
+        if line["a"] != line["b"]
+    ]
+    return [*_side_by_side("metric", *metrics), *differing]
+
+
+def _side_by_side(kind: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in sorted({*a, *b}):
+        left, right = a.get(name), b.get(name)
+        both = kind == "metric" and left is not None and right is not None
+        difference = right - left if both else None  # type: ignore[operator]
+        yield {"kind": kind, "name": name, "a": left, "b": right, "difference": difference}
+
+
+def _describe(client: MlflowClient, version: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
+    run = _run_of(client, version)
+    number, created = str(version.version), version.creation_timestamp
+    return {
+        "version": number,
+        "aliases": sorted(alias for alias, pointed in aliases.items() if pointed == number),
+        "run_id": version.run_id or "",
+        "created_at": _as_text(datetime.fromtimestamp(created / 1000, UTC)) if created else "",
+        **{name: run.data.metrics.get(name) if run else None for name in LISTED_METRICS},
+        **{name: version.tags.get(name, "") for name in LISTED_TAGS},
+    }
+
+
+def _run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
+    """Give the run that made a version; None where there is none, or where it was removed."""
+    if not version.run_id:
+        return None
+    try:
+        return client.get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _search(client: MlflowClient, model_name: str) -> list[ModelVersion]:
+    _aliases(client, model_name)  # An unknown model has no versions to search for: this says so.
+    query = f"name='{model_name}'"
+    page = client.search_model_versions(query)
+    found = list(page)
+    while page.token:
+        page = client.search_model_versions(query, page_token=page.token)
+        found += page
+    return found
+
+
+def _exists(client: MlflowClient, model_name: str, number: str) -> bool:
+    return any(str(version.version) == number for version in _search(client, model_name))
 
 
 def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
@@ -118,13 +254,37 @@ def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
     return {alias: str(number) for alias, number in model.aliases.items()}
 
 
-def _serialization() -> dict[str, Any]:
-    """Save without pickle where this MLflow can; the runtime's own, older MLflow cannot."""
-    if not _skops_is_supported():
-        return {}
-    return {"serialization_format": "skops", "skops_trusted_types": ["numpy.dtype"]}
+def _known_changes(client: MlflowClient, model_name: str, champion: str | None) -> list[str]:
+    """Give the history, with the present champion added where its alias was set by other means."""
+    changes = history(client, model_name)
+    if champion is None or _champions(changes)[-1:] == [champion]:
+        return changes
+    return [*changes, f"+{champion}"]
 
 
-def _skops_is_supported() -> bool:
-    parameters = inspect.signature(mlflow.sklearn.log_model).parameters
-    return "skops_trusted_types" in parameters and find_spec("skops") is not None
+def _champions(changes: list[str]) -> list[str]:
+    """Play the changes: the present champion comes last, before it the one that a roll-back goes to."""
+    champions: list[str] = []
+    for change in changes:
+        if change[0] == "+":
+            champions.append(change[1:])
+        elif champions[-1:] == [change[1:]]:
+            champions.pop()
+    return champions
+
+
+def _encode(changes: list[str]) -> str:
+    """Write the changes as JSON; where a tag cannot hold them all, those that a roll-back needs, newest."""
+    kept = changes if len(json.dumps(changes)) <= LONGEST_TAG else [f"+{n}" for n in _champions(changes)]
+    while len(json.dumps(kept)) > LONGEST_TAG:
+        kept = kept[1:]
+    return json.dumps(kept)
+
+
+def _sign(client: MlflowClient, model_name: str, number: str, action: str, by: str) -> None:
+    for key, value in (("by", by), ("at", _as_text(datetime.now(UTC)))):
+        client.set_model_version_tag(model_name, number, f"{action}_{key}", value)
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -2,8 +2,10 @@
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self
+
+from diabetes_mlops.gate import Thresholds
 
 FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
@@ -25,12 +27,20 @@ class Widgets(Protocol):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a training run needs to know; `training_data` is a full path or a table name."""
+    """What a training run needs to know; `training_data` is a full path or a table name.
+
+    With `search_trials` above 0 that many values of alpha are tried, and `alpha` is the first of them.
+    With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it.
+    """
 
     training_data: str
     experiment_name: str
     model_name: str
     alpha: float
+    search_trials: int = 0
+    seed: int = 0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    promotion: Literal["automatic", "manual"] = "automatic"
     git_commit: str = ""
 
     @classmethod
@@ -41,6 +51,10 @@ class TrainingSettings:
             experiment_name=_filled(widgets, "experiment_name"),
             model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
             alpha=_positive_number(widgets, "alpha"),
+            search_trials=_whole_number(widgets, "search_trials"),
+            seed=_whole_number(widgets, "seed"),
+            thresholds=_thresholds(widgets),
+            promotion=_promotion(widgets),
             git_commit=_text(widgets, "git_commit"),
         )
 
@@ -100,14 +114,43 @@ def _matching(widgets: Widgets, name: str, pattern: re.Pattern[str], form: str) 
 
 
 def _positive_number(widgets: Widgets, name: str) -> float:
+    return _number(widgets, name, "a positive number", above=0)
+
+
+def _number(widgets: Widgets, name: str, form: str = "a number", above: float = -math.inf) -> float:
     value = _text(widgets, name)
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not (number > 0 and math.isfinite(number)):
-        raise SettingsError(f"{name} must be a positive number; got {value!r}")
+    if not (number > above and math.isfinite(number)):
+        raise SettingsError(f"{name} must be {form}; got {value!r}")
     return number
+
+
+def _whole_number(widgets: Widgets, name: str) -> int:
+    """Give a count; empty means 0."""
+    value = _text(widgets, name) or "0"
+    # NumPy's and Optuna's generators take 32 bits of seed.
+    if not (re.fullmatch(r"[0-9]{1,10}", value) and int(value) < 2**32):
+        raise SettingsError(f"{name} must be a whole number from 0 to {2**32 - 1}; got {value!r}")
+    return int(value)
+
+
+def _thresholds(widgets: Widgets) -> Thresholds:
+    """Read the thresholds of the gate; an empty widget means the default."""
+    names = ("max_rmse", "min_r2", "margin", "max_slice_ratio")
+    return Thresholds(**{name: _number(widgets, name) for name in names if _text(widgets, name)})
+
+
+def _promotion(widgets: Widgets) -> Literal["automatic", "manual"]:
+    match _text(widgets, "promotion"):
+        case "" | "automatic":
+            return "automatic"
+        case "manual":
+            return "manual"
+        case other:
+            raise SettingsError(f"promotion must be automatic or manual; got {other!r}")
 
 
 def _data(widgets: Widgets, name: str) -> str:

@@ -1,13 +1,19 @@
 """Opens the MLflow run of a job and writes on it what the job worked with."""
 
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.metadata import version
 
 import mlflow
+import pandas as pd
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 
 from diabetes_mlops.settings import is_file
+
+WHEELS = ("diabetes", "diabetes_mlops")
 
 
 @contextmanager
@@ -19,9 +25,37 @@ def open_run(experiment_name: str, job: str, git_commit: str) -> Iterator[mlflow
 
 
 def describe_code(git_commit: str) -> dict[str, str]:
-    """Give the tags that say which code ran: both wheels' versions, and the commit where it is known."""
-    wheels = {f"{wheel}_version": version(wheel) for wheel in ("diabetes", "diabetes_mlops")}
-    return wheels | ({"git_commit": git_commit} if git_commit else {})
+    """Give the tags that say which code ran, in which environment.
+
+    The versions of both wheels and of Python, MLflow and scikit-learn; where the commit is known,
+    `git_commit`; where the wheels were built from a checkout, `git_dirty`: did it differ from its commit?
+    """
+    wheels = {f"{wheel}_version": version(wheel) for wheel in WHEELS}
+    environment = {
+        "python_version": platform.python_version(),
+        "mlflow_version": mlflow.__version__,
+        "sklearn_version": version("scikit-learn"),
+    }
+    dirty = {"git_dirty": text} if (text := describe_dirtiness(*wheels.values())) else {}
+    return wheels | environment | dirty | ({"git_commit": git_commit} if git_commit else {})
+
+
+def describe_dirtiness(*wheel_versions: str) -> str:
+    """Say "true" when a wheel's version has a digest of differences (0.1.0+g1a2b3c4.d9f8e7d6c).
+
+    "false" when all have a commit alone (0.1.0+g1a2b3c4), empty when one has none.
+    """
+    found = [re.search(r"\+g[0-9a-f]+(\.d[0-9a-f]+)?", text) for text in wheel_versions]
+    if any(match is None for match in found):
+        return ""
+    return str(any(match[1] for match in found if match)).lower()
+
+
+def digest_rows(table: pd.DataFrame) -> str:
+    """Give 16 hexadecimal digits of the column names and all values, in the order of the rows."""
+    total = sha256(repr(list(table.columns)).encode())
+    total.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def dataset_source(source: str) -> SparkDatasetSource:

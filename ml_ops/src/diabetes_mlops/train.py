@@ -1,14 +1,13 @@
-"""The training job: reads the table, fits the pipeline, evaluates it, registers it and names the champion."""
+"""The training job: reads the table, fits and assesses a pipeline, registers it and takes it to the gate."""
 
 import warnings
 from typing import Any
 
 import mlflow
 import pandas as pd
-from diabetes.evaluation import describe_features, evaluate
+from diabetes.evaluation import describe_features
 from diabetes.features import select_features
 from diabetes.schema import TARGET, check_table
-from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from mlflow import MlflowClient
@@ -17,10 +16,11 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import plots, registry
+from diabetes_mlops import assessment, models, plots, promotion, registry, report
+from diabetes_mlops.search import find_alpha
 from diabetes_mlops.settings import TrainingSettings
 from diabetes_mlops.storage import read_table
-from diabetes_mlops.tracking import dataset_source, describe_code, open_run
+from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, open_run
 
 JOB = "diabetes_model_training"
 
@@ -31,24 +31,41 @@ def run(spark: SparkSession, settings: TrainingSettings) -> dict[str, Any]:
     Whatever stops the job leaves its MLflow run FAILED and is raised as it is.
     """
     with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
-        mlflow.log_params({"alpha": settings.alpha, "training_data": settings.training_data})
+        _log_settings(settings)
         train, holdout = read(spark, settings.training_data)
-        _log_inputs(train, holdout, settings.training_data)
+        data = describe_data(train, holdout, settings.training_data)
+        mlflow.set_tags(data)
+        _log_inputs(train, holdout, settings.training_data, data)
         _log_features(train)
 
-        model = fit(train, alpha=settings.alpha)
-        metrics = evaluate(model, holdout)
-        print(f"evaluated on {len(holdout)} holdout rows: {_show(metrics)}")
-        _log_evaluation(model, holdout)
+        alpha = choose_alpha(train, settings)
+        model = fit(train, alpha=alpha)
+        measured = assessment.assess(model, train, holdout, seed=settings.seed)
+        figures = assessment.draw(measured)
+        assessment.log(measured, figures)
+        print(f"evaluated on {len(holdout)} holdout rows: {_show(measured.metrics)}")
 
-        version = _log_and_register(model, train, metrics, settings)
-        alias = choose_alias(version, metrics["rmse"], holdout)
-        print(f"registered {version.name} version {version.version} as {alias}")
+        tags = describe_code(settings.git_commit) | data
+        version = _log_and_register(model, train, measured, settings.model_name, tags)
+        verdict = promotion.settle(
+            version,
+            measured,
+            holdout,
+            thresholds=settings.thresholds,
+            promotion=settings.promotion,
+            seed=settings.seed,
+        )
+        print(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
+
+        origin = {"run": active.info.run_id, "alpha": f"{alpha:.4g}", "seed": str(settings.seed)} | tags
+        mlflow.log_text(report.render(version, verdict, measured, figures, origin), "report.html")
         return {
             "model_name": version.name,
             "model_version": str(version.version),
-            "alias": alias,
-            "metrics": metrics,
+            "alias": verdict.alias,
+            "metrics": measured.metrics,
+            "decision": verdict.as_json(),
+            "alpha": alpha,
             "run_id": active.info.run_id,
             "experiment_id": active.info.experiment_id,
             "rows_train": len(train),
@@ -65,26 +82,41 @@ def read(spark: SparkSession, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return train, holdout
 
 
-def choose_alias(version: ModelVersion, rmse: float, holdout: pd.DataFrame) -> str:
-    """Make a version champion unless the present one is better on the same holdout; returns its alias."""
-    client = MlflowClient()
-    champion = registry.find_champion(client, version.name)
-    if champion is not None:
-        best = evaluate(registry.load(champion).pipeline, holdout)["rmse"]
-        print(f"champion is version {champion.version}, its rmse on the same rows is {best:.4g}")
-        if rmse > best:
-            return registry.CHALLENGER
-    registry.promote(client, version)
-    return registry.CHAMPION
+def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> dict[str, str]:
+    """Give the tags that say which rows a version was trained on, and which ones it was held against."""
+    return {
+        "data_source": source,
+        "data_digest": digest_rows(train),
+        "holdout_digest": digest_rows(holdout),
+    }
 
 
-def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> None:
-    for rows, context in ((train, "training"), (holdout, "holdout")):
-        name = f"diabetes_{context}"
-        dataset = from_pandas(rows, source=dataset_source(source), targets=TARGET, name=name)
+def choose_alpha(train: pd.DataFrame, settings: TrainingSettings) -> float:
+    """Give the alpha of the settings, or the best that a search finds where they ask for one."""
+    alpha = settings.alpha
+    if settings.search_trials:
+        alpha = find_alpha(train, first=alpha, trials=settings.search_trials, seed=settings.seed)
+    mlflow.log_param("alpha", alpha)
+    return alpha
+
+
+def _log_settings(settings: TrainingSettings) -> None:
+    names = ("training_data", "search_trials", "seed", "promotion")
+    mlflow.log_params({name: getattr(settings, name) for name in names})
+
+
+def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: dict[str, str]) -> None:
+    for rows, context, digest in ((train, "training", "data_digest"), (holdout, "holdout", "holdout_digest")):
         with warnings.catch_warnings():
             # Its advice on integer columns is for signatures, and the signature here has doubles only.
             warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
+            dataset = from_pandas(
+                rows,
+                source=dataset_source(source),
+                targets=TARGET,
+                name=f"diabetes_{context}",
+                digest=data[digest],
+            )
             mlflow.log_input(dataset, context=context)
         mlflow.log_metric(f"rows_{context}", len(rows))
 
@@ -94,19 +126,16 @@ def _log_features(train: pd.DataFrame) -> None:
     mlflow.log_figure(plots.draw_features(train), "plots/features.png")
 
 
-def _log_evaluation(model: Pipeline, holdout: pd.DataFrame) -> None:
-    actual, predicted = holdout[TARGET].to_numpy(dtype=float), predict(model, holdout)
-    mlflow.log_figure(plots.draw_predicted_vs_actual(actual, predicted), "plots/predicted_vs_actual.png")
-    mlflow.log_figure(plots.draw_residuals(actual, predicted), "plots/residuals.png")
-
-
 def _log_and_register(
-    model: Pipeline, train: pd.DataFrame, metrics: dict[str, float], settings: TrainingSettings
+    model: Pipeline,
+    train: pd.DataFrame,
+    measured: assessment.Assessment,
+    model_name: str,
+    tags: dict[str, str],
 ) -> ModelVersion:
-    logged = registry.log_model(model, select_features(train).head(5))
-    mlflow.log_metrics(metrics, model_id=logged.model_id)
-    tags = describe_code(settings.git_commit)
-    return registry.register(MlflowClient(), logged, settings.model_name, tags)
+    logged = models.log_model(model, select_features(train).head(5))
+    mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
+    return registry.register(MlflowClient(), logged, model_name, tags)
 
 
 def _show(metrics: dict[str, float]) -> str:

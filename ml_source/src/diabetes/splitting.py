@@ -1,10 +1,11 @@
-"""Splits a table into training and holdout rows by a stable hash of each row's ID."""
+"""Splits a table into training and holdout rows, or into folds, by a stable hash of each row's ID."""
 
 from hashlib import sha256
 
+import numpy as np
 import pandas as pd
 
-from diabetes.schema import ID, check_columns
+from diabetes.schema import ID, SchemaError, check_columns
 
 
 def split_by_id(table: pd.DataFrame, holdout_share: float = 0.2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -15,12 +16,32 @@ def split_by_id(table: pd.DataFrame, holdout_share: float = 0.2) -> tuple[pd.Dat
     """
     if not 0 < holdout_share < 1:
         raise ValueError(f"holdout_share must be between 0 and 1; got {holdout_share}")
+    held_out = np.array(
+        [_hash(str(number)) / 2**64 < holdout_share for number in _read_ids(table)], dtype=bool
+    )
+    return table[~held_out].copy(), table[held_out].copy()
+
+
+def assign_folds(table: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each row, integers from 0 to folds - 1 of shape (n,).
+
+    A row's fold depends on its ID and the seed alone, so rows that repeat an ID share a fold. Raises
+    ValueError for fewer than two folds, SchemaError when the table is so small that a fold has no row.
+    """
+    if folds < 2:
+        raise ValueError(f"folds must be at least 2; got {folds}")
+    assigned = np.array([_hash(f"{seed}:{number}") % folds for number in _read_ids(table)], dtype=np.int64)
+    sizes = np.bincount(assigned, minlength=folds)
+    if not sizes.all():
+        raise SchemaError(f"{len(table)} rows do not fill {folds} folds; they have {sizes.tolist()} rows")
+    return assigned
+
+
+def _read_ids(table: pd.DataFrame) -> list[int]:
     check_columns(table.columns, [ID])
-    ids = pd.to_numeric(table[ID]).astype("int64")
-    held_out = pd.Series([_place(number) < holdout_share for number in ids], index=table.index, dtype=bool)
-    return table[~held_out.to_numpy()].copy(), table[held_out.to_numpy()].copy()
+    return pd.to_numeric(table[ID]).astype("int64").tolist()
 
 
-def _place(number: int) -> float:
-    """Return the ID's place from 0 to 1: the SHA-256 of its decimal digits, first 8 bytes, big-endian."""
-    return int.from_bytes(sha256(str(number).encode()).digest()[:8], "big") / 2**64
+def _hash(text: str) -> int:
+    """Return the first 8 bytes of the text's SHA-256, big-endian: from 0 to 2**64 - 1."""
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big")

@@ -2,15 +2,23 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
+from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from diabetes.features import select_features, select_label
 from diabetes.schema import CATEGORY_NAMES, COLUMNS, NUMERIC_NAMES, SchemaError
+from diabetes.scoring import predict
+from diabetes.splitting import assign_folds
+
+# The lowest and the highest value of each parameter that a search may try, to be drawn on a log scale.
+SEARCH_SPACE: dict[str, tuple[float, float]] = {"alpha": (0.01, 1000.0)}
 
 
 def fit(table: pd.DataFrame, *, alpha: float) -> Pipeline:
@@ -27,6 +35,27 @@ def fit(table: pd.DataFrame, *, alpha: float) -> Pipeline:
     return make_pipeline(alpha).fit(features, select_label(table))
 
 
+def fit_baseline(table: pd.DataFrame) -> Pipeline:
+    """Return a pipeline that predicts the mean label of the table for every row, to compare a model with.
+
+    Raises SchemaError for a table without rows, columns or labels.
+    """
+    labels = select_label(table)
+    if not len(labels):
+        raise SchemaError("the table has 0 rows: no label to take the mean of")
+    return Pipeline([("regress", DummyRegressor(strategy="mean"))]).fit(select_features(table), labels)
+
+
+def cross_validate(table: pd.DataFrame, *, alpha: float, folds: int = 5, seed: int) -> float:
+    """Return the mean over the folds of the rmse, in units of the label, on the fold's own rows.
+
+    For each fold the whole pipeline, preprocessing included, is fitted on the rows of the other folds.
+    Raises what `fit` and `assign_folds` raise.
+    """
+    assigned = assign_folds(table, folds=folds, seed=seed)
+    return float(np.mean([_validate(table, assigned == fold, alpha) for fold in range(folds)]))
+
+
 def make_pipeline(alpha: float) -> Pipeline:
     """Return the pipeline, not fitted: fill gaps, scale numbers, one-hot categories, ridge regression.
 
@@ -40,6 +69,11 @@ def make_pipeline(alpha: float) -> Pipeline:
         verbose_feature_names_out=False,
     )
     return Pipeline([("preprocess", preprocess), ("regress", Ridge(alpha=alpha))])
+
+
+def _validate(table: pd.DataFrame, held_out: np.ndarray, alpha: float) -> float:
+    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
+    return float(root_mean_squared_error(select_label(rows), predict(model, rows)))
 
 
 def _make_encoder() -> OneHotEncoder:

@@ -1,0 +1,168 @@
+"""The versions of the registered model in a workspace: lists, promotes, rolls back and compares them.
+
+Importing this module imports MLflow, which takes seconds: only the commands that need it do.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from diabetes_mlops import registry
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from deployment.errors import DeploymentError
+from deployment.tables import format_table
+from deployment.workspace import Workspace
+
+REFUSALS = (
+    registry.ModelNotFoundError,
+    registry.NoEarlierChampionError,
+    registry.AlreadyChampionError,
+    registry.ChampionChangedError,
+    registry.SameVersionError,
+    MlflowException,
+)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One registered model, and the user in whose name it is changed."""
+
+    client: MlflowClient
+    name: str
+    user: str
+
+    def print_versions(self) -> None:
+        """Prints one line for each version, newest first, and why the gate refused the newest."""
+        with _refusals_explained():
+            versions = registry.list_versions(self.client, self.name)
+        print(f"Model {self.name}; * marks the champion\n")
+        print(format_table([_line(version) for version in versions]))
+        if versions and versions[0]["gate"] == "refused":
+            print(f"\nThe gate refused version {versions[0]['version']}: {versions[0]['gate_reasons']}")
+
+    def promote(self, number: str) -> None:
+        """Makes the version of this number the champion, also where the gate refused it: a person decides."""
+        with _refusals_explained():
+            version = registry.resolve_version(self.client, self.name, require_number(number))
+            champion = registry.find_champion(self.client, self.name)
+            before = str(champion.version) if champion else None
+            registry.promote(self.client, version, by=self.user, expected_champion=before)
+        if version.tags.get("gate") == "refused":
+            print(f"Note: the gate had refused version {number}: {version.tags.get('gate_reasons', '')}")
+        replaced = f"in place of version {before}; `make rollback` goes back" if before else "the first one"
+        print(f"Version {number} is the champion of {self.name}, {replaced}")
+
+    def roll_back(self) -> None:
+        """Makes the version champion again that was it before the present one."""
+        with _refusals_explained():
+            left = registry.find_champion(self.client, self.name)
+            champion = registry.roll_back(self.client, self.name, by=self.user)
+        replaced = f", in place of version {left.version}" if left else ""
+        print(f"Version {champion.version} is the champion of {self.name} again{replaced}")
+
+    def compare(self, a: str, b: str) -> None:
+        """Prints the metrics of two versions side by side, on which rows they rest, and what else differs."""
+        if not (a and b):
+            raise DeploymentError("which two versions? `make compare A=champion B=3`, by number or alias")
+        with _refusals_explained():
+            lines = registry.compare(self.client, self.name, a, b)
+            versions = [registry.resolve_version(self.client, self.name, wanted) for wanted in (a, b)]
+        print(f"Model {self.name}: A is version {versions[0].version}, B is version {versions[1].version}")
+        print(describe_rows(versions[0].tags, versions[1].tags))
+        metrics = [line for line in lines if line["kind"] == "metric"]
+        others = [line for line in lines if line["kind"] != "metric"]
+        print("\n" + format_table(_columns(metrics, ("name", "a", "b", "difference"))))
+        print("\nWhat else differs\n\n" + format_table(_columns(others, ("kind", "name", "a", "b"))))
+
+
+def open_model(workspace: Workspace, name: str) -> RegisteredModel:
+    """The model of this name in the workspace; a cloud workspace keeps its models in Unity Catalog."""
+    for logger, level in (("mlflow", logging.WARNING), ("databricks.sdk", logging.ERROR)):
+        logging.getLogger(logger).setLevel(level)
+    os.environ.update(_sign_in(workspace))
+    tracking, models = f"databricks://{workspace.profile}", f"databricks-uc://{workspace.profile}"
+    if workspace.is_local:
+        tracking = models = workspace.host
+    return RegisteredModel(MlflowClient(tracking, models), name, workspace.user_name())
+
+
+def require_number(text: str) -> str:
+    """The number of a version as it was typed; anything else is an error."""
+    if not text:
+        raise DeploymentError("which version? `make promote VERSION=3`; `make models` lists them")
+    if not (text.isascii() and text.isdigit()):
+        raise DeploymentError(
+            f"VERSION takes the number of a version; got '{text}'. `make models` lists them"
+        )
+    return text
+
+
+def describe_rows(a: Mapping[str, str], b: Mapping[str, str]) -> str:
+    """Whether two versions, given by their tags, were evaluated on the same holdout rows."""
+    digests = [tags.get("holdout_digest", "") for tags in (a, b)]
+    sources = [tags.get("data_source", "unknown data") for tags in (a, b)]
+    if not all(digests):
+        return "It is not known on which rows each was evaluated."
+    if digests[0] == digests[1]:
+        return f"Both were evaluated on the same holdout rows, of {sources[1]}."
+    return (
+        f"They were evaluated on different holdout rows, A of {sources[0]} and B of {sources[1]}: "
+        "the differences tell of the rows too."
+    )
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    try:
+        yield
+    except REFUSALS as error:
+        raise DeploymentError(str(error)) from error
+
+
+def _sign_in(workspace: Workspace) -> dict[str, str]:
+    """The environment that leads MLflow to this workspace, whatever else the environment names."""
+    if workspace.is_local:
+        # A company's proxy does not lead to this machine.
+        return {"MLFLOW_TRACKING_TOKEN": workspace.token, "no_proxy": str(urlsplit(workspace.host).hostname)}
+    return {
+        "DATABRICKS_CONFIG_FILE": str(workspace.config_file),
+        # MLflow's Databricks client takes these, where they are set, before those of the profile.
+        "DATABRICKS_HOST": workspace.host,
+        "DATABRICKS_TOKEN": workspace.token,
+        "DATABRICKS_AUTH_TYPE": "pat",
+    }
+
+
+def _line(version: Mapping[str, Any]) -> dict[str, str]:
+    dirty = "+changes" if version["git_dirty"] == "true" else ""
+    return {
+        "": "*" if registry.CHAMPION in version["aliases"] else "",
+        "version": version["version"],
+        "aliases": ", ".join(version["aliases"]),
+        "rmse": _number(version["rmse"]),
+        "r2": _number(version["r2"]),
+        "gate": version["gate"],
+        "promoted (UTC)": version["promoted_at"],
+        # The gate signs with the run that it is part of, which has a column of its own.
+        "by": version["promoted_by"].removesuffix(f" of run {version['run_id']}"),
+        "commit": version["git_commit"][:7] + dirty,
+        "run": version["run_id"],
+    }
+
+
+def _columns(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, str]]:
+    titles = {"a": "A", "b": "B", "difference": "B - A"}
+    return [{titles.get(name, name): _number(line[name]) for name in names} for line in lines]
+
+
+def _number(value: Any) -> str:
+    """A number with four digits after the point, a text as it is, nothing where there is no value."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,79 @@
+"""Logs a fitted pipeline as an MLflow model, and loads it back with the columns that it asks for."""
+
+import inspect
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from importlib.util import find_spec
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+from diabetes.schema import COLUMNS, FEATURE_NAMES
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, Schema
+from sklearn.pipeline import Pipeline
+
+
+class SignatureError(ValueError):
+    """A model version expects other columns than this wheel knows."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A registered pipeline, and the names of the columns that its signature asks for."""
+
+    pipeline: Pipeline
+    input_names: list[str]
+
+
+def signature() -> ModelSignature:
+    """Give the signature of every model: the features by name, and one prediction.
+
+    Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
+    """
+    kinds = {name: "string" if COLUMNS[name].kind == "category" else "double" for name in FEATURE_NAMES}
+    inputs = Schema([ColSpec(kind, name) for name, kind in kinds.items()])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double")]))
+
+
+def log_model(pipeline: Pipeline, example: pd.DataFrame) -> ModelInfo:
+    """Log a pipeline into the active run, with its signature and an input example."""
+    # Named requirements, because finding them out by loading the model takes seconds.
+    packages = ["numpy", "pandas", "scikit-learn", "skops" if _skops_is_supported() else "cloudpickle"]
+    logged: ModelInfo = mlflow.sklearn.log_model(
+        pipeline,
+        name="model",
+        signature=signature(),
+        input_example=example,
+        pip_requirements=[f"{package}=={installed(package)}" for package in packages],
+        **_serialization(),
+    )
+    return logged
+
+
+def load(version: ModelVersion) -> LoadedModel:
+    """Load a version's pipeline; raises SignatureError where it was trained on other columns."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"models:/{version.name}/{version.version}"
+        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+        logged = Model.load(path).signature
+        names = list(logged.inputs.input_names()) if logged else []
+        if set(names) != set(FEATURE_NAMES):
+            raise SignatureError(f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}")
+        return LoadedModel(mlflow.sklearn.load_model(path), names)
+
+
+def _serialization() -> dict[str, Any]:
+    """Save without pickle where this MLflow can; the runtime's own, older MLflow cannot."""
+    if not _skops_is_supported():
+        return {}
+    return {"serialization_format": "skops", "skops_trusted_types": ["numpy.dtype"]}
+
+
+def _skops_is_supported() -> bool:
+    parameters = inspect.signature(mlflow.sklearn.log_model).parameters
+    return "skops_trusted_types" in parameters and find_spec("skops") is not None

@@ -1,0 +1,146 @@
+"""Lets a new version meet the champion at the gate, and gives it the alias that it has earned."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import mlflow
+import numpy as np
+import pandas as pd
+from diabetes.evaluation import compare_rmse, evaluate
+from diabetes.features import select_label
+from diabetes.scoring import predict
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from diabetes_mlops import models, registry
+from diabetes_mlops.assessment import Assessment
+from diabetes_mlops.gate import Champion, Decision, Evidence, Slice, Thresholds, decide
+from diabetes_mlops.registry import ChampionChangedError
+
+ATTEMPTS = 3
+# What a lost, damaged or too old model brings about when it is loaded or asked to predict.
+CANNOT_SCORE = (MlflowException, OSError, ValueError, TypeError, AttributeError, ImportError)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate decided on a version, against which champion, and the alias that the version has."""
+
+    decision: Decision
+    champion: Champion | None
+    alias: str
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words."""
+        if self.alias == registry.CHAMPION:
+            return "passed, champion"
+        return "passed, waits for a person to promote it" if self.decision.promote else "refused"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the verdict as values that JSON has."""
+        return {
+            "promote": self.decision.promote,
+            "alias": self.alias,
+            "champion": self.champion.version if self.champion else "",
+            "reasons": self.decision.reasons,
+            "numbers": {name: float(value) for name, value in self.decision.numbers.items()},
+            "checks": [asdict(check) for check in self.decision.checks],
+        }
+
+
+def settle(
+    version: ModelVersion,
+    assessment: Assessment,
+    holdout: pd.DataFrame,
+    *,
+    thresholds: Thresholds,
+    promotion: Literal["automatic", "manual"],
+    seed: int,
+) -> Verdict:
+    """Decide on a version and act on it: champion, challenger that waits for a person, or no alias.
+
+    When another run changes the champion meanwhile, the version meets the new one. Raises
+    ChampionChangedError when that happens each of ATTEMPTS times; the version then stays challenger.
+    """
+    client = MlflowClient()
+    for attempt in range(1, ATTEMPTS + 1):
+        champion = meet_champion(client, version.name, assessment, holdout, seed=seed)
+        decision = decide(gather(assessment, champion), thresholds)
+        try:
+            alias = _act(client, version, decision, champion, promotion)
+        except ChampionChangedError as error:
+            if attempt == ATTEMPTS:
+                raise
+            print(f"{error}: comparing again")
+            continue
+        break
+    verdict = Verdict(decision, champion, alias)
+    _write_down(client, version, verdict)
+    return verdict
+
+
+def meet_champion(
+    client: MlflowClient, model_name: str, assessment: Assessment, holdout: pd.DataFrame, *, seed: int
+) -> Champion | None:
+    """Score the holdout with the present champion; None while there is none.
+
+    A champion that cannot be scored, such as one of other columns, is described with its problem.
+    """
+    version = registry.find_champion(client, model_name)
+    if version is None:
+        return None
+    number = str(version.version)
+    try:
+        pipeline = models.load(version).pipeline
+        rmse, predicted = evaluate(pipeline, holdout)["rmse"], predict(pipeline, holdout)
+    except CANNOT_SCORE as error:
+        return Champion(number, problem=f"cannot be scored on this holdout: {error}")
+    difference = compare_rmse(select_label(holdout), assessment.predicted, predicted, seed=seed)
+    return Champion(number, rmse, difference)
+
+
+def gather(assessment: Assessment, champion: Champion | None) -> Evidence:
+    """Collect from an assessment what the gate looks at."""
+    slices = assessment.slices
+    measured = zip(slices.index, slices["rows"].tolist(), slices["rmse"].tolist(), strict=True)
+    return Evidence(
+        rmse=assessment.metrics["rmse"],
+        r2=assessment.metrics["r2"],
+        baseline_rmse=assessment.baseline["rmse"],
+        slices={name: Slice(rows, rmse) for name, rows, rmse in measured},
+        champion=champion,
+    )
+
+
+def _act(
+    client: MlflowClient,
+    version: ModelVersion,
+    decision: Decision,
+    champion: Champion | None,
+    promotion: Literal["automatic", "manual"],
+) -> str:
+    """Give the version its alias and return it."""
+    if not decision.promote:
+        registry.drop_challenger(client, version)
+        return ""
+    if promotion == "manual":
+        registry.set_challenger(client, version)
+        return registry.CHALLENGER
+    expected = champion.version if champion else None
+    registry.promote(client, version, by=f"gate of run {version.run_id}", expected_champion=expected)
+    return registry.CHAMPION
+
+
+def _write_down(client: MlflowClient, version: ModelVersion, verdict: Verdict) -> None:
+    """Log the decision into the active run, and tag the version with it."""
+    mlflow.log_dict(verdict.as_json(), "gate.json")
+    numbers = {name: value for name, value in verdict.decision.numbers.items() if np.isfinite(value)}
+    mlflow.log_metrics({f"gate_{name}": value for name, value in numbers.items()})
+    tags = {"gate": "passed" if verdict.decision.promote else "refused"}
+    if verdict.decision.reasons:
+        tags["gate_reasons"] = "; ".join(verdict.decision.reasons)[: registry.LONGEST_TAG]
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+    print(f"gate: {verdict.headline}", *verdict.decision.reasons, sep="\n  ")

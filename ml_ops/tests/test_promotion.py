@@ -1,0 +1,183 @@
+"""A version gets the alias that it has earned against the champion of that very moment."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+import pytest
+from diabetes.features import select_features, select_label
+from diabetes.splitting import split_by_id
+from diabetes.training import fit
+from diabetes_mlops import models, promotion, registry
+from diabetes_mlops.assessment import assess
+from diabetes_mlops.gate import Thresholds
+from diabetes_mlops.registry import ChampionChangedError
+from mlflow import MlflowClient
+from mlflow.models import infer_signature
+from sklearn.linear_model import LinearRegression
+
+DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return split_by_id(pd.read_csv(DATA))
+
+
+class Contest:
+    """Trains versions of one model and takes each to the gate, without Spark."""
+
+    def __init__(self, name: str, rows: tuple[pd.DataFrame, pd.DataFrame]):
+        self.name, self.client, (self.train, self.holdout) = name, MlflowClient(), rows
+
+    def register(self, alpha: float):
+        model = fit(self.train, alpha=alpha)
+        with mlflow.start_run():
+            logged = models.log_model(model, select_features(self.train).head(2))
+            version = registry.register(self.client, logged, self.name, {})
+        return version, assess(model, self.train, self.holdout, seed=0)
+
+    def settle(self, version, measured, how="automatic", **thresholds: float) -> promotion.Verdict:
+        with mlflow.start_run(run_id=version.run_id):
+            return promotion.settle(
+                version, measured, self.holdout, thresholds=Thresholds(**thresholds), promotion=how, seed=0
+            )
+
+    def enter(self, alpha: float, how: str = "automatic", **thresholds: float) -> promotion.Verdict:
+        return self.settle(*self.register(alpha), how, **thresholds)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        aliases = self.client.get_registered_model(self.name).aliases
+        return {alias: str(number) for alias, number in aliases.items()}
+
+    def tags(self, number: int) -> dict[str, str]:
+        return self.client.get_model_version(self.name, str(number)).tags
+
+
+@pytest.fixture
+def contest(tracking, rows, request) -> Contest:
+    experiment = f"/tests/{request.node.name}"
+    mlflow.create_experiment(experiment, artifact_location=(tracking / request.node.name).as_uri())
+    mlflow.set_experiment(experiment)
+    return Contest(f"a.b.{request.node.name}", rows)
+
+
+def test_the_same_model_again_becomes_champion_and_a_poor_one_gets_no_alias(contest: Contest):
+    verdicts = [contest.enter(alpha) for alpha in (0.5, 0.5, 1e5)]
+
+    assert [verdict.alias for verdict in verdicts] == ["champion", "champion", ""]
+    assert verdicts[1].decision.numbers["difference_high"] == 0
+    assert contest.aliases == {"champion": "2"}
+    assert contest.tags(1)["gate"] == contest.tags(2)["gate"] == "passed"
+    assert contest.tags(3)["gate"] == "refused"
+    assert "ends above the margin of 2" in contest.tags(3)["gate_reasons"]
+
+
+def test_a_refused_first_version_stays_registered_without_an_alias(contest: Contest):
+    verdict = contest.enter(0.5, max_rmse=10.0)
+
+    assert (verdict.alias, contest.aliases) == ("", {})
+    assert contest.tags(1)["gate_reasons"].endswith("is above the threshold of 10")
+
+
+def test_a_refused_version_leaves_another_challenger_alone(contest: Contest):
+    version, measured = contest.register(0.5)
+    contest.enter(0.5, "manual")
+
+    contest.settle(version, measured, max_rmse=10.0)
+
+    assert contest.aliases == {"challenger": "2"}
+
+
+def test_manual_promotion_stops_before_the_last_step(contest: Contest):
+    verdict = contest.enter(0.5, "manual")
+
+    assert (verdict.alias, verdict.decision.promote) == ("challenger", True)
+    assert contest.aliases == {"challenger": "1"}
+    assert contest.tags(1)["gate"] == "passed"
+
+
+def test_the_decision_is_logged_with_every_number(contest: Contest):
+    contest.enter(0.5)
+    verdict = contest.enter(1.0)
+
+    run_id = contest.client.get_model_version(contest.name, "2").run_id
+    logged = json.loads(mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/gate.json"))
+    metrics = mlflow.get_run(run_id).data.metrics
+
+    assert logged == verdict.as_json()
+    assert logged["champion"] == "1"
+    assert {name: metrics[f"gate_{name}"] for name in logged["numbers"]} == logged["numbers"]
+
+
+def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
+    features, label = select_features(contest.train)[["BMI", "BP"]], select_label(contest.train)
+    pipeline = LinearRegression().fit(features.fillna(0), label)
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            pipeline,
+            name="model",
+            signature=infer_signature(features),
+            pip_requirements=[],
+            serialization_format="skops",
+        )
+    old = registry.register(contest.client, logged, contest.name, {})
+    registry.promote(contest.client, old, by="ann", expected_champion=None)
+
+    verdict = contest.enter(0.5)
+
+    assert contest.aliases == {"champion": "1"}
+    assert len(verdict.decision.reasons) == 1
+    assert "champion version 1 cannot be scored on this holdout" in verdict.decision.reasons[0]
+    assert "expects columns ['BMI', 'BP']" in verdict.decision.reasons[0]
+
+
+def test_a_champion_whose_files_are_lost_is_a_reason_and_no_crash(contest: Contest, tracking: Path):
+    contest.client.create_registered_model(contest.name)
+    lost = contest.client.create_model_version(contest.name, source=(tracking / "lost").as_uri())
+    registry.promote(contest.client, lost, by="ann", expected_champion=None)
+
+    verdict = contest.enter(0.5)
+
+    assert contest.aliases == {"champion": "1"}
+    assert "cannot be scored on this holdout" in verdict.decision.reasons[0]
+
+
+def change_the_champion(contest: Contest, monkeypatch: pytest.MonkeyPatch, numbers: list[int]) -> None:
+    """Let somebody else promote the next of `numbers` each time that a version was just compared."""
+    left = list(numbers)
+
+    def compare_slowly(*arguments, **options):
+        if left:
+            other = str(left.pop(0))
+            contest.client.set_registered_model_alias(contest.name, "champion", other)
+        return compare(*arguments, **options)
+
+    compare = promotion.compare_rmse
+    monkeypatch.setattr(promotion, "compare_rmse", compare_slowly)
+
+
+def test_a_champion_that_changed_meanwhile_is_met_too(contest: Contest, monkeypatch):
+    contest.enter(1000.0)
+    contest.enter(0.5, "manual")
+    change_the_champion(contest, monkeypatch, [2])
+
+    verdict = contest.enter(1000.0)
+
+    assert verdict.champion.version == "2"
+    assert verdict.alias == ""
+    assert contest.aliases["champion"] == "2"
+
+
+def test_a_champion_that_never_stands_still_ends_the_run(contest: Contest, monkeypatch):
+    contest.enter(0.5)
+    contest.enter(0.5, "manual")
+    change_the_champion(contest, monkeypatch, [2, 1, 2])
+
+    with pytest.raises(ChampionChangedError, match="is version 2; version 3 was compared with 1"):
+        contest.enter(0.5)
+
+    assert contest.aliases == {"champion": "2", "challenger": "3"}

@@ -1,0 +1,48 @@
+"""Jobs that run at the same moment do not take each other's version."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import mlflow
+import pandas as pd
+from diabetes_mlops import batch_score, registry
+from mlflow import MlflowClient
+from test_batch_score import BATCH, expected, found
+
+
+def test_two_trainings_at_once_keep_their_versions_and_leave_one_champion(jobs):
+    client = MlflowClient()
+    widgets = [{"alpha": "0.5", "search_trials": "2"}, {"alpha": "300"}]
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda widget: jobs.train(**widget), widgets))
+
+    assert {result["model_version"] for result in results} == {"1", "2"}
+    for result in results:
+        version = client.get_model_version(jobs.model_name, result["model_version"])
+        model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{version.version}")
+        assert version.run_id == result["run_id"]
+        assert model["regress"].alpha == result["alpha"]
+    champion = registry.resolve_version(client, jobs.model_name, "")
+    assert str(champion.version) in {r["model_version"] for r in results if r["alias"] == "champion"}
+    assert "challenger" not in client.get_registered_model(jobs.model_name).aliases
+
+
+def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypatch):
+    client = MlflowClient()
+    jobs.train(alpha="300")
+    waiting = jobs.train(promotion="manual")
+    write_scored = batch_score.write_scored
+
+    def promote_and_write(*arguments):
+        challenger = registry.resolve_version(client, jobs.model_name, "challenger")
+        registry.promote(client, challenger, by="ann", expected_champion="1")
+        return write_scored(*arguments)
+
+    monkeypatch.setattr(batch_score, "write_scored", promote_and_write)
+    result = jobs.score()
+
+    assert (waiting["alias"], waiting["model_version"]) == ("challenger", "2")
+    assert str(registry.resolve_version(client, jobs.model_name, "").version) == "2"
+    assert result["model_version"] == "1"
+    assert found(jobs, result) == expected(jobs, "1", pd.read_csv(BATCH))
+    assert {row.model_version for row in jobs.rows(result["batch_id"]).collect()} == {"1"}

@@ -1,0 +1,62 @@
+"""A search is a run with its trials below it, and gives the same digits again."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from diabetes.splitting import split_by_id
+from diabetes.training import cross_validate, fit
+from diabetes_mlops.search import find_alpha
+from mlflow.entities import Run
+
+TRIALS = 4
+
+
+@pytest.fixture(scope="module")
+def train() -> pd.DataFrame:
+    return split_by_id(pd.read_csv(Path(__file__).parents[2] / "ml_data" / "data_raw.csv"))[0]
+
+
+@pytest.fixture
+def experiment(tracking: Path, request) -> str:
+    name = f"/tests/{request.node.name}"
+    experiment = mlflow.create_experiment(name, artifact_location=(tracking / "search").as_uri())
+    mlflow.set_experiment(name)
+    return experiment
+
+
+def search(train: pd.DataFrame, seed: int, first: float = 300.0) -> tuple[float, Run, list[Run]]:
+    with mlflow.start_run() as parent:
+        alpha = find_alpha(train, first=first, trials=TRIALS, seed=seed)
+    query = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    trials = mlflow.MlflowClient().search_runs([parent.info.experiment_id], query, order_by=["start_time"])
+    return alpha, mlflow.get_run(parent.info.run_id), trials
+
+
+def test_the_same_rows_and_seed_give_the_same_model_digits(train: pd.DataFrame, experiment: str):
+    first, again, other = (search(train, seed)[0] for seed in (7, 7, 8))
+
+    assert first == again != other
+    model, twin = fit(train, alpha=first), fit(train, alpha=again)
+    assert model["regress"].coef_.tolist() == twin["regress"].coef_.tolist()
+
+
+def test_each_trial_is_a_nested_run_and_the_best_one_wins(train: pd.DataFrame, experiment: str, capsys):
+    alpha, parent, trials = search(train, 7)
+
+    errors = {float(run.data.params["alpha"]): run.data.metrics["cv_rmse"] for run in trials}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(errors) == len(trials) == TRIALS
+    assert alpha == min(errors, key=errors.get) != 300.0
+    assert (
+        parent.data.metrics["cv_rmse"] == min(errors.values()) == cross_validate(train, alpha=alpha, seed=7)
+    )
+    assert lines[0].startswith("trial 1 of 4: alpha 300, cross-validated rmse ")
+    assert [line.partition(":")[0] for line in lines[:TRIALS]] == [f"trial {n} of 4" for n in range(1, 5)]
+
+
+def test_a_first_value_outside_the_search_space_is_not_tried(train: pd.DataFrame, experiment: str):
+    _, _, trials = search(train, 7, first=1e6)
+
+    assert all(float(run.data.params["alpha"]) <= 1000 for run in trials)
