@@ -79,7 +79,8 @@ def test_the_training_run_holds_what_a_reader_looks_for(registry):
     assert {"rmse", "mae", "r2"} <= run.data.metrics.keys()
     assert run.data.params["alpha"] == "0.5"
     assert "feature_statistics.json" in artifacts
-    assert plots == {"features.png", "predicted_vs_actual.png", "residuals.png"}
+    assert plots == {"features.png", "importance.png", "predicted_vs_actual.png", "residuals.png"}
+    assert {"report.html", "gate.json"} <= artifacts
     assert {dataset.dataset.name for dataset in run.inputs.dataset_inputs} == {
         "diabetes_training",
         "diabetes_holdout",
@@ -145,14 +146,17 @@ def test_a_second_demo_adds_one_run_a_job_and_nothing_else(workspace):
     assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
 
 
-def test_parameters_reach_the_notebook_and_a_worse_model_stays_challenger(workspace, registry):
+def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(workspace, registry):
+    champion = registry.get_model_version_by_alias(MODEL, "champion")
+
     finished = workspace.make("run-diabetes-model-training", "PARAMS=alpha=100000")
 
     assert finished.returncode == 0, finished.stderr
-    challenger = registry.get_model_version_by_alias(MODEL, "challenger")
-    champion = registry.get_model_version_by_alias(MODEL, "champion")
-    assert registry.get_run(challenger.run_id).data.params["alpha"] == "100000.0"
-    assert int(champion.version) < int(challenger.version)
+    newest = max(registry.search_model_versions(f"name='{MODEL}'"), key=lambda version: int(version.version))
+    assert registry.get_run(newest.run_id).data.params["alpha"] == "100000.0"
+    assert newest.tags["gate"] == "refused"
+    assert registry.get_model_version_by_alias(MODEL, "champion").version == champion.version
+    assert registry.get_registered_model(MODEL).aliases == {"champion": champion.version}
 
 
 def test_a_failed_job_fails_the_command_with_the_notebooks_own_error(workspace, registry):

@@ -20,7 +20,8 @@ def print_report(cli: DatabricksCli) -> None:
     training, scoring = exit_value(cli, training_run), exit_value(cli, scoring_run)
     print("\nMetrics on the holdout")
     print(format_values(training["metrics"]))
-    print(f"\nModel {training['model_name']}, version {training['model_version']}, alias {training['alias']}")
+    version, alias = training["model_version"], training["alias"] or "none, the gate refused it"
+    print(f"\nModel {training['model_name']}, version {version}, alias {alias}")
     print(f"\nRows of {scoring['output_table']}, batch {scoring['batch_id']}")
     print(format_table(read_scored_rows(scoring)))
     print("\nPages")
