@@ -3,11 +3,13 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# The goals build on each other, in the order in which they are named, also under -j.
+.NOTPARALLEL:
 
 # Which workspace: `local`, or a profile of ~/.databrickscfg.
 WORKSPACE ?= local
 LOCAL_WORKSPACE_STATE ?= .local_workspace
-LOCAL_WORKSPACE_PORT ?= 5115
+LOCAL_WORKSPACE_PORT ?=
 
 # The names of things in the workspace.
 PROJECT ?= azure-databricks-mlops-mlflow
@@ -134,7 +136,7 @@ LOCAL_WORKSPACE := .venv/bin/python -m local_workspace
 has-local-workspace:
 	@test -d local_workspace || { echo 'This checkout has no folder local_workspace/: name a workspace with WORKSPACE=<profile>.' >&2; exit 1; }
 local-workspace-start: has-local-workspace $(INSTALLED) ## Start the workspace of this machine
-	@$(LOCAL_WORKSPACE) start --state '$(LOCAL_WORKSPACE_STATE)' --port $(LOCAL_WORKSPACE_PORT)
+	@$(LOCAL_WORKSPACE) start --state '$(LOCAL_WORKSPACE_STATE)' $(addprefix --port ,$(LOCAL_WORKSPACE_PORT))
 local-workspace-stop: has-local-workspace $(INSTALLED) ## Stop it; its state stays in .local_workspace
 	@$(LOCAL_WORKSPACE) stop --state '$(LOCAL_WORKSPACE_STATE)'
 local-workspace-status: has-local-workspace $(INSTALLED) ## Say whether it runs, and where
@@ -159,7 +161,7 @@ which-workspace: $(INSTALLED)
 
 .PHONY: databricks-init
 databricks-init: which-workspace ## Ensure the folder, the cluster, the experiment and the secret scope
-	@$(call databricks,workspace mkdirs $(WORKSPACE_FOLDER))
+	@$(call databricks,workspace mkdirs '$(WORKSPACE_FOLDER)')
 	@$(DEPLOYMENT) ensure-cluster
 	@$(DEPLOYMENT) ensure-experiment
 	@$(DEPLOYMENT) ensure-scope
@@ -171,15 +173,15 @@ databricks-secrets-put: which-workspace ## Write the storage account's name and 
 .PHONY: databricks-upload-data
 databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
 	@for file in data_raw.csv data_batch_input.csv; do test -f ml_data/$$file || { echo "The data file ml_data/$$file is missing; ml_data/README.md says how it is made." >&2; exit 1; }; done
-	@$(call databricks,fs mkdirs $(DATA_ROOT))
-	@$(call databricks,fs cp --overwrite ml_data/data_raw.csv $(DATA_ROOT)/data_raw.csv)
-	@$(call databricks,fs cp --overwrite ml_data/data_batch_input.csv $(DATA_ROOT)/data_batch_input.csv)
+	@$(call databricks,fs mkdirs '$(DATA_ROOT)')
+	@$(call databricks,fs cp --overwrite ml_data/data_raw.csv '$(DATA_ROOT)/data_raw.csv')
+	@$(call databricks,fs cp --overwrite ml_data/data_batch_input.csv '$(DATA_ROOT)/data_batch_input.csv')
 
 .PHONY: databricks-deploy-code
 databricks-deploy-code: which-workspace ## Deploy the notebooks and both wheels, each version in a folder of its own
 	@$(DEPLOYMENT) dist
-	@$(call databricks,workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator $(WORKSPACE_FOLDER)/orchestrator)
-	@version=$$($(DEPLOYMENT) version) && $(call databricks,fs cp --recursive --overwrite dist/$$version $(WHEELS_ROOT)/$$version)
+	@$(call databricks,workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator '$(WORKSPACE_FOLDER)/orchestrator')
+	@version=$$($(DEPLOYMENT) version) && $(call databricks,fs cp --recursive --overwrite dist/$$version '$(WHEELS_ROOT)'/$$version)
 
 .PHONY: databricks-deploy-jobs
 databricks-deploy-jobs: which-workspace ## Create or update the jobs

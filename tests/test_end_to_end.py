@@ -342,3 +342,23 @@ def wait_for(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.2)
+
+
+def test_stop_cleans_up_after_a_workspace_that_was_killed(tmp_path):
+    workspace = WorkspaceUnderTest(tmp_path)
+    assert workspace.make("local-workspace-start").returncode == 0
+    pid = int((workspace.state / "workspace.pid").read_text().split()[0])
+    psutil.Process(pid).kill()
+
+    assert workspace.make("local-workspace-stop").returncode == 0
+
+    assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
+
+
+def test_a_port_that_does_not_exist_is_refused_and_not_kept(tmp_path):
+    workspace = WorkspaceUnderTest(tmp_path, port=99999)
+
+    finished = workspace.make("local-workspace-start")
+
+    assert "from 1 to 65535" in finished.stderr
+    assert not (workspace.state / "databrickscfg").exists()

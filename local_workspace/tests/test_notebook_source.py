@@ -1,6 +1,6 @@
 """Reading the source format of Databricks notebooks."""
 
-from local_workspace.notebook.source import is_notebook_source, read_notebook
+from local_workspace.notebook.source import read_notebook
 
 SOURCE = """# Databricks notebook source
 # MAGIC %md
@@ -38,8 +38,3 @@ def test_windows_line_ends_and_byte_order_mark_change_nothing():
     cells = read_notebook(odd, "SOURCE").cells
 
     assert [cell.source for cell in cells] == [cell.source for cell in read_notebook(SOURCE, "SOURCE").cells]
-
-
-def test_an_ordinary_python_file_is_not_a_notebook():
-    assert is_notebook_source(SOURCE)
-    assert not is_notebook_source("import os\n" + SOURCE)

@@ -111,7 +111,7 @@ def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
         output = _output(cli, run)
         trace, error = (ANSI_CODE.sub("", output.get(key, "")).rstrip() for key in ("error_trace", "error"))
         lines += trace.removesuffix(error).splitlines()[-TRACE_LINES:]
-        lines.append(error)
+        lines += [line for line in error.splitlines() if not line.startswith("\tat ")]  # Java's stack
     return "\n".join([line for line in lines if line.strip()] + [f"Run page: {run['run_page_url']}"])
 
 

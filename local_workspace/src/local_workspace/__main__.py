@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
 
-from local_workspace.cluster import end_process_tree
+from local_workspace.cluster import end_left_over, end_process_tree
 from local_workspace.java import NoJavaError, find_java
-from local_workspace.profile import Profile, ensure_profile, read_profile
+from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
+from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
 
 START_SECONDS = 300
@@ -30,13 +32,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="local_workspace", description=__doc__)
     parser.add_argument("command", choices=sorted(_COMMANDS))
     parser.add_argument("--state", type=Path, default=Path(".local_workspace"), help="the state folder")
-    parser.add_argument("--port", type=int, help="the loopback port (default: the last one, or 5115)")
+    parser.add_argument("--port", type=_port, help="the loopback port (default: the last one, or 5115)")
     arguments = parser.parse_args()
     try:
         _COMMANDS[arguments.command](StateFolder(arguments.state.resolve()), arguments.port)
     except (LocalWorkspaceError, NoJavaError) as error:
         print(f"local workspace: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("local workspace: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -46,27 +51,30 @@ def start(state: StateFolder, port: int | None) -> None:
     if process is None:
         find_java()
         state.create()
+        kept = read_profile(state.config_file)
+        _check_port(port or (kept.port if kept else DEFAULT_PORT))
         profile = ensure_profile(state.config_file, port)
-        _check_port(profile)
         print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
-        process = _spawn(state)
+        _start_and_wait(state, profile)
     else:
         profile = _profile(state)
         if port not in (None, profile.port):
             raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
         print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
-    _wait_until_ready(state, profile, process)
+        _wait_until_ready(state, profile, process)
 
 
 def stop(state: StateFolder, _port: int | None) -> None:
     """Ends the workspace with all that it started."""
     process = running_process(state)
-    if process is None:
-        print("The local workspace is not running.")
-        return
-    end_process_tree(process, STOP_SECONDS)
+    if process is not None:
+        process.terminate()  # it ends its runs and Spark itself
+        psutil.wait_procs([process], timeout=STOP_SECONDS)
+        end_process_tree(process)
+    end_processes(state.runs)  # of a workspace that was killed
+    end_left_over(state.spark)
     state.pid_file.unlink(missing_ok=True)
-    print("The local workspace is stopped.")
+    print("The local workspace is stopped." if process else "The local workspace is not running.")
 
 
 def status(state: StateFolder, _port: int | None) -> None:
@@ -97,11 +105,8 @@ def serve_here(state: StateFolder, port: int | None) -> None:
 
 def sign_in_link(profile: Profile) -> str:
     """An address that signs one browser in, once."""
-    answer = requests.post(
-        f"{profile.host}/api/2.0/local-workspace/sign-in-codes", headers=_headers(profile), timeout=10
-    )
-    answer.raise_for_status()
-    return f"{profile.host}/login?code={answer.json()['code']}"
+    code = _call(profile, "POST", "/api/2.0/local-workspace/sign-in-codes")["code"]
+    return f"{profile.host}/login?code={code}"
 
 
 def running_process(state: StateFolder) -> psutil.Process | None:
@@ -131,33 +136,39 @@ def _spawn(state: StateFolder) -> psutil.Popen:
     return process
 
 
+def _start_and_wait(state: StateFolder, profile: Profile) -> None:
+    """Starts the server; one that does not become ready leaves nothing behind."""
+    process = _spawn(state)
+    try:
+        _wait_until_ready(state, profile, process)
+    except (LocalWorkspaceError, KeyboardInterrupt):
+        end_process_tree(process, STOP_SECONDS)
+        end_left_over(state.spark)
+        state.pid_file.unlink(missing_ok=True)
+        raise
+
+
 def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
     began = time.monotonic()
     waiting: dict[str, Callable[[], bool]] = {
         "MLflow and REST": lambda: _answers(profile),
         "Spark with Delta (its first start downloads 76 MB)": lambda: _spark_is_ready(state, profile),
     }
-    try:
-        for what, is_ready in waiting.items():
-            while not is_ready():
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                    raise LocalWorkspaceError(
-                        "it ended while it started:\n" + _last_lines(state.logs / "server.log", 15)
-                    )
-                if time.monotonic() - began > START_SECONDS:
-                    raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
-                time.sleep(0.3)
-            print(f"  {what}: ready ({time.monotonic() - began:.0f} s)", flush=True)
-    except (LocalWorkspaceError, KeyboardInterrupt):
-        end_process_tree(process, STOP_SECONDS)
-        state.pid_file.unlink(missing_ok=True)
-        raise
+    for what, is_ready in waiting.items():
+        while not is_ready():
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                log = _last_lines(state.logs / "server.log", 15)
+                raise LocalWorkspaceError(f"it ended while it started:\n{log}")
+            if time.monotonic() - began > START_SECONDS:
+                raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
+            time.sleep(0.3)
+        print(f"  {what}: ready ({time.monotonic() - began:.0f} s)", flush=True)
 
 
 def _answers(profile: Profile) -> bool:
     try:
-        return requests.get(f"{profile.host}/health", timeout=5).ok
-    except requests.ConnectionError:
+        return _session().get(f"{profile.host}/health", timeout=5).ok
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
@@ -169,29 +180,49 @@ def _spark_is_ready(state: StateFolder, profile: Profile) -> bool:
 
 
 def _cluster_state(profile: Profile) -> str:
-    answer = requests.get(
-        f"{profile.host}/api/2.0/local-workspace/cluster", headers=_headers(profile), timeout=10
-    )
-    answer.raise_for_status()
-    return str(answer.json()["state"])
+    return str(_call(profile, "GET", "/api/2.0/local-workspace/cluster")["state"])
+
+
+def _call(profile: Profile, method: str, path: str) -> dict[str, Any]:
+    try:
+        answer = _session().request(method, profile.host + path, headers=_headers(profile), timeout=10)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise LocalWorkspaceError(f"{profile.host} refused or did not answer: {error}") from error
+    reply: dict[str, Any] = answer.json()
+    return reply
+
+
+def _session() -> requests.Session:
+    """A session that goes to the workspace itself, whatever proxy the environment names."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def _spark_failure(log: Path) -> str:
     """The lines of Spark's log that tell why it ended."""
     lines = log.read_text(errors="replace").splitlines()
-    telling = [line for line in lines if "unresolved dependency" in line or "Exception" in line]
+    telling = [line for line in lines if "unresolved dependency" in line or "Exception in thread" in line]
     return "\n".join(telling[:5]) or _last_lines(log, 15)
 
 
-def _check_port(profile: Profile) -> None:
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535; got {number}")
+    return number
+
+
+def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((profile.address, profile.port))
+            probe.bind((ADDRESS, port))
         except OSError as error:
             raise LocalWorkspaceError(
-                f"port {profile.port} of {profile.address} is taken ({error.strerror}); "
-                f"free it, or choose another one: LOCAL_WORKSPACE_PORT={profile.port + 1}"
+                f"port {port} of {ADDRESS} is taken ({error.strerror}); free it, or choose another one: "
+                f"--port {port + 1}, or LOCAL_WORKSPACE_PORT={port + 1} with make"
             ) from error
 
 

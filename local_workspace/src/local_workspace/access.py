@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -50,8 +50,11 @@ class Keyring:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() == "bearer":
             return self.fits(token)
-        cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(cookie_name)
-        return cookie is not None and hmac.compare_digest(cookie.value, self._session)
+        try:
+            cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(cookie_name)
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._session.encode())
 
 
 class AccessCheck:

