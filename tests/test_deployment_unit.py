@@ -209,7 +209,10 @@ def test_missing_experiment_is_created(server: Server, tmp_path: Path) -> None:
     server.replies["/api/2.0/mlflow/experiments/create"] = {"experiment_id": "6"}
 
     assert ensure_experiment(workspace_at(server.host, tmp_path), "/Shared/x") == "6"
-    assert server.body_sent_to("/api/2.0/mlflow/experiments/create") == {"name": "/Shared/x"}
+    assert server.body_sent_to("/api/2.0/mlflow/experiments/create") == {
+        "name": "/Shared/x",
+        "tags": [{"key": "mlflow.experimentKind", "value": "custom_model_development"}],
+    }
 
 
 # Secrets
