@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from diabetes_mlops import models, plots, registry, storage
 from diabetes_mlops.screening import REASONS, ROW, reject_repeated, screen
 from diabetes_mlops.settings import ScoringSettings, is_file
-from diabetes_mlops.tracking import dataset_source, open_run
+from diabetes_mlops.tracking import dataset_source, log_input, open_run
 
 JOB = "diabetes_batch_scoring"
 PREDICTION = "prediction"
@@ -174,4 +174,4 @@ def _log_predictions(batch: DataFrame) -> int:
 def _log_input(source: str, digest: str) -> None:
     name, short = "diabetes_batch", sha256(digest.encode()).hexdigest()[:8]
     dataset = MetaDataset(dataset_source(source), name=name, digest=short)  # type: ignore[abstract]
-    mlflow.log_input(dataset, context="scoring")
+    log_input(dataset, context="scoring")

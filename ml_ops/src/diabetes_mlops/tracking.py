@@ -9,7 +9,9 @@ from importlib.metadata import version
 
 import mlflow
 import pandas as pd
+from mlflow.data.dataset import Dataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
+from mlflow.exceptions import MlflowException
 
 from diabetes_mlops.settings import is_file
 
@@ -61,3 +63,14 @@ def digest_rows(table: pd.DataFrame) -> str:
 def dataset_source(source: str) -> SparkDatasetSource:
     """Describe a file or a table as where a dataset comes from."""
     return SparkDatasetSource(path=source) if is_file(source) else SparkDatasetSource(table_name=source)
+
+
+def log_input(dataset: Dataset, context: str) -> None:
+    """Log a dataset as an input of the active run."""
+    try:
+        mlflow.log_input(dataset, context=context)
+    except MlflowException as error:
+        # Two runs that log the same dataset at the same moment collide in its SQL store; it is there then.
+        if "UNIQUE constraint" not in str(error):
+            raise
+        mlflow.log_input(dataset, context=context)

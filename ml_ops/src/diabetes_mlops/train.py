@@ -20,7 +20,7 @@ from diabetes_mlops import assessment, models, plots, promotion, registry, repor
 from diabetes_mlops.search import find_alpha
 from diabetes_mlops.settings import TrainingSettings
 from diabetes_mlops.storage import read_table
-from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, open_run
+from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
 JOB = "diabetes_model_training"
 
@@ -117,7 +117,7 @@ def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: d
                 name=f"diabetes_{context}",
                 digest=data[digest],
             )
-            mlflow.log_input(dataset, context=context)
+            log_input(dataset, context=context)
         mlflow.log_metric(f"rows_{context}", len(rows))
 
 
