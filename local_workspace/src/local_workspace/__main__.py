@@ -13,8 +13,9 @@ from typing import Any
 import psutil
 import requests
 
-from local_workspace.cluster import end_left_over, end_process_tree
+from local_workspace.cluster import end_left_over
 from local_workspace.java import NoJavaError, find_java
+from local_workspace.processes import end_process_tree, recall, remember
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
 from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
@@ -47,7 +48,7 @@ def main() -> int:
 
 def start(state: StateFolder, port: int | None) -> None:
     """Starts the workspace in the background and waits until MLflow and Spark answer."""
-    process = running_process(state)
+    process = recall(state.pid_file)
     if process is None:
         find_java()
         state.create()
@@ -66,7 +67,7 @@ def start(state: StateFolder, port: int | None) -> None:
 
 def stop(state: StateFolder, _port: int | None) -> None:
     """Ends the workspace with all that it started."""
-    process = running_process(state)
+    process = recall(state.pid_file)
     if process is not None:
         process.terminate()  # it ends its runs and Spark itself
         psutil.wait_procs([process], timeout=STOP_SECONDS)
@@ -79,7 +80,7 @@ def stop(state: StateFolder, _port: int | None) -> None:
 
 def status(state: StateFolder, _port: int | None) -> None:
     """Says where the workspace listens and how its cluster is, and prints a link that signs a browser in."""
-    process = running_process(state)
+    process = recall(state.pid_file)
     if process is None:
         raise LocalWorkspaceError(f"not running (state folder {state.root})")
     profile = _profile(state)
@@ -109,16 +110,6 @@ def sign_in_link(profile: Profile) -> str:
     return f"{profile.host}/login?code={code}"
 
 
-def running_process(state: StateFolder) -> psutil.Process | None:
-    """The process of the workspace, if it is alive and no other has taken over its number."""
-    try:
-        pid, created = state.pid_file.read_text().split()
-        process = psutil.Process(int(pid))
-        return process if process.create_time() == float(created) else None
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        return None
-
-
 def _spawn(state: StateFolder) -> psutil.Popen:
     command = [sys.executable, "-m", "local_workspace", "serve", "--state", str(state.root)]
     environment = os.environ | {"TMPDIR": str(state.tmp), "PYTHONUNBUFFERED": "1"}
@@ -132,7 +123,7 @@ def _spawn(state: StateFolder) -> psutil.Popen:
             cwd=state.root,
             start_new_session=True,
         )
-    state.pid_file.write_text(f"{process.pid} {process.create_time()}")
+    remember(process, state.pid_file)
     return process
 
 

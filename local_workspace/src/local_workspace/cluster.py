@@ -6,8 +6,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +13,7 @@ import pyspark
 
 from local_workspace.java import find_java
 from local_workspace.notebook.environment import create_environment
+from local_workspace.processes import end_process_tree, recall, remember
 
 # The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
 DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
@@ -86,7 +85,7 @@ class SparkCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        (self.folder / PID_FILE).write_text(f"{self._process.pid} {self._process.create_time()}")
+        remember(self._process, self.folder / PID_FILE)
 
     def state(self) -> str:
         """The official word for the state of the cluster: RUNNING, PENDING, ERROR or TERMINATED."""
@@ -176,33 +175,10 @@ class SparkCluster:
 
 def end_left_over(folder: Path) -> None:
     """Ends the Spark of a workspace that was killed before it could; `folder` is Spark's."""
-    pid_file = folder / PID_FILE
-    if pid_file.exists():
-        pid, created = pid_file.read_text().split()
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(int(pid))
-            if process.create_time() == float(created):
-                end_process_tree(process)
-        pid_file.unlink()
-
-
-def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
-    """Ends a process and all that it started: first asks, then kills."""
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        _signal(member.terminate)
-    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
-    for member in alive:
-        _signal(member.kill)
-    psutil.wait_procs(alive, timeout=grace_seconds)
-
-
-def _signal(send: Callable[[], None]) -> None:
-    with suppress(psutil.NoSuchProcess):  # it ended by itself
-        send()
+    process = recall(folder / PID_FILE)
+    if process is not None:
+        end_process_tree(process)
+    (folder / PID_FILE).unlink(missing_ok=True)
 
 
 def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
