@@ -126,7 +126,7 @@ requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
 
 .PHONY: clean
 clean: ## Remove the wheels and the caches; .venv and the local workspace stay
-	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -path ./.local_workspace -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 ##@ Local workspace
