@@ -1,6 +1,7 @@
 """A job tells which widget is wrong before it does anything."""
 
 import pytest
+from diabetes.drift import DriftThresholds
 from diabetes_mlops.gate import Thresholds
 from diabetes_mlops.settings import ScoringSettings, SettingsError, TrainingSettings
 
@@ -53,6 +54,28 @@ def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
     settings = ScoringSettings.from_widgets(SCORING | {"model_version": "", "batch_id": " "})
 
     assert (settings.model_version, settings.batch_id, settings.git_commit) == ("", "", "")
+
+
+def test_an_empty_threshold_of_drift_means_the_default():
+    settings = ScoringSettings.from_widgets(SCORING | {"psi_warn": "", "drift_significance": "0.05"})
+
+    assert settings.drift == DriftThresholds(psi_warn=0.1, psi_alert=0.25, significance=0.05)
+
+
+@pytest.mark.parametrize(
+    ("widget", "value", "message"),
+    [
+        ("psi_warn", "0", "psi_warn must be a positive number; got '0'"),
+        ("psi_warn", "0.3", "psi_alert must not be below psi_warn; got 0.25 and 0.3"),
+        ("psi_alert", "much", "psi_alert must be a positive number; got 'much'"),
+        ("drift_significance", "1", "drift_significance must be below 1; got 1.0"),
+    ],
+)
+def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: str, message: str):
+    with pytest.raises(SettingsError) as error:
+        ScoringSettings.from_widgets(SCORING | {widget: value})
+
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from diabetes.drift import Profile, arrays
 from diabetes.evaluation import evaluate
 from diabetes.features import select_features
 from diabetes.schema import FEATURE_NAMES, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
+from diabetes_mlops import models
 from diabetes_mlops.storage import SourceNotFoundError
 from mlflow import MlflowClient
 
@@ -61,6 +63,7 @@ def test_the_run_explains_itself(trained):
         "feature_statistics.json",
         "gate.json",
         "importance.json",
+        "profile.json",
         "report.html",
         "slices.json",
     } <= artifacts
@@ -193,3 +196,14 @@ def test_training_reads_a_table_by_its_name(jobs):
     result = jobs.train(training_data="spark_catalog.tests.labelled")
 
     assert result["rows_train"] + result["rows_holdout"] == 442
+
+
+def test_the_version_carries_the_profile_of_its_training_rows(trained):
+    jobs, result = trained
+    train, _ = split_by_id(pd.read_csv(DATA / "data_raw.csv"))
+
+    loaded = models.load(MlflowClient().get_model_version(jobs.model_name, "1"))
+
+    assert loaded.profile == Profile.describe(*arrays(train), predict(loaded.pipeline, train))
+    artifacts = mlflow.get_run(result["run_id"]).info.artifact_uri
+    assert Profile.from_json(mlflow.artifacts.load_dict(f"{artifacts}/profile.json")) == loaded.profile

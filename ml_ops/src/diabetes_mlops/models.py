@@ -1,6 +1,7 @@
-"""Logs a fitted pipeline as an MLflow model, and loads it back with the columns that it asks for."""
+"""Logs a fitted pipeline as an MLflow model, and loads it back with what it asks for and was trained on."""
 
 import inspect
+import json
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -10,12 +11,16 @@ from typing import Any
 import mlflow
 import mlflow.sklearn
 import pandas as pd
-from diabetes.schema import COLUMNS, FEATURE_NAMES
+from diabetes.drift import Profile
+from diabetes.schema import COLUMNS, FEATURE_NAMES, SchemaError
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
+
+# Where a model's metadata keeps the profile of the rows that it was trained on.
+PROFILE = "profile"
 
 
 class SignatureError(ValueError):
@@ -24,10 +29,14 @@ class SignatureError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A registered pipeline, and the names of the columns that its signature asks for."""
+    """A registered pipeline, and the names of the columns that its signature asks for.
+
+    `profile` describes its training rows; None where a model was logged without one.
+    """
 
     pipeline: Pipeline
     input_names: list[str]
+    profile: Profile | None = None
 
 
 def signature() -> ModelSignature:
@@ -40,31 +49,45 @@ def signature() -> ModelSignature:
     return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double")]))
 
 
-def log_model(pipeline: Pipeline, example: pd.DataFrame) -> ModelInfo:
-    """Log a pipeline into the active run, with its signature and an input example."""
+def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None) -> ModelInfo:
+    """Log a pipeline into the active run, with its signature, an input example and its training profile.
+
+    The profile is a part of the model, so that it goes wherever the model goes, and for people a file.
+    """
     # Named requirements, because finding them out by loading the model takes seconds.
     packages = ["numpy", "pandas", "scikit-learn", "skops" if _skops_is_supported() else "cloudpickle"]
+    if profile is not None:
+        mlflow.log_dict(profile.as_json(), "profile.json")
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
         signature=signature(),
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in packages],
+        metadata=None if profile is None else {PROFILE: json.dumps(profile.as_json())},
         **_serialization(),
     )
     return logged
 
 
 def load(version: ModelVersion) -> LoadedModel:
-    """Load a version's pipeline; raises SignatureError where it was trained on other columns."""
+    """Load a version's pipeline and profile; raises SignatureError where it was trained on other columns."""
     with tempfile.TemporaryDirectory() as folder:
         uri = f"models:/{version.name}/{version.version}"
         path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        logged = Model.load(path).signature
-        names = list(logged.inputs.input_names()) if logged else []
+        logged = Model.load(path)
+        names = list(logged.signature.inputs.input_names()) if logged.signature else []
         if set(names) != set(FEATURE_NAMES):
             raise SignatureError(f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}")
-        return LoadedModel(mlflow.sklearn.load_model(path), names)
+        return LoadedModel(mlflow.sklearn.load_model(path), names, _read_profile(logged, uri))
+
+
+def _read_profile(logged: Model, uri: str) -> Profile | None:
+    text = (logged.metadata or {}).get(PROFILE)
+    try:
+        return None if text is None else Profile.from_json(json.loads(text))
+    except SchemaError as error:
+        raise SignatureError(f"{uri}: {error}") from error
 
 
 def _serialization() -> dict[str, Any]:

@@ -1,12 +1,18 @@
 """Draws the figures of a run; without pyplot, whose global state outlives a run."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
+from diabetes.drift import Counts, Profile, Status
 from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
-BLUE, ORANGE, GREY = "#1f6fb4", "#d9731a", "#8a8f98"
+BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
+STATUS_COLOURS: dict[Status, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
 BINS = 30
 BOX = {
     "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
@@ -88,6 +94,43 @@ def draw_predictions(values: np.ndarray, rows: np.ndarray) -> Figure:
     axes.legend(frameon=False)
     _tidy(axes)
     return figure
+
+
+def draw_drift(
+    profile: Profile, counts: Counts, comparison: pd.DataFrame, statuses: Mapping[str, Status]
+) -> Figure:
+    """Draw each column's shares of training rows and of a batch's rows in the same bins.
+
+    `comparison` is what `diabetes.drift.compare` returned, `statuses` what `classify` made of it.
+    """
+    figure = _figure(13, 9)
+    figure.suptitle(f"Drift of {counts.rows} rows against {profile.baseline.rows} training rows")
+    columns = 4
+    grid = list(figure.subplots(-(-(len(statuses) + 1) // columns), columns).flat)
+    for axes, (name, status) in zip(grid, statuses.items(), strict=False):
+        _draw_shares(axes, profile, name, counts, STATUS_COLOURS[status])
+        emphasis = {} if status == "ok" else {"color": STATUS_COLOURS[status], "weight": "bold"}
+        axes.set_title(f"{name}: psi {comparison['psi'][name]:.3f}, {status}", fontsize=10, **emphasis)
+    for unused in grid[len(statuses) :]:
+        unused.set_axis_off()
+    kinds = {"training rows": GREY, **{f"batch, {status}": c for status, c in STATUS_COLOURS.items()}}
+    handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
+    grid[len(statuses)].legend(handles=handles, loc="center", frameon=False)
+    return figure
+
+
+def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour: str) -> None:
+    labels = profile.labels(name)
+    places = np.arange(len(labels), dtype=float)
+    places[-1] += 0.5  # Missing values are no neighbours of the largest ones.
+    pairs = ((profile.baseline, GREY, -0.2), (counts, colour, 0.2))
+    for counted, fill, offset in pairs:
+        shares = np.array(counted.bins[name]) / max(counted.rows, 1)
+        axes.bar(places + offset, shares, width=0.4, color=fill, alpha=0.85)
+    axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.tick_params(axis="y", labelsize=8)
+    _tidy(axes)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
+from diabetes.drift import DriftThresholds
+
 from diabetes_mlops.gate import Thresholds
 
 FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -72,6 +74,7 @@ class ScoringSettings:
     model_name: str
     model_version: str = ""
     batch_id: str = ""
+    drift: DriftThresholds = field(default_factory=DriftThresholds)
     git_commit: str = ""
 
     @classmethod
@@ -86,6 +89,7 @@ class ScoringSettings:
             model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
             model_version=_matching(widgets, "model_version", _VERSION_OR_ALIAS, version),
             batch_id=_matching(widgets, "batch_id", _BATCH_ID, batch),
+            drift=_drift_thresholds(widgets),
             git_commit=_text(widgets, "git_commit"),
         )
 
@@ -141,6 +145,22 @@ def _thresholds(widgets: Widgets) -> Thresholds:
     """Read the thresholds of the gate; an empty widget means the default."""
     names = ("max_rmse", "min_r2", "margin", "max_slice_ratio")
     return Thresholds(**{name: _number(widgets, name) for name in names if _text(widgets, name)})
+
+
+def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
+    """Read the thresholds of drift; an empty widget means the default."""
+    names = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
+    given = {
+        field: _positive_number(widgets, widget) for widget, field in names.items() if _text(widgets, widget)
+    }
+    thresholds = DriftThresholds(**given)
+    if thresholds.psi_alert < thresholds.psi_warn:
+        raise SettingsError(
+            f"psi_alert must not be below psi_warn; got {thresholds.psi_alert} and {thresholds.psi_warn}"
+        )
+    if thresholds.significance >= 1:
+        raise SettingsError(f"drift_significance must be below 1; got {thresholds.significance}")
+    return thresholds
 
 
 def _promotion(widgets: Widgets) -> Literal["automatic", "manual"]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from diabetes.drift import Profile, arrays
 from diabetes.evaluation import describe_features
 from diabetes.features import select_features
 from diabetes.schema import TARGET, check_table
+from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from mlflow import MlflowClient
@@ -133,7 +135,8 @@ def _log_and_register(
     model_name: str,
     tags: dict[str, str],
 ) -> ModelVersion:
-    logged = models.log_model(model, select_features(train).head(5))
+    profile = Profile.describe(*arrays(train), predict(model, train))
+    logged = models.log_model(model, select_features(train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     return registry.register(MlflowClient(), logged, model_name, tags)
 

@@ -1,0 +1,108 @@
+"""A scoring run shows how far its batch has moved, and a model keeps what it is held against."""
+
+import json
+import re
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from diabetes.drift import PREDICTION, DriftThresholds, Profile, arrays
+from diabetes.features import select_features
+from diabetes.schema import FEATURE_NAMES
+from diabetes.training import fit
+from diabetes_mlops import drift, models, registry
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+DATA = Path(__file__).parents[2] / "ml_data"
+COLUMNS = [*FEATURE_NAMES, PREDICTION]
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return pd.read_csv(DATA / "data_raw.csv")
+
+
+@pytest.fixture(scope="module")
+def profile(rows) -> Profile:
+    return Profile.describe(*arrays(rows), rows["Y"].to_numpy())
+
+
+@pytest.fixture
+def experiment(tracking, request):
+    """A fresh experiment for runs of this test."""
+    name = f"/tests/{request.node.name}"
+    mlflow.create_experiment(name, artifact_location=(tracking / request.node.name).as_uri())
+    mlflow.set_experiment(name)
+
+
+def log_batch(profile: Profile, batch: pd.DataFrame, **thresholds: float) -> tuple[Run, dict]:
+    counts = profile.count(*arrays(batch), batch["Y"].to_numpy())
+    with mlflow.start_run() as active:
+        reported = drift.log(profile, counts, DriftThresholds(**thresholds))
+    return mlflow.get_run(active.info.run_id), reported
+
+
+def test_a_batch_that_moved_is_tagged_and_measured_column_by_column(experiment, profile, rows):
+    run, reported = log_batch(profile, rows.assign(BMI=rows["BMI"] + 8))
+
+    assert run.data.tags["drift"] == reported["status"] == "alert"
+    assert reported["drifted"] == {"BMI": "alert"}
+    assert run.data.metrics["psi_BMI"] == reported["psi"]["BMI"] > 0.25
+    assert run.data.metrics["drift_p_BMI"] < 0.001
+    assert run.data.metrics["missing_share_BMI"] == rows["BMI"].isna().mean()
+    for prefix in ("psi_", "drift_p_", "missing_share_"):
+        assert {f"{prefix}{name}" for name in COLUMNS} <= run.data.metrics.keys()
+    assert json.loads(json.dumps(reported)) == reported
+
+
+def test_the_same_rows_again_are_ok(experiment, profile, rows):
+    run, reported = log_batch(profile, rows)
+
+    assert (run.data.tags["drift"], reported["drifted"]) == ("ok", {})
+
+
+def test_thresholds_move_the_verdict_and_are_kept_with_it(experiment, profile, rows):
+    run, reported = log_batch(profile, rows.assign(BMI=rows["BMI"] + 8), psi_warn=0.2, psi_alert=9.0)
+
+    assert reported["status"] == "warn"
+    assert (run.data.params["psi_warn"], run.data.params["psi_alert"]) == ("0.2", "9.0")
+
+
+def test_an_empty_batch_is_logged_as_ok(experiment, profile, rows):
+    run, reported = log_batch(profile, rows.head(0))
+
+    assert reported["status"] == "ok"
+    assert {run.data.metrics[f"psi_{name}"] for name in COLUMNS} == {0.0}
+
+
+def test_a_table_and_a_picture_show_every_column(experiment, profile, rows):
+    run, _ = log_batch(profile, rows.assign(AGE=np.nan))
+
+    table = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/drift.json")
+    picture = mlflow.artifacts.load_image(f"{run.info.artifact_uri}/plots/drift.png")
+
+    found = pd.DataFrame(table["data"], columns=table["columns"]).set_index("column")
+    assert found.index.tolist() == COLUMNS
+    assert found.loc["AGE", ["missing_batch", "status"]].tolist() == [1.0, "alert"]
+    assert min(picture.size) > 500
+
+
+def test_a_model_without_a_profile_loads_without_one(experiment, rows):
+    with mlflow.start_run():
+        logged = models.log_model(fit(rows, alpha=1.0), select_features(rows).head(2))
+    version = registry.register(MlflowClient(), logged, "spark_catalog.tests.old_model", {})
+
+    assert models.load(version).profile is None
+
+
+def test_a_profile_of_other_categories_is_refused_like_other_columns(experiment, profile, rows):
+    other = Profile(profile.edges, {"SEX": ("F", "M")}, profile.baseline)
+    with mlflow.start_run():
+        logged = models.log_model(fit(rows, alpha=1.0), select_features(rows).head(2), other)
+    version = registry.register(MlflowClient(), logged, "spark_catalog.tests.other_sexes", {})
+
+    with pytest.raises(models.SignatureError, match=re.escape("('SEX', ('F', 'M'))")):
+        models.load(version)
