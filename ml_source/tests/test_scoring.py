@@ -7,9 +7,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from diabetes.features import select_features, select_label
 from diabetes.schema import FEATURE_NAMES, SchemaError
-from diabetes.scoring import predict, predict_arrow
-from sklearn.pipeline import Pipeline
+from diabetes.scoring import predict, predict_arrays
+from diabetes.screening import screen
+from diabetes.training import fit_baseline
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 # Matrix products of different heights may differ in the last bit.
 EXACT = 1e-12
@@ -109,7 +117,7 @@ def test_other_spellings_of_the_same_values_score_the_same(
 def test_an_empty_table_gives_no_predictions(model: Pipeline, batch: pd.DataFrame) -> None:
     empty = batch.iloc[:0]
 
-    for predictions in (predict(model, empty), predict_arrow(model, to_arrow(empty))):
+    for predictions in (predict(model, empty), predict_from_arrow(model, empty)):
         assert predictions.shape == (0,)
         assert predictions.dtype == np.float64
 
@@ -128,31 +136,57 @@ def test_a_value_that_cannot_be_read_is_refused(
         predict(model, batch.assign(**table_change))
 
 
-def to_arrow(table: pd.DataFrame) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pandas(table, preserve_index=False)
+def predict_from_arrow(model: Pipeline, table: pd.DataFrame) -> np.ndarray:
+    screened = screen(pa.RecordBatch.from_pandas(table, preserve_index=False))
+    assert screened.reasons == {}
+    return predict_arrays(model, screened.numbers, screened.codes)
 
 
-def test_arrow_scores_like_pandas(model: Pipeline, batch: pd.DataFrame) -> None:
-    arrow = to_arrow(batch)
-    dictionary = to_arrow(batch.astype({"SEX": "category"}))
+def test_arrays_score_like_a_table(model: Pipeline, batch: pd.DataFrame) -> None:
+    expected = predict(model, batch)
 
-    expected = predict(model, batch).tolist()
-
-    assert arrow.column("SEX").null_count > 0
-    assert predict_arrow(model, arrow).tolist() == expected
-    assert predict_arrow(model, dictionary).tolist() == expected
-
-
-def test_reordered_arrow_columns_change_nothing(model: Pipeline, batch: pd.DataFrame) -> None:
-    turned = to_arrow(batch[batch.columns[::-1]])
-
-    assert predict_arrow(model, turned).tolist() == predict_arrow(model, to_arrow(batch)).tolist()
+    assert batch["SEX"].isna().any()
+    for spelling in (
+        batch,
+        batch[batch.columns[::-1]],
+        batch.astype({"SEX": "category"}),
+        with_decimals(batch),
+    ):
+        assert predict_from_arrow(model, spelling) == pytest.approx(expected, rel=EXACT)
 
 
-def test_missing_columns_are_named_for_pandas_and_arrow(model: Pipeline, batch: pd.DataFrame) -> None:
-    without = batch.drop(columns="BMI")
+def make_model(preprocess: ColumnTransformer, table: pd.DataFrame) -> Pipeline:
+    return make_pipeline(preprocess, Ridge()).fit(select_features(table), select_label(table))
 
+
+def fill_and(*steps: BaseEstimator) -> Pipeline:
+    return make_pipeline(SimpleImputer(strategy="most_frequent"), *steps)
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        ColumnTransformer([("sex", fill_and(OneHotEncoder()), ["SEX"])], remainder="drop"),
+        ColumnTransformer([("some", fill_and(), ["S5", "AGE"]), ("sex", fill_and(OneHotEncoder()), ["SEX"])]),
+        ColumnTransformer([("all", fill_and(OneHotEncoder(handle_unknown="ignore")), ["SEX", "AGE"])]),
+        ColumnTransformer([("sex", fill_and(OneHotEncoder()), ["SEX"])], remainder=SimpleImputer()),
+    ],
+    ids=["a sparse part", "other columns first", "numbers and categories in one part", "a remainder"],
+)
+def test_arrays_score_like_a_table_whatever_the_preprocessing(
+    preprocess: ColumnTransformer, raw: pd.DataFrame, batch: pd.DataFrame
+) -> None:
+    other = make_model(preprocess, raw)
+
+    assert predict_from_arrow(other, batch) == pytest.approx(predict(other, batch), rel=EXACT)
+
+
+def test_a_pipeline_without_a_column_transformer_scores_arrays_too(batch: pd.DataFrame) -> None:
+    baseline = fit_baseline(batch.assign(Y=150.0))
+
+    assert predict_from_arrow(baseline, batch).tolist() == [150.0] * len(batch)
+
+
+def test_missing_columns_are_named(model: Pipeline, batch: pd.DataFrame) -> None:
     with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
-        predict(model, without)
-    with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
-        predict_arrow(model, to_arrow(without))
+        predict(model, batch.drop(columns="BMI"))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from diabetes.schema import (
     COLUMNS,
@@ -21,14 +20,6 @@ def select_features(table: pd.DataFrame) -> pd.DataFrame:
     """
     check_columns(table.columns, FEATURE_NAMES)
     return pd.DataFrame({name: _to_values(table[name]) for name in FEATURE_NAMES})
-
-
-def select_features_from_arrow(batch: pa.RecordBatch) -> pd.DataFrame:
-    """Return what `select_features` returns, from Arrow."""
-    check_columns(batch.schema.names, FEATURE_NAMES)
-    columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in FEATURE_NAMES}
-    # With its type given, pandas does not spend time on turning objects into its own strings.
-    return select_features(pd.DataFrame({n: pd.Series(c, dtype=c.dtype) for n, c in columns.items()}))
 
 
 def select_label(table: pd.DataFrame) -> np.ndarray:

@@ -1,11 +1,22 @@
 """Predicts with a fitted pipeline; nothing is learned here."""
 
+import math
+import warnings
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from diabetes.features import select_features, select_features_from_arrow
+from diabetes.features import select_features
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
+
+# Up to this many combinations of categories, each is transformed once and not once a row.
+_COMBINATIONS = 10_000
 
 
 def predict(model: Pipeline, table: pd.DataFrame) -> np.ndarray:
@@ -13,16 +24,67 @@ def predict(model: Pipeline, table: pd.DataFrame) -> np.ndarray:
 
     Features are found by name: column order, other columns and the index do not matter.
     """
-    return _predict(model, select_features(table))
-
-
-def predict_arrow(model: Pipeline, batch: pa.RecordBatch) -> np.ndarray:
-    """Return what `predict` returns, from Arrow."""
-    return _predict(model, select_features_from_arrow(batch))
-
-
-def _predict(model: Pipeline, features: pd.DataFrame) -> np.ndarray:
+    features = select_features(table)
     # scikit-learn refuses to transform zero rows, which an empty Spark partition has.
-    if features.empty:
+    return np.asarray(model.predict(features), dtype=np.float64) if len(features) else np.empty(0)
+
+
+def predict_arrays(model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return what `predict` returns, from the arrays of `screening.ScreenedBatch`, several times as fast.
+
+    Where the pipeline begins with a ColumnTransformer, each of its parts gets its columns as they are:
+    no table is put together, and categories are transformed once each instead of once a row.
+    """
+    if not len(numbers):
         return np.empty(0)
-    return np.asarray(model.predict(features), dtype=np.float64)
+    parts = _find_parts(model)
+    if parts is None:
+        return predict(model, _to_table(numbers, codes))
+    with warnings.catch_warnings():
+        # The parts were fitted on named columns; here they get the same columns without the names.
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        blocks = [_transform(part, names, numbers, codes) for part, names in parts]
+        return np.asarray(model[1:].predict(np.hstack(blocks)), dtype=np.float64)
+
+
+def _find_parts(model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
+    """Give the parts of the first step, each with the columns it takes; None where they cannot be told apart.
+
+    Each part has to take numbers alone or categories alone.
+    """
+    first = model[0]
+    if not isinstance(first, ColumnTransformer) or len(model) < 2:
+        return None
+    parts = [(part, list(names)) for _, part, names in first.transformers_ if not isinstance(part, str)]
+    kept = [part for _, part, _ in first.transformers_ if part == "passthrough"]
+    told_apart = all(
+        set(names) <= set(NUMERIC_NAMES) or set(names) <= set(CATEGORY_NAMES) for _, names in parts
+    )
+    return parts if parts and told_apart and not kept else None
+
+
+def _transform(part: BaseEstimator, names: list[str], numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    if set(names) <= set(NUMERIC_NAMES):
+        whole = names == NUMERIC_NAMES
+        columns = numbers if whole else numbers[:, [NUMERIC_NAMES.index(name) for name in names]]
+        return _as_dense(part.transform(columns))
+    columns = codes[:, [CATEGORY_NAMES.index(name) for name in names]]
+    values = [np.array([np.nan, *COLUMNS[name].categories], dtype=object) for name in names]
+    sizes = [len(known) for known in values]
+    if math.prod(sizes) > _COMBINATIONS:
+        rows = np.column_stack([known[column + 1] for known, column in zip(values, columns.T, strict=True)])
+        return _as_dense(part.transform(rows))
+    combinations = np.array(list(product(*values)), dtype=object)
+    places = np.ravel_multi_index(tuple(columns.T + 1), sizes)
+    return np.asarray(_as_dense(part.transform(combinations))[places])
+
+
+def _as_dense(block: Any) -> np.ndarray:
+    return np.asarray(block.toarray() if issparse(block) else block)
+
+
+def _to_table(numbers: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
+    columns = {name: numbers[:, place] for place, name in enumerate(NUMERIC_NAMES)}
+    for place, name in enumerate(CATEGORY_NAMES):
+        columns[name] = np.array([np.nan, *COLUMNS[name].categories], dtype=object)[codes[:, place] + 1]
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=columns[name].dtype) for name in FEATURE_NAMES})
