@@ -188,6 +188,17 @@ def test_a_refused_version_has_no_alias_and_the_champion_stays(jobs):
     assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "1"}
 
 
+def test_a_search_on_the_workers_finds_the_alpha_that_is_trained_with(jobs, capsys):
+    result = jobs.train(search_trials="2", search_on="workers")
+
+    run = mlflow.get_run(result["run_id"])
+    best = re.search(r"best of 2 trials: alpha (\S+)", printed := capsys.readouterr().out)
+    assert "fitting 2 trials, 5 folds each, in the Spark workers" in printed
+    assert f"{result['alpha']:.4g}" == best[1]
+    assert run.data.params["search_on"] == "workers"
+    assert run.data.params["alpha"] == str(result["alpha"])
+
+
 def test_training_reads_a_table_by_its_name(jobs):
     jobs.spark.sql("CREATE SCHEMA IF NOT EXISTS tests")
     raw = jobs.spark.createDataFrame(pd.read_csv(DATA / "data_raw.csv"))
