@@ -83,6 +83,16 @@ def test_a_refused_first_version_stays_registered_without_an_alias(contest: Cont
     assert contest.tags(1)["gate_reasons"].endswith("is above the threshold of 10")
 
 
+def test_after_the_champion_was_deleted_the_next_version_is_held_against_none(contest: Contest):
+    contest.enter(0.5)
+    contest.client.delete_model_version(contest.name, "1")
+
+    verdict = contest.enter(0.5)
+
+    assert (verdict.champion, verdict.alias) == (None, "champion")
+    assert contest.aliases == {"champion": "2"}
+
+
 def test_a_refused_version_leaves_another_challenger_alone(contest: Contest):
     version, measured = contest.register(0.5)
     contest.enter(0.5, "manual")
@@ -118,11 +128,7 @@ def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
     pipeline = LinearRegression().fit(features.fillna(0), label)
     with mlflow.start_run():
         logged = mlflow.sklearn.log_model(
-            pipeline,
-            name="model",
-            signature=infer_signature(features),
-            pip_requirements=[],
-            serialization_format="skops",
+            pipeline, name="model", signature=infer_signature(features), pip_requirements=[]
         )
     old = registry.register(contest.client, logged, contest.name, {})
     registry.promote(contest.client, old, by="ann", expected_champion=None)
