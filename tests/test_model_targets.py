@@ -73,6 +73,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(workspace):
     assert "got 'champion'" in refused(workspace, "promote", "VERSION=champion")
     assert "no version or alias '999'" in refused(workspace, "promote", "VERSION=999")
     assert "is the champion already" in refused(workspace, "promote", f"VERSION={champion}")
+    assert "rollback takes no VERSION" in refused(workspace, "rollback", "VERSION=1")
     assert refused(workspace, "compare", "A=1").startswith("Error: which two versions?")
     assert listed(workspace)[1] == champion
 

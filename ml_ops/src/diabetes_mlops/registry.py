@@ -122,21 +122,27 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
     Called again it goes one step further back. Raises NoEarlierChampionError, or VersionDeletedError where
     the earlier champion was deleted; another version can then be promoted by its number.
     """
-    champion = _champion_number(client, model_name)
-    changes = _known_changes(client, model_name, champion)
-    before = _champions(changes)[:-1]
-    if champion is None or not before:
+    champion, before = _champion_number(client, model_name), earlier_champion(client, model_name)
+    if champion is None or before is None:
         now = f"version {champion} is the only one so far" if champion else "there is no champion"
         raise NoEarlierChampionError(f"{model_name} has no earlier champion to roll back to: {now}")
-    if _find_version(client, model_name, before[-1]) is None:
+    if _find_version(client, model_name, before) is None:
         raise VersionDeletedError(
-            f"the champion of {model_name} before version {champion} was version {before[-1]}, "
+            f"the champion of {model_name} before version {champion} was version {before}, "
             "which was deleted; promote another version by its number"
         )
-    client.set_registered_model_alias(model_name, CHAMPION, before[-1])
-    client.set_registered_model_tag(model_name, HISTORY, _encode([*changes, f"-{champion}"]))
+    changes = [*_known_changes(client, model_name, champion), f"-{champion}"]
+    client.set_registered_model_alias(model_name, CHAMPION, before)
+    client.set_registered_model_tag(model_name, HISTORY, _encode(changes))
     _sign(client, model_name, champion, "rolled_back", by)
-    return client.get_model_version(model_name, before[-1])
+    return client.get_model_version(model_name, before)
+
+
+def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
+    """Give the number of the version that a roll-back goes to; None where there is none."""
+    champion = _champion_number(client, model_name)
+    champions = _champions(_known_changes(client, model_name, champion))
+    return champions[-2] if champion and len(champions) > 1 else None
 
 
 def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
