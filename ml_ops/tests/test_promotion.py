@@ -110,6 +110,16 @@ def test_manual_promotion_stops_before_the_last_step(contest: Contest):
     assert contest.tags(1)["gate"] == "passed"
 
 
+def test_a_version_that_waits_for_a_person_gives_way_to_one_that_passes_too_and_to_no_other(contest: Contest):
+    contest.enter(0.5, "manual")
+    contest.enter(0.5, "manual", max_rmse=10.0)
+    after_a_refusal = contest.aliases
+    contest.enter(0.5, "manual")
+
+    assert after_a_refusal == {"challenger": "1"}
+    assert contest.aliases == {"challenger": "3"}
+
+
 def test_the_decision_is_logged_with_every_number(contest: Contest):
     contest.enter(0.5)
     verdict = contest.enter(1.0)
@@ -186,4 +196,4 @@ def test_a_champion_that_never_stands_still_ends_the_run(contest: Contest, monke
     with pytest.raises(ChampionChangedError, match="is version 2; version 3 was compared with 1"):
         contest.enter(0.5)
 
-    assert contest.aliases == {"champion": "2", "challenger": "3"}
+    assert contest.aliases["champion"] == "2"

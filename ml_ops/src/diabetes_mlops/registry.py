@@ -64,10 +64,13 @@ class SameVersionError(ValueError):
 def register(client: MlflowClient, model: ModelInfo, model_name: str, tags: dict[str, str]) -> ModelVersion:
     """Make a logged model a version of `model_name`, with the alias `challenger`.
 
-    The version is the one that this call made, also where other runs register theirs at the same moment.
+    A version that passed the gate and waits for a person keeps the alias: only one that passes too takes it
+    over. The version returned is the one that this call made, also where other runs register theirs at the
+    same moment.
     """
     version = mlflow.register_model(model.model_uri, model_name, tags=tags)
-    client.set_registered_model_alias(model_name, CHALLENGER, version.version)
+    if not _someone_waits(client, model_name):
+        set_challenger(client, version)
     return version
 
 
@@ -245,6 +248,13 @@ def _search(client: MlflowClient, model_name: str) -> list[ModelVersion]:
 def _find_version(client: MlflowClient, model_name: str, number: str) -> ModelVersion | None:
     """Give a version; None where it was deleted."""
     return _find(lambda: client.get_model_version(model_name, number))
+
+
+def _someone_waits(client: MlflowClient, model_name: str) -> bool:
+    aliases = _aliases(client, model_name)
+    number = aliases.get(CHALLENGER)
+    challenger = _find_version(client, model_name, number) if number else None
+    return bool(challenger and challenger.tags.get("gate") == "passed" and number != aliases.get(CHAMPION))
 
 
 def _champion_number(client: MlflowClient, model_name: str) -> str | None:
