@@ -6,6 +6,8 @@ never depends on which trial ends first, so the driver and workers, few or many,
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -99,6 +101,7 @@ def _make_study(first: float, seed: int) -> "Study":
 
 
 def _log_trial(number: int, params: dict[str, float], rmse: float) -> None:
-    with mlflow.start_run(run_name=f"trial {number}", nested=True):
+    # MLflow prints two addresses a run, which would bury the progress.
+    with redirect_stdout(StringIO()), mlflow.start_run(run_name=f"trial {number}", nested=True):
         mlflow.log_params(params)
         mlflow.log_metric("cv_rmse", rmse)
