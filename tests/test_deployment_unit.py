@@ -444,10 +444,21 @@ def test_long_runs_are_asked_about_less_often() -> None:
 # What is printed
 
 
-def test_values_are_shown_by_name_and_lists_left_out() -> None:
+def test_values_are_shown_by_name_and_lists_of_rows_left_out() -> None:
     shown = format_values({"rows_in": 100, "metrics": {"rmse": 55.0}, "sample": [{"ID": 1}]})
 
     assert shown.splitlines() == ["  rows_in       100", "  metrics.rmse  55.0000"]
+
+
+def test_the_reasons_of_a_refusal_are_shown_each_on_a_line() -> None:
+    shown = format_values({"decision": {"promote": False, "reasons": ["too high", "too old"]}, "alpha": 0.5})
+
+    assert shown.splitlines() == [
+        "  decision.promote  False",
+        "  decision.reasons  too high",
+        "                    too old",
+        "  alpha             0.5000",
+    ]
 
 
 def test_rows_are_shown_under_their_columns() -> None:

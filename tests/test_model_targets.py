@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+import requests
 from workspace_under_test import MODEL, WorkspaceUnderTest
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -11,8 +12,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def workspace(demo) -> WorkspaceUnderTest:
-    """The demo's workspace after one more training, so that there are two versions or more."""
-    trained = demo.workspace.make("run-diabetes-model-training", "PARAMS=alpha=0.6")
+    """The demo's workspace after a training with a search, so that there are two versions or more."""
+    params = "PARAMS=alpha=0.6 search_trials=2 search_on=workers"
+    trained = demo.workspace.make("run-diabetes-model-training", params)
     assert trained.returncode == 0, trained.stdout + trained.stderr
     return demo.workspace
 
@@ -37,6 +39,16 @@ def listed(workspace: WorkspaceUnderTest) -> tuple[list[str], str]:
     rows = re.findall(r"^([* ]) +(\d+)  ", run(workspace, "models"), re.MULTILINE)
     (champion,) = [version for mark, version in rows if mark == "*"]
     return [version for _, version in rows], champion
+
+
+def test_the_page_of_a_training_shows_each_trial_of_its_search_on_one_line(workspace):
+    run = workspace.client.jobs.get_run(workspace.last_run_id())
+    sign_in = {"Authorization": f"Bearer {workspace.profile['token']}"}
+
+    page = requests.get(run.run_page_url, headers=sign_in, timeout=30).text
+
+    assert "fitting 2 trials, 5 folds each, in the Spark workers" in page
+    assert re.search(r"trial 1 of 2: alpha 0\.6, .*\ntrial 2 of 2: alpha .*\nbest of 2 trials", page)
 
 
 def test_models_lists_every_version_under_the_line_of_the_workspace(workspace):
@@ -73,6 +85,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(workspace):
     assert "got 'champion'" in refused(workspace, "promote", "VERSION=champion")
     assert "no version or alias '999'" in refused(workspace, "promote", "VERSION=999")
     assert "is the champion already" in refused(workspace, "promote", f"VERSION={champion}")
+    assert "rollback takes no VERSION" in refused(workspace, "rollback", "VERSION=1")
     assert refused(workspace, "compare", "A=1").startswith("Error: which two versions?")
     assert listed(workspace)[1] == champion
 

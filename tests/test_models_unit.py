@@ -74,6 +74,29 @@ def test_the_reasons_of_the_gate_stand_below_the_list(model, printed):
     assert printed().endswith("The gate refused version 3: rmse is too high\n")
 
 
+def test_a_version_that_waits_for_a_person_is_named_with_the_command(model, client, printed):
+    client.set_registered_model_alias(model.name, "challenger", "2")
+    model.print_versions()
+    assert "waits for `make" not in printed()  # The gate has not seen it yet.
+
+    client.set_model_version_tag(model.name, "2", "gate", "passed")
+    model.print_versions()
+
+    assert "Version 2 passed the gate and waits for `make promote VERSION=2`\n" in printed()
+
+
+def test_the_list_says_where_a_roll_back_goes(model, printed):
+    model.promote("1")
+    model.print_versions()
+    assert "make rollback" not in printed()
+
+    model.promote("3")
+    printed()
+    model.print_versions()
+
+    assert printed().endswith("`make rollback` makes version 1 the champion again\n")
+
+
 def test_a_model_that_is_not_there_is_named(client):
     with pytest.raises(DeploymentError, match=r"no registered model 'main\.tests\.absent'"):
         RegisteredModel(client, "main.tests.absent", "ada").print_versions()
@@ -120,6 +143,15 @@ def test_nothing_is_rolled_back_without_a_champion(model):
         model.roll_back()
 
 
+def test_a_roll_back_to_a_version_of_choice_is_refused(model, client):
+    for number in ("1", "2", "3"):
+        model.promote(number)
+
+    with pytest.raises(DeploymentError, match=r"takes no VERSION.*`make promote VERSION=1` makes that"):
+        model.roll_back("1")
+    assert str(client.get_model_version_by_alias(model.name, "champion").version) == "3"
+
+
 @pytest.mark.parametrize("text", ["champion", "-1", "1.0", "²", "1 2"])
 def test_only_a_number_names_the_version_to_promote(text: str):
     with pytest.raises(DeploymentError, match=rf"takes the number of a version; got '{re.escape(text)}'"):
@@ -144,6 +176,16 @@ def test_metrics_stand_side_by_side_with_their_difference(model, printed):
     assert "A is version 1, B is version 3" in table
     assert re.search(r"^rmse +51\.0000 +53\.0000 +2\.0000$", table, re.MULTILINE)
     assert re.search(r"^tag +gate_reasons +rmse is too high$", table, re.MULTILINE)
+
+
+def test_what_the_gate_wrote_into_the_runs_is_not_compared(model, client, printed):
+    for number in ("1", "3"):
+        run_id = client.get_model_version(model.name, number).run_id
+        client.log_metric(run_id, "gate_champion_rmse", 60.0)
+
+    model.compare("1", "3")
+
+    assert "gate_champion_rmse" not in printed()
 
 
 def test_comparing_needs_two_versions(model):

@@ -120,7 +120,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "run": _run,
     "models": lambda _: _models().print_versions(),
     "promote": lambda _: _models().promote(os.environ.get("VERSION", "")),
-    "rollback": lambda _: _models().roll_back(),
+    "rollback": lambda _: _models().roll_back(os.environ.get("VERSION", "")),
     "compare": _compare,
     "report": lambda _: print_report(_cli()),
 }

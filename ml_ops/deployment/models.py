@@ -38,13 +38,14 @@ class RegisteredModel:
     user: str
 
     def print_versions(self) -> None:
-        """Prints one line for each version, newest first, and why the gate refused the newest."""
+        """Prints one line for each version, newest first, and what there is to know or to do about them."""
         with _refusals_explained():
             versions = registry.list_versions(self.client, self.name)
+            earlier = registry.earlier_champion(self.client, self.name)
         print(f"Model {self.name}; * marks the champion\n")
         print(format_table([_line(version) for version in versions]))
-        if versions and versions[0]["gate"] == "refused":
-            print(f"\nThe gate refused version {versions[0]['version']}: {versions[0]['gate_reasons']}")
+        if remarks := list(_remarks(versions, earlier)):
+            print("", *remarks, sep="\n")
 
     def promote(self, number: str) -> None:
         """Makes the version of this number the champion, also where the gate refused it: a person decides."""
@@ -58,8 +59,13 @@ class RegisteredModel:
         replaced = f"in place of version {before}; `make rollback` goes back" if before else "the first one"
         print(f"Version {number} is the champion of {self.name}, {replaced}")
 
-    def roll_back(self) -> None:
-        """Makes the version champion again that was it before the present one."""
+    def roll_back(self, number: str = "") -> None:
+        """Makes the version champion again that was it before the present one; which one, nobody chooses."""
+        if number:
+            raise DeploymentError(
+                "rollback takes no VERSION, it goes back to the champion before; "
+                f"`make promote VERSION={number}` makes that version the champion"
+            )
         with _refusals_explained():
             left = registry.find_champion(self.client, self.name)
             champion = registry.roll_back(self.client, self.name, by=self.user)
@@ -75,7 +81,10 @@ class RegisteredModel:
             versions = [registry.resolve_version(self.client, self.name, wanted) for wanted in (a, b)]
         print(f"Model {self.name}: A is version {versions[0].version}, B is version {versions[1].version}")
         print(describe_rows(versions[0].tags, versions[1].tags))
-        metrics = [line for line in lines if line["kind"] == "metric"]
+        # What the gate wrote repeats these metrics, or tells of the champion that each met.
+        metrics = [
+            line for line in lines if line["kind"] == "metric" and not line["name"].startswith("gate_")
+        ]
         others = [line for line in lines if line["kind"] != "metric"]
         print("\n" + format_table(_columns(metrics, ("name", "a", "b", "difference"))))
         print("\nWhat else differs\n\n" + format_table(_columns(others, ("kind", "name", "a", "b"))))
@@ -154,6 +163,17 @@ def _line(version: Mapping[str, Any]) -> dict[str, str]:
         "commit": version["git_commit"][:7] + dirty,
         "run": version["run_id"],
     }
+
+
+def _remarks(versions: Sequence[Mapping[str, Any]], earlier: str | None) -> Iterator[str]:
+    if versions and versions[0]["gate"] == "refused":
+        yield f"The gate refused version {versions[0]['version']}: {versions[0]['gate_reasons']}"
+    for version in versions:
+        if registry.CHALLENGER in version["aliases"] and version["gate"] == "passed":
+            number = version["version"]
+            yield f"Version {number} passed the gate and waits for `make promote VERSION={number}`"
+    if earlier:
+        yield f"`make rollback` makes version {earlier} the champion again"
 
 
 def _columns(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, str]]:

@@ -13,7 +13,10 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_values(values: Mapping[str, Any]) -> str:
-    """One line for each value; a group's name stands in front of its values', a list is left out."""
+    """One line for each value; a group's name stands in front of its values'.
+
+    A list of texts takes a line for each, another list is left out.
+    """
     return _align([["  " + name, _cell(value)] for name, value in _flat(values)])
 
 
@@ -22,7 +25,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             lines += _flat(value, f"{prefix}{name}.")
-        elif not isinstance(value, list):
+        elif isinstance(value, list):
+            texts = [item for item in value if isinstance(item, str)]
+            lines += [("" if position else prefix + name, text) for position, text in enumerate(texts)]
+        else:
             lines.append((prefix + name, value))
     return lines
 

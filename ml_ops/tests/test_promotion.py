@@ -83,6 +83,16 @@ def test_a_refused_first_version_stays_registered_without_an_alias(contest: Cont
     assert contest.tags(1)["gate_reasons"].endswith("is above the threshold of 10")
 
 
+def test_after_the_champion_was_deleted_the_next_version_is_held_against_none(contest: Contest):
+    contest.enter(0.5)
+    contest.client.delete_model_version(contest.name, "1")
+
+    verdict = contest.enter(0.5)
+
+    assert (verdict.champion, verdict.alias) == (None, "champion")
+    assert contest.aliases == {"champion": "2"}
+
+
 def test_a_refused_version_leaves_another_challenger_alone(contest: Contest):
     version, measured = contest.register(0.5)
     contest.enter(0.5, "manual")
@@ -98,6 +108,16 @@ def test_manual_promotion_stops_before_the_last_step(contest: Contest):
     assert (verdict.alias, verdict.decision.promote) == ("challenger", True)
     assert contest.aliases == {"challenger": "1"}
     assert contest.tags(1)["gate"] == "passed"
+
+
+def test_a_version_that_waits_for_a_person_gives_way_to_one_that_passes_too_and_to_no_other(contest: Contest):
+    contest.enter(0.5, "manual")
+    contest.enter(0.5, "manual", max_rmse=10.0)
+    after_a_refusal = contest.aliases
+    contest.enter(0.5, "manual")
+
+    assert after_a_refusal == {"challenger": "1"}
+    assert contest.aliases == {"challenger": "3"}
 
 
 def test_the_decision_is_logged_with_every_number(contest: Contest):
@@ -118,11 +138,7 @@ def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
     pipeline = LinearRegression().fit(features.fillna(0), label)
     with mlflow.start_run():
         logged = mlflow.sklearn.log_model(
-            pipeline,
-            name="model",
-            signature=infer_signature(features),
-            pip_requirements=[],
-            serialization_format="skops",
+            pipeline, name="model", signature=infer_signature(features), pip_requirements=[]
         )
     old = registry.register(contest.client, logged, contest.name, {})
     registry.promote(contest.client, old, by="ann", expected_champion=None)
@@ -180,4 +196,4 @@ def test_a_champion_that_never_stands_still_ends_the_run(contest: Contest, monke
     with pytest.raises(ChampionChangedError, match="is version 2; version 3 was compared with 1"):
         contest.enter(0.5)
 
-    assert contest.aliases == {"champion": "2", "challenger": "3"}
+    assert contest.aliases["champion"] == "2"

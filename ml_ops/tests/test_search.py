@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 from diabetes.splitting import split_by_id
 from diabetes.training import cross_validate, fit
-from diabetes_mlops.search import find_alpha
+from diabetes_mlops import search as search_module
+from diabetes_mlops.search import find_alpha, on_driver, on_workers
 from mlflow.entities import Run
+from pyspark.errors import PythonException
+from pyspark.sql import SparkSession
 
 TRIALS = 4
 
@@ -26,12 +29,27 @@ def experiment(tracking: Path, request) -> str:
     return experiment
 
 
-def search(train: pd.DataFrame, seed: int, first: float = 300.0) -> tuple[float, Run, list[Run]]:
+def search(
+    train: pd.DataFrame,
+    seed: int,
+    first: float = 300.0,
+    trials: int = TRIALS,
+    spark: SparkSession | None = None,
+) -> tuple[float, Run, list[Run]]:
+    evaluate = on_workers(spark, train, seed=seed) if spark else on_driver(train, seed=seed)
     with mlflow.start_run() as parent:
-        alpha = find_alpha(train, first=first, trials=TRIALS, seed=seed)
+        alpha = find_alpha(evaluate, first=first, trials=trials, seed=seed)
     query = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
-    trials = mlflow.MlflowClient().search_runs([parent.info.experiment_id], query, order_by=["start_time"])
-    return alpha, mlflow.get_run(parent.info.run_id), trials
+    runs = mlflow.MlflowClient().search_runs([parent.info.experiment_id], query, order_by=["start_time"])
+    return alpha, mlflow.get_run(parent.info.run_id), runs
+
+
+def alphas(trials: list[Run]) -> list[str]:
+    return [run.data.params["alpha"] for run in trials]
+
+
+def errors(trials: list[Run]) -> list[float]:
+    return [run.data.metrics["cv_rmse"] for run in trials]
 
 
 def test_the_same_rows_and_seed_give_the_same_model_digits(train: pd.DataFrame, experiment: str):
@@ -40,6 +58,32 @@ def test_the_same_rows_and_seed_give_the_same_model_digits(train: pd.DataFrame, 
     assert first == again != other
     model, twin = fit(train, alpha=first), fit(train, alpha=again)
     assert model["regress"].coef_.tolist() == twin["regress"].coef_.tolist()
+
+
+def test_driver_and_workers_come_to_the_same_digits(train, experiment, spark, capsys, monkeypatch):
+    monkeypatch.setattr(search_module, "BATCH", 2)
+    trials = 3
+    on_the_driver, _, tried = search(train, 7, trials=trials)
+    said = capsys.readouterr().out
+
+    on_the_workers, parent, tried_there = search(train, 7, trials=trials, spark=spark)
+
+    assert on_the_workers == on_the_driver
+    assert alphas(tried_there) == alphas(tried)
+    assert errors(tried_there) == pytest.approx(errors(tried), rel=1e-12)
+    assert len(tried) == trials == len(set(alphas(tried)))
+    assert parent.data.metrics["cv_rmse"] == min(errors(tried_there))
+    lines = capsys.readouterr().out.splitlines()
+    progress = [line for line in lines if "Spark workers" in line]
+    assert progress == [f"fitting {n} trials, 5 folds each, in the Spark workers" for n in (2, 1)]
+    assert [line for line in lines if line not in progress] == said.splitlines()
+
+
+def test_what_a_trial_raises_in_a_worker_ends_the_search_with_its_message(
+    train: pd.DataFrame, experiment: str, spark: SparkSession
+):
+    with pytest.raises(PythonException, match=r"columns \['BMI'\] have no value"):
+        search(train.assign(BMI=float("nan")), 7, spark=spark)
 
 
 def test_each_trial_is_a_nested_run_and_the_best_one_wins(train: pd.DataFrame, experiment: str, capsys):

@@ -38,6 +38,7 @@ def test_training_neither_searches_nor_waits_for_a_person_unless_told():
     settings = TrainingSettings.from_widgets(TRAINING | {"search_trials": "", "promotion": ""})
 
     assert (settings.search_trials, settings.seed, settings.promotion) == (0, 0, "automatic")
+    assert settings.search_on == "driver"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,7 @@ def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: 
         ("alpha", "nan", "alpha must be a positive number; got 'nan'"),
         ("alpha", "inf", "alpha must be a positive number; got 'inf'"),
         ("search_trials", "-1", "search_trials must be a whole number from 0 to 4294967295; got '-1'"),
+        ("search_on", "spark", "search_on must be driver or workers; got 'spark'"),
         ("seed", "4294967296", "seed must be a whole number from 0 to 4294967295; got '4294967296'"),
         ("seed", "1.5", "seed must be a whole number from 0 to 4294967295; got '1.5'"),
         ("max_rmse", "low", "max_rmse must be a number; got 'low'"),

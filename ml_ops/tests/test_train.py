@@ -17,11 +17,17 @@ from diabetes.features import select_features
 from diabetes.schema import FEATURE_NAMES, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
+from diabetes.training import cross_validate, fit
 from diabetes_mlops import models
 from diabetes_mlops.storage import SourceNotFoundError
 from mlflow import MlflowClient
 
 DATA = Path(__file__).parents[2] / "ml_data"
+
+
+@pytest.fixture(scope="module")
+def train() -> pd.DataFrame:
+    return split_by_id(pd.read_csv(DATA / "data_raw.csv"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,16 @@ def test_the_first_version_is_the_champion_and_its_metrics_are_those_of_the_hold
     assert (result["model_version"], result["alias"]) == (str(champion.version), "champion")
     assert result["metrics"] == pytest.approx(evaluate(model, holdout))
     assert result["rows_train"] + result["rows_holdout"] == 442
+
+
+def test_the_version_has_learned_from_the_training_rows_and_no_others(trained, train, holdout):
+    jobs, _ = trained
+
+    model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
+
+    expected = predict(fit(train, alpha=0.5), holdout)
+    assert predict(model, holdout) == pytest.approx(expected, rel=1e-12)
+    assert predict(fit(pd.concat([train, holdout]), alpha=0.5), holdout) != pytest.approx(expected, rel=1e-6)
 
 
 def test_the_report_is_plain_json(trained):
@@ -184,8 +200,24 @@ def test_a_refused_version_has_no_alias_and_the_champion_stays(jobs):
 
     assert [result["alias"] for result in results] == ["champion", ""]
     assert results[1]["decision"]["reasons"]
+    champion_rmse = results[1]["decision"]["numbers"]["champion_rmse"]
+    assert champion_rmse == pytest.approx(results[0]["metrics"]["rmse"])  # Measured on the same rows.
     model = MlflowClient().get_registered_model(jobs.model_name)
     assert {alias: str(version) for alias, version in model.aliases.items()} == {"champion": "1"}
+
+
+def test_a_search_on_the_workers_finds_the_alpha_that_is_trained_with(jobs, train, capsys):
+    result = jobs.train(search_trials="2", search_on="workers")
+
+    run = mlflow.get_run(result["run_id"])
+    best = re.search(r"best of 2 trials: alpha (\S+)", printed := capsys.readouterr().out)
+    assert "fitting 2 trials, 5 folds each, in the Spark workers" in printed
+    assert f"{result['alpha']:.4g}" == best[1]
+    assert run.data.params["search_on"] == "workers"
+    assert run.data.params["alpha"] == str(result["alpha"])
+    # Of the training rows alone: had it seen the holdout, the metrics would flatter the search.
+    on_train = cross_validate(train, alpha=result["alpha"], seed=0)
+    assert run.data.metrics["cv_rmse"] == pytest.approx(on_train, rel=1e-12)
 
 
 def test_training_reads_a_table_by_its_name(jobs):

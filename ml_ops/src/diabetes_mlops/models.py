@@ -93,7 +93,7 @@ def _read_profile(logged: Model, uri: str) -> Profile | None:
 def _serialization() -> dict[str, Any]:
     """Save without pickle where this MLflow can; the runtime's own, older MLflow cannot."""
     if not _skops_is_supported():
-        return {}
+        return {"serialization_format": "cloudpickle"}
     return {"serialization_format": "skops", "skops_trusted_types": ["numpy.dtype"]}
 
 

@@ -62,7 +62,7 @@ def settle(
     """Decide on a version and act on it: champion, challenger that waits for a person, or no alias.
 
     When another run changes the champion meanwhile, the version meets the new one. Raises
-    ChampionChangedError when that happens each of ATTEMPTS times; the version then stays challenger.
+    ChampionChangedError when that happens each of ATTEMPTS times; the version then stays what it is.
     """
     client = MlflowClient()
     for attempt in range(1, ATTEMPTS + 1):

@@ -5,9 +5,9 @@ became champion, "-3" where it was rolled back. Who made a change, and when, is 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -34,6 +34,7 @@ LISTED_TAGS = (
     "data_digest",
     "holdout_digest",
 )
+_Found = TypeVar("_Found")
 
 
 class ModelNotFoundError(LookupError):
@@ -63,17 +64,21 @@ class SameVersionError(ValueError):
 def register(client: MlflowClient, model: ModelInfo, model_name: str, tags: dict[str, str]) -> ModelVersion:
     """Make a logged model a version of `model_name`, with the alias `challenger`.
 
-    The version is the one that this call made, also where other runs register theirs at the same moment.
+    A version that passed the gate and waits for a person keeps the alias: only one that passes too takes it
+    over. The version returned is the one that this call made, also where other runs register theirs at the
+    same moment.
     """
     version = mlflow.register_model(model.model_uri, model_name, tags=tags)
-    client.set_registered_model_alias(model_name, CHALLENGER, version.version)
+    if not _someone_waits(client, model_name):
+        set_challenger(client, version)
     return version
 
 
 def find_champion(client: MlflowClient, model_name: str) -> ModelVersion | None:
     """Give the version with the alias `champion`, or None while there is none."""
     number = _aliases(client, model_name).get(CHAMPION)
-    return None if number is None else client.get_model_version(model_name, number)
+    # MLflow 3.8 leaves the alias of a deleted version behind.
+    return _find_version(client, model_name, number) if number else None
 
 
 def resolve_version(client: MlflowClient, model_name: str, wanted: str) -> ModelVersion:
@@ -97,9 +102,9 @@ def promote(client: MlflowClient, version: ModelVersion, *, by: str, expected_ch
     Raises VersionDeletedError, AlreadyChampionError or ChampionChangedError.
     """
     name, number = version.name, str(version.version)
-    if not _exists(client, name, number):
+    if _find_version(client, name, number) is None:
         raise VersionDeletedError(f"{name} version {number} was deleted; it cannot become champion")
-    champion = _aliases(client, name).get(CHAMPION)
+    champion = _champion_number(client, name)
     if champion == number:
         raise AlreadyChampionError(f"{name} version {number} is the champion already")
     if champion != expected_champion:
@@ -120,21 +125,27 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
     Called again it goes one step further back. Raises NoEarlierChampionError, or VersionDeletedError where
     the earlier champion was deleted; another version can then be promoted by its number.
     """
-    champion = _aliases(client, model_name).get(CHAMPION)
-    changes = _known_changes(client, model_name, champion)
-    before = _champions(changes)[:-1]
-    if champion is None or not before:
+    champion, before = _champion_number(client, model_name), earlier_champion(client, model_name)
+    if champion is None or before is None:
         now = f"version {champion} is the only one so far" if champion else "there is no champion"
         raise NoEarlierChampionError(f"{model_name} has no earlier champion to roll back to: {now}")
-    if not _exists(client, model_name, before[-1]):
+    if _find_version(client, model_name, before) is None:
         raise VersionDeletedError(
-            f"the champion of {model_name} before version {champion} was version {before[-1]}, "
+            f"the champion of {model_name} before version {champion} was version {before}, "
             "which was deleted; promote another version by its number"
         )
-    client.set_registered_model_alias(model_name, CHAMPION, before[-1])
-    client.set_registered_model_tag(model_name, HISTORY, _encode([*changes, f"-{champion}"]))
+    changes = [*_known_changes(client, model_name, champion), f"-{champion}"]
+    client.set_registered_model_alias(model_name, CHAMPION, before)
+    client.set_registered_model_tag(model_name, HISTORY, _encode(changes))
     _sign(client, model_name, champion, "rolled_back", by)
-    return client.get_model_version(model_name, before[-1])
+    return client.get_model_version(model_name, before)
+
+
+def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
+    """Give the number of the version that a roll-back goes to; None where there is none."""
+    champion = _champion_number(client, model_name)
+    champions = _champions(_known_changes(client, model_name, champion))
+    return champions[-2] if champion and len(champions) > 1 else None
 
 
 def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
@@ -219,14 +230,8 @@ def _describe(client: MlflowClient, version: ModelVersion, aliases: dict[str, st
 
 def _run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
     """Give the run that made a version; None where there is none, or where it was removed."""
-    if not version.run_id:
-        return None
-    try:
-        return client.get_run(version.run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    run_id = version.run_id
+    return _find(lambda: client.get_run(run_id)) if run_id else None
 
 
 def _search(client: MlflowClient, model_name: str) -> list[ModelVersion]:
@@ -240,18 +245,38 @@ def _search(client: MlflowClient, model_name: str) -> list[ModelVersion]:
     return found
 
 
-def _exists(client: MlflowClient, model_name: str, number: str) -> bool:
-    return any(str(version.version) == number for version in _search(client, model_name))
+def _find_version(client: MlflowClient, model_name: str, number: str) -> ModelVersion | None:
+    """Give a version; None where it was deleted."""
+    return _find(lambda: client.get_model_version(model_name, number))
+
+
+def _someone_waits(client: MlflowClient, model_name: str) -> bool:
+    aliases = _aliases(client, model_name)
+    number = aliases.get(CHALLENGER)
+    challenger = _find_version(client, model_name, number) if number else None
+    return bool(challenger and challenger.tags.get("gate") == "passed" and number != aliases.get(CHAMPION))
+
+
+def _champion_number(client: MlflowClient, model_name: str) -> str | None:
+    champion = find_champion(client, model_name)
+    return str(champion.version) if champion else None
 
 
 def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
+    model = _find(lambda: client.get_registered_model(model_name))
+    if model is None:
+        raise ModelNotFoundError(f"there is no registered model {model_name!r}; train one first")
+    return {alias: str(number) for alias, number in model.aliases.items()}
+
+
+def _find(ask: Callable[[], _Found]) -> _Found | None:
+    """Ask the server for one thing; None where it has no such thing."""
     try:
-        model = client.get_registered_model(model_name)
+        return ask()
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise ModelNotFoundError(f"there is no registered model {model_name!r}; train one first") from error
-    return {alias: str(number) for alias, number in model.aliases.items()}
+        return None
 
 
 def _known_changes(client: MlflowClient, model_name: str, champion: str | None) -> list[str]:

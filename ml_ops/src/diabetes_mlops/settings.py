@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, TypeVar
 
 from diabetes.drift import DriftThresholds
 
@@ -14,6 +14,7 @@ _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
 _MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 _VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
 _BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
+_Word = TypeVar("_Word", bound=str)
 
 
 class SettingsError(ValueError):
@@ -31,7 +32,8 @@ class Widgets(Protocol):
 class TrainingSettings:
     """What a training run needs to know; `training_data` is a full path or a table name.
 
-    With `search_trials` above 0 that many values of alpha are tried, and `alpha` is the first of them.
+    With `search_trials` above 0 that many values of alpha are tried, and `alpha` is the first of them; one
+    after another on the driver, or side by side on the Spark workers, with the same outcome.
     With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it.
     """
 
@@ -40,6 +42,7 @@ class TrainingSettings:
     model_name: str
     alpha: float
     search_trials: int = 0
+    search_on: Literal["driver", "workers"] = "driver"
     seed: int = 0
     thresholds: Thresholds = field(default_factory=Thresholds)
     promotion: Literal["automatic", "manual"] = "automatic"
@@ -54,9 +57,10 @@ class TrainingSettings:
             model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
             alpha=_positive_number(widgets, "alpha"),
             search_trials=_whole_number(widgets, "search_trials"),
+            search_on=_choice(widgets, "search_on", ("driver", "workers")),
             seed=_whole_number(widgets, "seed"),
             thresholds=_thresholds(widgets),
-            promotion=_promotion(widgets),
+            promotion=_choice(widgets, "promotion", ("automatic", "manual")),
             git_commit=_text(widgets, "git_commit"),
         )
 
@@ -163,14 +167,13 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
     return thresholds
 
 
-def _promotion(widgets: Widgets) -> Literal["automatic", "manual"]:
-    match _text(widgets, "promotion"):
-        case "" | "automatic":
-            return "automatic"
-        case "manual":
-            return "manual"
-        case other:
-            raise SettingsError(f"promotion must be automatic or manual; got {other!r}")
+def _choice(widgets: Widgets, name: str, choices: tuple[_Word, ...]) -> _Word:
+    """Give one of the choices; empty means the first."""
+    value = _text(widgets, name)
+    for choice in choices:
+        if value in (choice, ""):
+            return choice
+    raise SettingsError(f"{name} must be {' or '.join(choices)}; got {value!r}")
 
 
 def _data(widgets: Widgets, name: str) -> str:

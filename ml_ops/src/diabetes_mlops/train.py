@@ -18,8 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import assessment, models, plots, promotion, registry, report
-from diabetes_mlops.search import find_alpha
+from diabetes_mlops import assessment, models, plots, promotion, registry, report, search
 from diabetes_mlops.settings import TrainingSettings
 from diabetes_mlops.storage import read_table
 from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
@@ -40,7 +39,7 @@ def run(spark: SparkSession, settings: TrainingSettings) -> dict[str, Any]:
         _log_inputs(train, holdout, settings.training_data, data)
         _log_features(train)
 
-        alpha = choose_alpha(train, settings)
+        alpha = choose_alpha(spark, train, settings)
         model = fit(train, alpha=alpha)
         measured = assessment.assess(model, train, holdout, seed=settings.seed)
         figures = assessment.draw(measured)
@@ -93,17 +92,21 @@ def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> di
     }
 
 
-def choose_alpha(train: pd.DataFrame, settings: TrainingSettings) -> float:
+def choose_alpha(spark: SparkSession, train: pd.DataFrame, settings: TrainingSettings) -> float:
     """Give the alpha of the settings, or the best that a search finds where they ask for one."""
-    alpha = settings.alpha
-    if settings.search_trials:
-        alpha = find_alpha(train, first=alpha, trials=settings.search_trials, seed=settings.seed)
+    alpha, trials, seed = settings.alpha, settings.search_trials, settings.seed
+    if trials:
+        on_workers = settings.search_on == "workers"
+        evaluate = (
+            search.on_workers(spark, train, seed=seed) if on_workers else search.on_driver(train, seed=seed)
+        )
+        alpha = search.find_alpha(evaluate, first=alpha, trials=trials, seed=seed)
     mlflow.log_param("alpha", alpha)
     return alpha
 
 
 def _log_settings(settings: TrainingSettings) -> None:
-    names = ("training_data", "search_trials", "seed", "promotion")
+    names = ("training_data", "search_trials", "search_on", "seed", "promotion")
     mlflow.log_params({name: getattr(settings, name) for name in names})
 
 

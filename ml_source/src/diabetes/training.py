@@ -47,13 +47,21 @@ def fit_baseline(table: pd.DataFrame) -> Pipeline:
 
 
 def cross_validate(table: pd.DataFrame, *, alpha: float, folds: int = 5, seed: int) -> float:
-    """Return the mean over the folds of the rmse, in units of the label, on the fold's own rows.
+    """Return the mean over the folds of what `validate` measures on each.
 
-    For each fold the whole pipeline, preprocessing included, is fitted on the rows of the other folds.
     Raises what `fit` and `assign_folds` raise.
     """
     assigned = assign_folds(table, folds=folds, seed=seed)
-    return float(np.mean([_validate(table, assigned == fold, alpha) for fold in range(folds)]))
+    return float(np.mean([validate(table, assigned == fold, alpha=alpha) for fold in range(folds)]))
+
+
+def validate(table: pd.DataFrame, held_out: np.ndarray, *, alpha: float) -> float:
+    """Return the rmse, in units of the label, on the rows that the mask `held_out`, shape (n,), marks.
+
+    The whole pipeline, preprocessing included, is fitted on the other rows. Raises what `fit` raises.
+    """
+    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
+    return float(root_mean_squared_error(select_label(rows), predict(model, rows)))
 
 
 def make_pipeline(alpha: float) -> Pipeline:
@@ -69,11 +77,6 @@ def make_pipeline(alpha: float) -> Pipeline:
         verbose_feature_names_out=False,
     )
     return Pipeline([("preprocess", preprocess), ("regress", Ridge(alpha=alpha))])
-
-
-def _validate(table: pd.DataFrame, held_out: np.ndarray, alpha: float) -> float:
-    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
-    return float(root_mean_squared_error(select_label(rows), predict(model, rows)))
 
 
 def _make_encoder() -> OneHotEncoder:

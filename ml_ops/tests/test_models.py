@@ -1,0 +1,58 @@
+"""A model is saved without pickle where that can be, and predicts the same however it was saved."""
+
+import inspect
+from pathlib import Path
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+import pytest
+from diabetes.features import select_features
+from diabetes.splitting import split_by_id
+from diabetes.training import fit
+from diabetes_mlops import models
+from mlflow.models.model import ModelInfo
+
+DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
+MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
+
+
+@pytest.fixture(scope="module")
+def train() -> pd.DataFrame:
+    return split_by_id(pd.read_csv(DATA))[0]
+
+
+@pytest.fixture
+def log(tracking: Path, train: pd.DataFrame, request):
+    """Logs a fitted pipeline into a run of its own."""
+    name = f"/tests/{request.node.name}"
+    mlflow.create_experiment(name, artifact_location=(tracking / request.node.name).as_uri())
+    mlflow.set_experiment(name)
+
+    def log_model() -> ModelInfo:
+        with mlflow.start_run():
+            return models.log_model(fit(train, alpha=1.0), select_features(train).head(2))
+
+    return log_model
+
+
+@pytest.mark.skipif(not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only")
+def test_a_model_is_saved_without_pickle_where_mlflow_can(log):
+    info = log()
+
+    files = {path.name for path in Path(mlflow.artifacts.download_artifacts(info.model_uri)).iterdir()}
+    assert "model.skops" in files
+    assert not [name for name in files if name.endswith(".pkl")]
+
+
+def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, train, monkeypatch):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    features = select_features(train)
+
+    info = log()
+
+    assert info.flavors["sklearn"]["serialization_format"] == "cloudpickle"
+    requirements = mlflow.pyfunc.get_model_dependencies(info.model_uri)
+    assert "cloudpickle==" in Path(requirements).read_text()
+    loaded = mlflow.sklearn.load_model(info.model_uri)
+    assert loaded.predict(features).tolist() == fit(train, alpha=1.0).predict(features).tolist()
