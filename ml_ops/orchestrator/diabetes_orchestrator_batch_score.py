@@ -1,17 +1,24 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Score a batch with the diabetes model
-# MAGIC Checks the rows, scores them in the Spark workers and writes them to a Delta table, one batch at a time.
-# MAGIC The work is in `diabetes_mlops.batch_score`; the exit value has the rows read, scored and rejected.
+# MAGIC Reads a batch once, sets rows that cannot be scored aside with their reasons, scores the others in the Spark
+# MAGIC workers, and publishes both in one commit each. The work is in `diabetes_mlops.batch_score`; the exit value
+# MAGIC has the rows read, scored and rejected, and the drift.
 
 # COMMAND ----------
 
 dbutils.widgets.text("data_root", "", "Folder of the data")
-dbutils.widgets.text("input_data", "data_batch_input.csv", "Rows to score: file or table")
+dbutils.widgets.text("input_data", "data_batch_input.csv", "Rows to score: files, folder or table")
+dbutils.widgets.dropdown("input_format", "", ["", "csv", "parquet", "delta"], "Format; empty: told by name or folder")
+dbutils.widgets.text("carry_columns", "", "Columns to carry into the output, between commas")
 dbutils.widgets.text("output_table", "", "Delta table to write: catalog.schema.table")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
 dbutils.widgets.text("model_version", "", "Version or alias; empty: the champion")
 dbutils.widgets.text("batch_id", "", "Batch id; empty: derived from the rows")
+dbutils.widgets.text("max_rejected_share", "0.1", "Largest share of rows set aside")
+dbutils.widgets.text("psi_warn", "0.1", "Drift: smallest PSI that warns")
+dbutils.widgets.text("psi_alert", "0.25", "Drift: smallest PSI that alerts")
+dbutils.widgets.text("drift_significance", "0.01", "Drift: chance of a false warning, all columns together")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")

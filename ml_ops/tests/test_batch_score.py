@@ -9,7 +9,7 @@ import pytest
 from diabetes.schema import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops.registry import ModelNotFoundError
-from diabetes_mlops.storage import SourceNotFoundError
+from diabetes_mlops.sources import SourceNotFoundError
 
 BATCH = Path(__file__).parents[2] / "ml_data" / "data_batch_input.csv"
 HEADER = "ID,AGE,SEX,BMI,BP,S1,S2,S3,S4,S5,S6"
@@ -87,8 +87,8 @@ def dirty(trained) -> tuple:
         f"2.5,{GOOD}": ["ID is not a whole number: 2.5"],
         f"2,61,Female,fat,{rest}": ["BMI is not a number: fat"],
         f"3,61,other,900,{rest}": ["SEX is unknown: other", "BMI is outside 10 to 80: 900"],
-        f"5,61,Female,21.1,{rest}": ["ID 5 is there 2 times"],
-        f"5,61,Female,22.2,{rest}": ["ID 5 is there 2 times"],
+        f"5,61,Female,21.1,{rest}": ["ID is repeated: 5 is there 2 times"],
+        f"5,61,Female,22.2,{rest}": ["ID is repeated: 5 is there 2 times"],
         f"6,{GOOD},9,9": ["the line does not fit the header"],
         "7,61,Female": ["the line does not fit the header"],
     }

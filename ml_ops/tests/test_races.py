@@ -31,14 +31,14 @@ def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypat
     client = MlflowClient()
     jobs.train(alpha="300")
     waiting = jobs.train(promotion="manual")
-    write_scored = batch_score.write_scored
+    publish_scored = batch_score.publish_scored
 
-    def promote_and_write(*arguments):
+    def promote_and_publish(*arguments):
         challenger = registry.resolve_version(client, jobs.model_name, "challenger")
         registry.promote(client, challenger, by="ann", expected_champion="1")
-        return write_scored(*arguments)
+        return publish_scored(*arguments)
 
-    monkeypatch.setattr(batch_score, "write_scored", promote_and_write)
+    monkeypatch.setattr(batch_score, "publish_scored", promote_and_publish)
     result = jobs.score()
 
     assert (waiting["alias"], waiting["model_version"]) == ("challenger", "2")

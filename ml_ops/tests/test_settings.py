@@ -55,6 +55,32 @@ def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
     settings = ScoringSettings.from_widgets(SCORING | {"model_version": "", "batch_id": " "})
 
     assert (settings.model_version, settings.batch_id, settings.git_commit) == ("", "", "")
+    assert (settings.input_format, settings.carry_columns, settings.max_rejected_share) == ("", (), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "read"),
+    [
+        ("night/*.csv", "/Volumes/main/diabetes/data/night/*.csv"),
+        ("night", "/Volumes/main/diabetes/data/night"),
+        ("night/2026-11-24/", "/Volumes/main/diabetes/data/night/2026-11-24"),
+        ("dbfs:/night.2026", "dbfs:/night.2026"),
+        ("main.diabetes.night", "main.diabetes.night"),
+    ],
+)
+def test_a_batch_may_be_files_a_folder_or_a_table(data: str, read: str):
+    assert ScoringSettings.from_widgets(SCORING | {"input_data": data}).input_data == read
+
+
+def test_columns_to_carry_stand_between_commas():
+    settings = ScoringSettings.from_widgets(SCORING | {"carry_columns": " WARD,SEEN AT,, "})
+
+    assert settings.carry_columns == ("WARD", "SEEN AT")
+
+
+def test_a_share_is_at_most_one():
+    with pytest.raises(SettingsError, match="max_rejected_share must be a share from 0 to 1; got 2"):
+        ScoringSettings.from_widgets(SCORING | {"max_rejected_share": "2"})
 
 
 def test_an_empty_threshold_of_drift_means_the_default():
@@ -96,11 +122,6 @@ def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: 
         ("model_name", "diabetes", "model_name must be catalog.schema.model; got 'diabetes'"),
         ("experiment_name", " ", "experiment_name must not be empty"),
         ("data_root", "", "data_root must not be empty"),
-        (
-            "training_data",
-            "raw/data.xlsx",
-            "training_data must be a path that ends in .csv",
-        ),
     ],
 )
 def test_a_wrong_training_widget_is_named_with_its_value(widget: str, value: str, message: str):
@@ -117,6 +138,8 @@ def test_a_wrong_training_widget_is_named_with_its_value(widget: str, value: str
         ("output_table", "main.diabetes.scored; DROP TABLE x"),
         ("model_version", "the best"),
         ("batch_id", "x' OR '1' = '1"),
+        ("input_format", "excel"),
+        ("max_rejected_share", "lots"),
     ],
 )
 def test_a_wrong_scoring_widget_is_named_with_its_value(widget: str, value: str):

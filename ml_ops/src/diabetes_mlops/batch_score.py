@@ -1,30 +1,29 @@
-"""The scoring job: checks a batch, scores it in the Spark workers and writes it to a Delta table."""
+"""The scoring job: reads and scores a batch once, checks it as a whole, and only then publishes it."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
 import mlflow
-import numpy as np
-import pyarrow as pa
+from diabetes.drift import DriftThresholds
 from diabetes.schema import ID
-from diabetes.scoring import predict_arrow
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import models, plots, registry, storage
-from diabetes_mlops.screening import REASONS, ROW, reject_repeated, screen
-from diabetes_mlops.settings import ScoringSettings, is_file
+from diabetes_mlops import drift, models, registry, storage
+from diabetes_mlops.models import LoadedModel
+from diabetes_mlops.settings import ScoringSettings, is_path
+from diabetes_mlops.sources import read_as_found
+from diabetes_mlops.staging import RowCountError, StagedBatch, check_columns, staging
 from diabetes_mlops.tracking import dataset_source, log_input, open_run
+from diabetes_mlops.worker import PREDICTION, REASONS, ROW
 
 JOB = "diabetes_batch_scoring"
-PREDICTION = "prediction"
 SCORED = {
     ID: "BIGINT",
     PREDICTION: "DOUBLE",
@@ -41,27 +40,18 @@ REJECTED = {
     "rejected_at": "TIMESTAMP",
     "run_id": "STRING",
 }
+LISTED_REASONS = 20
 
 
-class RowCountError(RuntimeError):
-    """The rows written are not the rows read."""
-
-
-@dataclass(frozen=True)
-class Overview:
-    """What one pass over a batch tells: its rows, a digest of them, and what is wrong with them."""
-
-    rows: int
-    digest: str
-    unreadable: int
-    repeated: int
+class TooManyRejectedError(ValueError):
+    """A larger share of a batch than the settings allow cannot be scored."""
 
 
 def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
     """Score one batch; returns what the job reports, as values that JSON has.
 
-    Whatever stops the job leaves its MLflow run FAILED and is raised as it is. Scoring the same batch
-    again replaces its rows, and no others.
+    Whatever stops the job leaves its MLflow run FAILED and is raised as it is; before everything was checked
+    nothing is published. Scoring the same batch again replaces its rows, and no others.
     """
     with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
         version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
@@ -69,88 +59,87 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
         model = models.load(version)
         print(f"loaded {version.name} version {version.version}")
 
-        screened, overview = read(spark, settings.input_data, model.input_names)
-        batch_id = settings.batch_id or derive_batch_id(settings.input_data, overview.digest)
-        mlflow.set_tag("batch_id", batch_id)
-        print(f"read {overview.rows} rows of {settings.input_data} as batch {batch_id}")
+        found = read_as_found(spark, settings.input_data, settings.input_format)
+        check_columns(found, model.input_names, settings.carry_columns, taken=SCORED)
+        run_id, table = active.info.run_id, settings.output_table
+        with staging(found, model, settings.carry_columns, table=table, run_id=run_id) as batch:
+            batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
+            mlflow.set_tag("batch_id", batch_id)
+            _log_input(settings.input_data, batch.digest)
+            print(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
+            check_rejected(batch, settings.max_rejected_share)
 
-        written = {"batch_id": batch_id, "run_id": active.info.run_id}
-        origin = {"model_name": version.name, "model_version": str(version.version), **written}
-        scored = write_scored(screened, model.pipeline, settings.output_table, origin)
-        rejected = write_rejected(screened, overview, f"{settings.output_table}_rejected", written)
-        print(f"wrote {scored} rows to {settings.output_table}, set {rejected} aside")
+            written = {"batch_id": batch_id, "run_id": run_id}
+            origin = {"model_name": version.name, "model_version": str(version.version), **written}
+            rejected = publish_rejected(batch, f"{table}_rejected", written)
+            scored = publish_scored(batch, table, origin, settings.carry_columns)
+            print(f"published {scored} rows in {table}, set {rejected} aside")
+            counts = count_rows(batch.rows_in, scored, rejected)
 
-        counts = count_rows(overview.rows, scored, rejected)
-        output = {"output_table": settings.output_table, "experiment_id": active.info.experiment_id}
-        return counts | origin | output | {"sample": read_sample(spark, settings.output_table, batch_id)}
-
-
-def read(spark: SparkSession, source: str, features: list[str]) -> tuple[DataFrame, Overview]:
-    """Read a batch, give its rows their types and reasons to be set aside, and count them."""
-    screened = screen(storage.read_as_found(spark, source), features)
-    overview = look_over(screened)
-    _log_input(source, overview.digest)
-    return (reject_repeated(screened) if overview.repeated else screened), overview
+        output = {"output_table": table, "experiment_id": active.info.experiment_id}
+        found_drift = log_drift(model, batch, settings.drift)
+        return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id)}
 
 
-def look_over(screened: DataFrame) -> Overview:
-    """Count a batch's rows and what is wrong with them, in one pass before anything is written."""
-    counts = screened.agg(
-        F.count("*"),
-        storage.content_digest(F.col(ROW)),
-        F.count_if(F.size(REASONS) > 0),
-        F.count(ID) - F.count_distinct(ID),
+def check_rejected(batch: StagedBatch, limit: float) -> None:
+    """Log why rows cannot be scored; raises TooManyRejectedError when they are too large a share."""
+    if not batch.rejected:
+        return
+    reasons = summarize_reasons(batch)
+    mlflow.log_table({"reason": list(reasons), "rows": list(reasons.values())}, "rejected_reasons.json")
+    for reason, rows in reasons.items():
+        print(f"  {rows} rows: {reason}")
+    if batch.rejected > limit * batch.rows_in:
+        raise TooManyRejectedError(
+            f"{batch.rejected} of {batch.rows_in} rows cannot be scored, a share of "
+            f"{batch.rejected / batch.rows_in:.4g}; max_rejected_share is {limit:g}. Nothing was published. "
+            f"Rows by reason: {reasons}"
+        )
+
+
+def summarize_reasons(batch: StagedBatch) -> dict[str, int]:
+    """Count the rejected rows by reason, the most frequent first, without the values that are in them."""
+    reason = F.explode(REASONS).alias("reason")
+    kind = F.regexp_replace(
+        F.split_part("reason", F.lit(": "), F.lit(1)), f"^{ID} [0-9]+ is there.*", f"{ID} is repeated"
     )
-    return Overview(*counts.collect()[0])
+    counted = batch.rejected_rows.select(reason).groupBy(kind.alias("kind")).count()
+    top = counted.orderBy(F.desc("count"), "kind").limit(LISTED_REASONS).collect()
+    return {row["kind"]: row["count"] for row in top}
 
 
-def read_sample(spark: SparkSession, table: str, batch_id: str, rows: int = 10) -> list[dict[str, Any]]:
-    """Read the first rows of a batch back from its table, for people to look at."""
-    batch = storage.read_batch(spark, table, batch_id).orderBy(ID).limit(rows)
-    scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
-    return [row.asDict() for row in batch.select(ID, PREDICTION, "model_version", scored_at).collect()]
-
-
-def derive_batch_id(source: str, digest: str) -> str:
-    """Name a batch after its source, with a digest of source and rows: the same input, the same id."""
-    stem = PurePosixPath(source).name.split(".")[0] if is_file(source) else source
-    return f"{stem}-{sha256(f'{source} {digest}'.encode()).hexdigest()[:12]}"
-
-
-def write_scored(screened: DataFrame, model: Pipeline, table: str, origin: dict[str, str]) -> int:
-    """Score the rows without a reason not to, write them, and count what the table then holds."""
-    readable = screened.where(F.size(REASONS) == 0).drop(REASONS, ROW)
-    predictions = readable.mapInArrow(make_scorer(model), f"{ID} bigint, {PREDICTION} double")
+def publish_scored(
+    batch: StagedBatch, table: str, origin: Mapping[str, str], carried: tuple[str, ...]
+) -> int:
+    """Make the scored rows the batch's only rows in the output table; returns how many that are."""
+    columns = SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
     labels = {name: F.lit(value) for name, value in origin.items()}
-    rows = predictions.withColumns(labels | {"scored_at": F.lit(datetime.now(UTC))})
-    spark = screened.sparkSession
-    storage.ensure_table(spark, table, SCORED)
-    storage.replace_batch(rows.select(*SCORED), table, origin["batch_id"])
-    return _log_predictions(storage.read_batch(spark, table, origin["batch_id"]))
+    labels["scored_at"] = F.lit(datetime.now(UTC))
+    return _publish(batch.scored_rows.withColumns(labels), table, columns, origin)
 
 
-def make_scorer(model: Pipeline) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    """Give the function that Spark runs in its workers: Arrow batches of features in, of predictions out."""
-
-    def score(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            predictions = pa.array(predict_arrow(model, batch))
-            yield pa.RecordBatch.from_arrays([batch.column(ID), predictions], names=[ID, PREDICTION])
-
-    return score
-
-
-def write_rejected(screened: DataFrame, overview: Overview, table: str, origin: dict[str, str]) -> int:
-    """Write the rows that were set aside, with their reasons, and count what the table then holds."""
-    spark, batch_id = screened.sparkSession, origin["batch_id"]
-    if not (overview.unreadable or overview.repeated):
-        storage.clear_batch(spark, table, batch_id)
+def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) -> int:
+    """Make the rejected rows the batch's only rows in their table; returns how many that are."""
+    spark = batch.rows.sparkSession
+    if not batch.rejected and not spark.catalog.tableExists(table):
         return 0
-    labels = {name: F.lit(value) for name, value in origin.items()}
-    rows = screened.where(F.size(REASONS) > 0).withColumns(labels | {"rejected_at": F.lit(datetime.now(UTC))})
-    storage.ensure_table(spark, table, REJECTED)
-    storage.replace_batch(rows.select(*REJECTED), table, batch_id)
-    return storage.read_batch(spark, table, batch_id).count()
+    labels = {name: F.lit(value) for name, value in origin.items()} | {
+        "rejected_at": F.lit(datetime.now(UTC))
+    }
+    return _publish(batch.rejected_rows.withColumns(labels), table, REJECTED, origin)
+
+
+def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
+    """Log how far the batch has moved from the rows that the model was trained on.
+
+    Tagged `unknown` for a model that was logged without a profile.
+    """
+    if model.profile is None or batch.counts is None:
+        mlflow.set_tag(drift.TAG, "unknown")
+        return {"drift": {"status": "unknown"}}
+    reported = drift.log(model.profile, batch.counts, thresholds)
+    print(f"drift: {reported['status']}", *[f"{n} {s}" for n, s in reported["drifted"].items()], sep="\n  ")
+    return {"drift": reported}
 
 
 def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, int]:
@@ -162,13 +151,23 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
     return counts
 
 
-def _log_predictions(batch: DataFrame) -> int:
-    """Log the distribution of a batch's predictions; returns its rows."""
-    rows, bins = batch.agg(F.count("*"), F.histogram_numeric(PREDICTION, F.lit(200))).collect()[0]
-    if rows:
-        values, counts = np.array([(bin["x"], bin["y"]) for bin in bins]).T
-        mlflow.log_figure(plots.draw_predictions(values, counts), "plots/predictions.png")
-    return int(rows)
+def read_sample(spark: SparkSession, table: str, batch_id: str, rows: int = 10) -> list[dict[str, Any]]:
+    """Read a few rows of a batch back from its table, for people to look at."""
+    batch = storage.read_batch(spark, table, batch_id).limit(rows)
+    scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
+    return [row.asDict() for row in batch.select(ID, PREDICTION, "model_version", scored_at).collect()]
+
+
+def derive_batch_id(source: str, digest: str) -> str:
+    """Name a batch after its source, with a digest of source and rows: the same input, the same id."""
+    stem = PurePosixPath(source).name.split(".")[0] if is_path(source) else source
+    stem = re.sub(r"[^\w.-]+", "_", stem, flags=re.ASCII)[:100]
+    return f"{stem}-{sha256(f'{source} {digest}'.encode()).hexdigest()[:12]}"
+
+
+def _publish(rows: DataFrame, table: str, columns: Mapping[str, str], origin: Mapping[str, str]) -> int:
+    storage.ensure_table(rows.sparkSession, table, columns)
+    return storage.replace_batch(rows.select(*columns), table, origin["batch_id"], commit=origin["run_id"])
 
 
 def _log_input(source: str, digest: str) -> None:

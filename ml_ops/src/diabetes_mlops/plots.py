@@ -82,20 +82,6 @@ def draw_importance(importance: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_predictions(values: np.ndarray, rows: np.ndarray) -> Figure:
-    """Draw the distribution of predictions; `rows` says how many rows are near each value, shapes (k,)."""
-    figure = _figure(7, 4.5)
-    axes = figure.subplots()
-    axes.hist(values, bins=BINS, weights=rows, color=BLUE, alpha=0.7)
-    mean = float(np.average(values, weights=rows))
-    axes.axvline(mean, color=ORANGE, linewidth=1.5, label=f"mean {mean:.1f}")
-    axes.set(xlabel=f"predicted {_label(TARGET)}", ylabel="rows")
-    axes.set(title=f"Predictions of {int(rows.sum())} rows")
-    axes.legend(frameon=False)
-    _tidy(axes)
-    return figure
-
-
 def draw_drift(
     profile: Profile, counts: Counts, comparison: pd.DataFrame, statuses: Mapping[str, Status]
 ) -> Figure:

@@ -9,7 +9,8 @@ from diabetes.drift import DriftThresholds
 
 from diabetes_mlops.gate import Thresholds
 
-FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
+FILE_FORMATS = ("csv", "parquet", "delta")
+_FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
 _MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 _VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
@@ -69,7 +70,9 @@ class TrainingSettings:
 class ScoringSettings:
     """What a scoring run needs to know.
 
-    An empty `model_version` means the champion, an empty `batch_id` one that is derived from the input.
+    An empty `model_version` means the champion, an empty `batch_id` one that is derived from the input, an
+    empty `input_format` what the name or the folder tells. `carry_columns` go into the output as they are.
+    Where a larger share of the rows than `max_rejected_share` cannot be scored, the run fails.
     """
 
     input_data: str
@@ -78,6 +81,9 @@ class ScoringSettings:
     model_name: str
     model_version: str = ""
     batch_id: str = ""
+    input_format: str = ""
+    carry_columns: tuple[str, ...] = ()
+    max_rejected_share: float = 1.0
     drift: DriftThresholds = field(default_factory=DriftThresholds)
     git_commit: str = ""
 
@@ -93,14 +99,17 @@ class ScoringSettings:
             model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
             model_version=_matching(widgets, "model_version", _VERSION_OR_ALIAS, version),
             batch_id=_matching(widgets, "batch_id", _BATCH_ID, batch),
+            input_format=_choice(widgets, "input_format", ("", *FILE_FORMATS)),
+            carry_columns=_names(widgets, "carry_columns"),
+            max_rejected_share=_share(widgets, "max_rejected_share"),
             drift=_drift_thresholds(widgets),
             git_commit=_text(widgets, "git_commit"),
         )
 
 
-def is_file(source: str) -> bool:
-    """Tell a path to a file from a table name, by its ending."""
-    return source.endswith(FILE_ENDINGS)
+def is_path(source: str) -> bool:
+    """Tell the path of a file or a folder from a table name."""
+    return source.endswith(_FILE_ENDINGS) or not _TABLE_NAME.fullmatch(source)
 
 
 def _text(widgets: Widgets, name: str) -> str:
@@ -173,17 +182,25 @@ def _choice(widgets: Widgets, name: str, choices: tuple[_Word, ...]) -> _Word:
     for choice in choices:
         if value in (choice, ""):
             return choice
-    raise SettingsError(f"{name} must be {' or '.join(choices)}; got {value!r}")
+    raise SettingsError(f"{name} must be {' or '.join(filter(None, choices))}; got {value!r}")
+
+
+def _names(widgets: Widgets, name: str) -> tuple[str, ...]:
+    """Read names between commas."""
+    return tuple(filter(None, (part.strip() for part in _text(widgets, name).split(","))))
+
+
+def _share(widgets: Widgets, name: str) -> float:
+    """Read a share from 0 to 1; empty means 1, no limit."""
+    share = _number(widgets, name) if _text(widgets, name) else 1.0
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{name} must be a share from 0 to 1; got {share:g}")
+    return share
 
 
 def _data(widgets: Widgets, name: str) -> str:
-    """Give a table name as it is, and a file's path with `data_root` before it when it is relative."""
+    """Give a table name as it is, and a path with `data_root` before it when it is relative."""
     value = _filled(widgets, name).rstrip("/")
-    if not is_file(value):
-        if _TABLE_NAME.fullmatch(value):
-            return value
-        form = f"a path that ends in {', '.join(FILE_ENDINGS)}, or [catalog.]schema.table"
-        raise SettingsError(f"{name} must be {form}; got {value!r}")
-    if value.startswith("/") or ":" in value:
+    if not is_path(value) or value.startswith("/") or ":" in value:
         return value
     return f"{_filled(widgets, 'data_root').rstrip('/')}/{value}"

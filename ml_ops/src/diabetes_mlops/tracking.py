@@ -13,7 +13,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
-from diabetes_mlops.settings import is_file
+from diabetes_mlops.settings import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
 
@@ -62,7 +62,7 @@ def digest_rows(table: pd.DataFrame) -> str:
 
 def dataset_source(source: str) -> SparkDatasetSource:
     """Describe a file or a table as where a dataset comes from."""
-    return SparkDatasetSource(path=source) if is_file(source) else SparkDatasetSource(table_name=source)
+    return SparkDatasetSource(path=source) if is_path(source) else SparkDatasetSource(table_name=source)
 
 
 def log_input(dataset: Dataset, context: str) -> None:

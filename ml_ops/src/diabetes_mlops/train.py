@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from diabetes_mlops import assessment, models, plots, promotion, registry, report, search
 from diabetes_mlops.settings import TrainingSettings
-from diabetes_mlops.storage import read_table
+from diabetes_mlops.sources import read_table
 from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
 JOB = "diabetes_model_training"

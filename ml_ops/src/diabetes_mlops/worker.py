@@ -1,0 +1,200 @@
+"""What Spark's workers do in batch scoring: Arrow batches of rows in, of predictions and reasons out.
+
+Imports neither MLflow nor Spark, because each worker imports this module when it starts.
+"""
+
+import json
+import math
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from diabetes.drift import Counts, Profile
+from diabetes.schema import ID
+from diabetes.scoring import predict_arrays
+from diabetes.screening import ScreenedBatch, screen
+from sklearn.pipeline import Pipeline
+
+BROKEN_LINE = "_broken_line"
+DIGEST = "_digest"
+PREDICTION, REASONS, ROW, TALLY = "prediction", "reasons", "row", "tally"
+# What is put where bytes are no UTF-8.
+_REPLACEMENT = "\ufffd"
+_STAGED_TYPES = {
+    ID: pa.int64(),
+    PREDICTION: pa.float64(),
+    REASONS: pa.list_(pa.string()),
+    ROW: pa.string(),
+    TALLY: pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is known about the rows that one task, or all of them, read.
+
+    `digest` is the sum of the rows' digests modulo 2**64, the same in whatever order. The IDs that can be
+    read go from `lowest` to `highest`; `ascending` says that each is larger than the one before it.
+    """
+
+    rows: int = 0
+    digest: int = 0
+    lowest: int | None = None
+    highest: int | None = None
+    ascending: bool = True
+
+    def take_in(self, rows: int, digests: np.ndarray, ids: np.ndarray) -> Self:
+        """Give the tally after another batch of the same task; `ids` are those that can be read."""
+        digest = (self.digest + int(digests.view(np.uint64).sum(dtype=np.uint64))) % 2**64
+        if not len(ids):
+            return type(self)(self.rows + rows, digest, self.lowest, self.highest, self.ascending)
+        ascending = self.ascending and bool((np.diff(ids) > 0).all())
+        lowest, highest = int(ids.min()), int(ids.max())
+        if self.lowest is not None and self.highest is not None:
+            ascending = ascending and lowest > self.highest
+            lowest, highest = min(lowest, self.lowest), max(highest, self.highest)
+        return type(self)(self.rows + rows, digest, lowest, highest, ascending)
+
+
+def shows_distinct_ids(tallies: Sequence[Tally]) -> bool:
+    """Whether the tallies of all tasks alone prove that no ID is there twice: ascending, and disjoint."""
+    spans = sorted((t.lowest, t.highest) for t in tallies if t.lowest is not None and t.highest is not None)
+    disjoint = all(before[1] < after[0] for before, after in pairwise(spans))
+    return disjoint and all(tally.ascending for tally in tallies)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Screens and scores the rows of one task; Spark sends it to its workers.
+
+    Each row that comes in goes out once: with its prediction, or with the reasons why it has none and the
+    row as a JSON object (`keep_rows`: for every row). `carried` columns go through as they are. A last row
+    has nothing but the task's tally, and the counts of the rows in the profile's bins.
+    """
+
+    pickled_model: bytes
+    profile: Profile | None = None
+    carried: tuple[str, ...] = ()
+    is_text: bool = False
+    keep_rows: bool = False
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Stage the batches of one task."""
+        model, tally = load_once(self.pickled_model), Tally()
+        counts = self.profile.nothing() if self.profile else None
+        schema = None
+        for batch in batches:
+            screened = screen(batch)
+            reasons = self._collect_reasons(batch, screened)
+            screened = ScreenedBatch(screened.ids, screened.numbers, screened.codes, reasons)
+            staged, more = self._stage(batch, screened, model)
+            schema = staged.schema
+            tally = tally.take_in(batch.num_rows, _to_numpy(batch.column(DIGEST)), _known(screened.ids))
+            counts = counts + more if counts is not None and more is not None else counts
+            yield staged
+        if schema is not None:
+            yield _tally_row(schema, tally, counts)
+
+    def _collect_reasons(self, batch: pa.RecordBatch, screened: ScreenedBatch) -> dict[int, list[str]]:
+        """Give the reasons of each row, those of its line as a whole among them."""
+        reasons = dict(screened.reasons)
+        if self.is_text:
+            for row in np.flatnonzero(_has_replacement(batch)).tolist():
+                reasons[row] = [*reasons.get(row, []), "the line is not valid UTF-8"]
+            for row in np.flatnonzero(_to_numpy(pc.is_valid(batch.column(BROKEN_LINE)))).tolist():
+                # Which value belongs to which column is anybody's guess: not even the ID counts.
+                reasons[row], screened.ids[row] = ["the line does not fit the header"], 0
+        return reasons
+
+    def _stage(
+        self, batch: pa.RecordBatch, screened: ScreenedBatch, model: Pipeline
+    ) -> tuple[pa.RecordBatch, Counts | None]:
+        good, reasons = screened.is_readable, screened.reasons
+        numbers, codes = screened.numbers, screened.codes
+        if reasons:
+            numbers, codes = numbers[good], codes[good]
+        predictions = predict_arrays(model, numbers, codes)
+        counts = self.profile.count(numbers, codes, predictions) if self.profile else None
+        columns = {
+            ID: pa.array(screened.ids, mask=screened.ids == 0),
+            PREDICTION: _spread(predictions, good) if reasons else pa.array(predictions),
+            REASONS: _sparse(reasons, batch.num_rows, REASONS),
+            ROW: _sparse(self._as_json(batch, reasons), batch.num_rows, ROW),
+            **{name: batch.column(name) for name in self.carried},
+            TALLY: pa.nulls(batch.num_rows, _STAGED_TYPES[TALLY]),
+        }
+        return pa.RecordBatch.from_pydict(columns), counts
+
+    def _as_json(self, batch: pa.RecordBatch, reasons: dict[int, list[str]]) -> dict[int, str]:
+        rows = list(range(batch.num_rows)) if self.keep_rows else sorted(reasons)
+        if not rows:
+            return {}
+        found = batch.take(pa.array(rows)).drop_columns([DIGEST]).to_pylist()
+        return {row: _dump(values) for row, values in zip(rows, found, strict=True)}
+
+
+def read_tally(text: str) -> tuple[Tally, Counts | None]:
+    """Read what a task left in its last row."""
+    kept: dict[str, Any] = json.loads(text)
+    counts = kept.pop("counts")
+    return Tally(**kept), None if counts is None else Counts.from_json(counts)
+
+
+@lru_cache(maxsize=1)
+def load_once(pickled: bytes) -> Pipeline:
+    """Unpickle a model, once in the life of a worker, whatever number of tasks it runs."""
+    model: Pipeline = pickle.loads(pickled)
+    return model
+
+
+def _tally_row(schema: pa.Schema, tally: Tally, counts: Counts | None) -> pa.RecordBatch:
+    text = json.dumps(asdict(tally) | {"counts": None if counts is None else counts.as_json()})
+    columns = [pa.nulls(1, field.type) for field in schema]
+    columns[schema.get_field_index(TALLY)] = pa.array([text])
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _known(ids: np.ndarray) -> np.ndarray:
+    return np.asarray(ids[ids != 0])
+
+
+def _has_replacement(batch: pa.RecordBatch) -> np.ndarray:
+    found = np.zeros(batch.num_rows, dtype=bool)
+    for field in batch.schema:
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            hits = pc.match_substring(batch.column(field.name), _REPLACEMENT)
+            found |= _to_numpy(pc.fill_null(hits, False))
+    return found
+
+
+def _spread(predictions: np.ndarray, good: np.ndarray) -> pa.Array:
+    values = np.zeros(len(good))
+    values[good] = predictions
+    return pa.array(values, mask=~good)
+
+
+def _sparse(values: dict[int, Any], rows: int, name: str) -> pa.Array:
+    """Make a column that is null but for a few rows."""
+    if not values:
+        return pa.nulls(rows, _STAGED_TYPES[name])
+    return pa.array([values.get(row) for row in range(rows)], type=_STAGED_TYPES[name])
+
+
+def _dump(row: dict[str, Any]) -> str:
+    """Write a row as a JSON object: its columns, or the line as it stands where it is broken."""
+    broken = row.pop(BROKEN_LINE, None)
+    if broken is not None:
+        row = {BROKEN_LINE: broken}
+    finite = {name: str(v) if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+    return json.dumps(finite, default=str, ensure_ascii=False)
+
+
+def _to_numpy(values: pa.Array) -> np.ndarray:
+    array: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return array

@@ -1,0 +1,166 @@
+"""A batch is published whole or not at all, whoever else writes, and whenever a run is killed."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from diabetes_mlops import batch_score, storage
+from pyspark.errors import PySparkException
+from test_batch_score import BATCH, expected, found
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.read_csv(BATCH)
+
+
+def test_two_runs_of_one_batch_at_once_end_with_one_complete_copy(trained, table):
+    jobs, _ = trained
+    path = jobs.write(table, "twice.parquet")
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: jobs.score(input_data=path, batch_id="twice"), range(2)))
+
+    assert [result["rows_scored"] for result in results] == [100, 100]
+    assert found(jobs, results[0]) == expected(jobs, "1", table)
+    owners = {row.run_id for row in jobs.rows("twice").collect()}
+    assert len(owners) == 1
+    assert owners <= {result["run_id"] for result in results}
+
+
+def test_two_batches_at_once_make_a_new_table_and_both_arrive(trained, table):
+    jobs, _ = trained
+    parts = [table.head(40), table.tail(60)]
+    widgets = [
+        {
+            "input_data": jobs.write(part, f"part{number}.parquet"),
+            "batch_id": f"part{number}",
+            "output_table": f"{jobs.table}_new",
+        }
+        for number, part in enumerate(parts)
+    ]
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda widget: jobs.score(**widget), widgets))
+
+    for number, part in enumerate(parts):
+        rows = jobs.rows(f"part{number}", f"{jobs.table}_new").toPandas()
+        assert sorted(rows["ID"]) == sorted(part["ID"])
+
+
+def stall(rows, folder: Path):
+    """The same rows, but the last of them do not come before a file `go on` is there; `stalled` tells so."""
+
+    def hold_back(batches):
+        for batch in batches:
+            yield batch.slice(0, batch.num_rows - 1)
+            (folder / "stalled").touch()
+            while not (folder / "go on").exists():
+                time.sleep(0.05)
+            yield batch.slice(batch.num_rows - 1)
+
+    return rows.mapInArrow(hold_back, rows.schema)
+
+
+@pytest.fixture
+def stalling(monkeypatch, tmp_path):
+    """Lets the next publishing stop in the middle of writing; a file in this folder tells when it has."""
+    replace_batch = storage.replace_batch
+
+    def write_and_stall(rows, *rest, **named):
+        return replace_batch(stall(rows, tmp_path), *rest, **named)
+
+    monkeypatch.setattr(storage, "replace_batch", write_and_stall)
+    yield tmp_path
+    (tmp_path / "go on").touch()
+
+
+def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, table, stalling, monkeypatch):
+    jobs, _ = trained
+    victim = type(jobs)(jobs.spark.cloneSession(), jobs.folder, jobs.name)
+    (stalling / "go on").touch()
+    before = jobs.score(input_data=jobs.write(table.head(50), "killed.parquet"), batch_id="killed")
+    versions = count_versions(jobs)
+    (stalling / "go on").unlink()
+    (stalling / "stalled").unlink()
+
+    path = jobs.write(table, "killed.parquet")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(victim.score, input_data=path, batch_id="killed")
+        try:
+            wait_for(lambda: (stalling / "stalled").exists() or run.done())
+            victim.spark.interruptAll()
+            with pytest.raises(PySparkException, match="OPERATION_CANCELED"):
+                run.result(timeout=60)
+        finally:
+            (stalling / "go on").touch()
+
+    assert jobs.last_run().info.status == "FAILED"
+    assert count_versions(jobs) == versions
+    assert {row.run_id for row in jobs.rows("killed").collect()} == {before["run_id"]}
+    assert found(jobs, before) == expected(jobs, "1", table.head(50))
+    again = jobs.score(input_data=path, batch_id="killed")
+    assert found(jobs, again) == expected(jobs, "1", table)
+
+
+def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is_not(trained):
+    jobs, _ = trained
+    old, new = f"{jobs.table}_staged_20200101_abc", f"{jobs.table}_staged_29990101_abc"
+    for name in (old, new):
+        jobs.spark.sql(f"CREATE TABLE {name} (ID BIGINT) USING DELTA")
+
+    jobs.score(batch_id="after")
+
+    assert not jobs.spark.catalog.tableExists(old)
+    assert jobs.spark.catalog.tableExists(new)
+    jobs.spark.sql(f"DROP TABLE {new}")
+    assert staged_tables(jobs) == []
+
+
+def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
+    jobs, _ = trained
+    publish = batch_score.publish_scored
+    monkeypatch.setattr(batch_score, "publish_scored", lambda *rest: publish(*rest) - 1)
+
+    with pytest.raises(batch_score.RowCountError, match="100 rows read, but 99 scored and 0 set aside"):
+        jobs.score(batch_id="lost")
+
+    assert jobs.last_run().info.status == "FAILED"
+
+
+def test_another_writer_at_the_same_moment_is_only_waited_for_so_often(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    conflict, other = PySparkException("[DELTA_CONCURRENT_APPEND] again"), PySparkException("[DISK_FULL] no")
+    tries: list[int] = []
+
+    def write(errors: list[PySparkException]) -> None:
+        tries.append(1)
+        if errors:
+            raise errors.pop()
+
+    storage.retry(lambda left=[conflict, conflict]: write(left))
+    assert len(tries) == 3
+    for error, times in ((other, 1), (conflict, storage.ATTEMPTS)):
+        tries.clear()
+        with pytest.raises(PySparkException, match=str(error)[1:8]):
+            storage.retry(lambda error=error: write([error]))
+        assert len(tries) == times
+
+
+def count_versions(jobs) -> int:
+    return jobs.spark.sql(f"DESCRIBE HISTORY {jobs.table}").count()
+
+
+def staged_tables(jobs) -> list[str]:
+    tables = jobs.spark.sql("SHOW TABLES IN spark_catalog.tests").collect()
+    return [row.tableName for row in tables if row.tableName.startswith(f"scored_{jobs.name}_staged_")]
+
+
+def wait_for(holds, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.05)

@@ -1,0 +1,191 @@
+"""No row of a batch is lost, whatever is in it: rows in = rows scored + rows set aside."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from diabetes.schema import FEATURE_NAMES, ID, SchemaError
+from diabetes_mlops.batch_score import TooManyRejectedError
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from test_batch_score import BATCH, GOOD, HEADER, expected, found
+
+# What Java takes for white space at the ends of a line; a line of nothing else is no row.
+BLANK = bytes(range(33))
+
+
+def score_bytes(jobs, name: str, content: bytes, **widgets: str):
+    """Score a file of these bytes as batch `name`; the result, and the rows that were set aside."""
+    (jobs.folder / f"{name}.csv").write_bytes(content)
+    result = jobs.score(input_data=f"{name}.csv", batch_id=name, **widgets)
+    if not jobs.spark.catalog.tableExists(f"{jobs.table}_rejected"):
+        return result, []
+    return result, jobs.rows(name, f"{jobs.table}_rejected").collect()
+
+
+GOOD_CELLS = GOOD.split(",")
+CELL = st.sampled_from(
+    ["", "x", "-1", "1e400", "NaN", "30d", '"', '"a', "\\", "Male", " 61 ", "\u00e9", "9" * 30]
+)
+LINES = st.one_of(
+    st.builds(lambda number: f"{number},{GOOD}".encode(), st.integers(1, 60)),
+    st.builds(
+        lambda number, place, cell: ",".join(
+            [str(number), *GOOD_CELLS[:place], cell, *GOOD_CELLS[place + 1 :]]
+        ).encode(),
+        st.integers(-1, 60),
+        st.integers(0, 9),
+        CELL,
+    ),
+    st.builds(lambda cells: ",".join(cells).encode(), st.lists(CELL, max_size=14)),
+    st.binary(max_size=60).map(lambda line: line.replace(b"\n", b"").replace(b"\r", b"")),
+)
+
+
+@settings(
+    max_examples=5,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(LINES, max_size=120))
+@example([])
+@example([b",".join([b"1"] * 30_000), b'"', b"\xff\xfe", b"7," + GOOD.encode(), b"7," + GOOD.encode()])
+def test_the_count_identity_holds_for_whatever_lines_a_file_has(trained, lines: list[bytes]):
+    jobs, _ = trained
+    rows_in = sum(1 for line in lines if line.strip(BLANK))
+
+    result, rejected = score_bytes(jobs, "anything", b"\n".join([HEADER.encode(), *lines]))
+
+    assert result["rows_in"] == rows_in
+    assert result["rows_scored"] + result["rows_rejected"] == rows_in
+    assert jobs.rows("anything").count() == result["rows_scored"]
+    assert len(rejected) == result["rows_rejected"]
+    assert all(row.reasons and json.loads(row.row) for row in rejected)
+    ids = [row.ID for row in jobs.rows("anything").collect()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_badly_encoded_line_is_set_aside_and_its_neighbours_are_scored(trained):
+    jobs, _ = trained
+    lines = [
+        f"{HEADER},NOTE".encode(),
+        f"1,{GOOD},caf\u00e9".encode(),
+        f"2,{GOOD},caf\u00e9".encode("latin-1"),
+    ]
+
+    result, rejected = score_bytes(jobs, "encoded", b"\n".join(lines))
+
+    assert (result["rows_scored"], result["rows_rejected"]) == (1, 1)
+    assert rejected[0].reasons == ["the line is not valid UTF-8"]
+    assert json.loads(rejected[0].row)[ID] == "2"
+
+
+def test_a_batch_of_one_row_is_scored(trained):
+    jobs, _ = trained
+
+    result, _ = score_bytes(jobs, "single", f"{HEADER}\n1,{GOOD}\n".encode())
+
+    assert (result["rows_in"], result["rows_scored"], result["rows_rejected"]) == (1, 1, 0)
+    assert result["drift"]["status"] == "ok"
+
+
+def test_a_batch_whose_rows_are_all_set_aside_replaces_what_was_scored_before(trained):
+    jobs, _ = trained
+    score_bytes(jobs, "all_wrong", f"{HEADER}\n1,{GOOD}\n".encode())
+
+    result, rejected = score_bytes(jobs, "all_wrong", f"{HEADER}\n,{GOOD}\nx,{GOOD}\n".encode())
+
+    assert (result["rows_in"], result["rows_scored"], result["rows_rejected"]) == (2, 0, 2)
+    assert jobs.rows("all_wrong").isEmpty()
+    assert sorted(row.reasons for row in rejected) == [["ID is missing"], ["ID is not a number: x"]]
+
+
+def test_too_many_rejected_rows_end_the_run_before_anything_is_published(trained):
+    jobs, _ = trained
+    first, _ = score_bytes(jobs, "too_many", f"{HEADER}\n1,{GOOD}\n".encode())
+    wrong = f"{HEADER}\n1,{GOOD}\n2,{GOOD}\nx,{GOOD}\n".encode()
+
+    with pytest.raises(TooManyRejectedError, match=r"1 of 3 rows .* max_rejected_share is 0.3") as error:
+        score_bytes(jobs, "too_many", wrong, max_rejected_share="0.3")
+
+    assert "{'ID is not a number': 1}" in str(error.value)
+    assert {row.run_id for row in jobs.rows("too_many").collect()} == {first["run_id"]}
+    run = jobs.last_run()
+    assert run.info.status == "FAILED"
+    reasons = mlflow.load_table("rejected_reasons.json", run_ids=[run.info.run_id])
+    assert reasons[["reason", "rows"]].values.tolist() == [["ID is not a number", 1]]
+    result, _ = score_bytes(jobs, "too_many", wrong, max_rejected_share="0.34")
+    assert result["rows_rejected"] == 1
+
+
+def test_repeated_ids_are_found_across_files_and_every_one_is_set_aside(trained):
+    jobs, _ = trained
+    table = pd.read_csv(BATCH)
+    (jobs.folder / "night").mkdir()
+    table.head(60).to_parquet(jobs.folder / "night" / "a.parquet")
+    again = table.iloc[58:].astype({ID: "int32"})
+    again.to_parquet(jobs.folder / "night" / "b.parquet")
+
+    result = jobs.score(input_data="night/", batch_id="repeated")
+
+    rejected = jobs.rows("repeated", f"{jobs.table}_rejected").collect()
+    repeated = table.iloc[58:60][ID].tolist()
+    assert (result["rows_in"], result["rows_scored"], result["rows_rejected"]) == (102, 98, 4)
+    assert sorted(json.loads(row.row)[ID] for row in rejected) == sorted(repeated * 2)
+    assert {text for row in rejected for text in row.reasons} == {
+        f"ID is repeated: {number} is there 2 times" for number in repeated
+    }
+    assert found(jobs, result) == expected(jobs, "1", table[~table[ID].isin(repeated)])
+
+
+def test_carried_columns_go_into_the_output_as_they_are(trained):
+    jobs, _ = trained
+    when = pd.Timestamp("2026-11-24 03:00", tz="UTC")
+    batch = pd.read_csv(BATCH).head(3).assign(WARD=["a", None, "c"], SEEN=when, COST=[1.5, 2.5, None])
+
+    result = jobs.score(
+        input_data=jobs.write(batch, "carried.parquet"),
+        output_table=f"{jobs.table}_carried",
+        carry_columns="WARD, SEEN,COST, AGE",
+    )
+
+    rows = jobs.rows(result["batch_id"], f"{jobs.table}_carried").orderBy(ID)
+    assert rows.columns[-4:] == ["WARD", "SEEN", "COST", "AGE"]
+    assert [row.WARD for row in rows.collect()] == ["a", None, "c"]
+    assert rows.selectExpr("sum(COST)", "count(distinct SEEN)").collect()[0] == (4.0, 1)
+    later = jobs.score(
+        input_data=jobs.write(batch.assign(FLOOR=2), "more.parquet"),
+        output_table=f"{jobs.table}_carried",
+        carry_columns="FLOOR",
+    )
+    rows = jobs.rows(later["batch_id"], f"{jobs.table}_carried").select("FLOOR", "WARD").distinct()
+    assert rows.collect() == [(2, None)]
+
+
+def test_wrongly_typed_columns_end_the_run_before_a_row_is_scored(trained):
+    jobs, _ = trained
+    batch = pd.read_csv(BATCH).assign(BMI="21", BP=True)
+
+    with pytest.raises(SchemaError, match="BMI is string, not a number; BP is boolean, not a number"):
+        jobs.score(input_data=jobs.write(batch, "typed.parquet"), batch_id="typed")
+
+    assert jobs.last_run().info.status == "FAILED"
+    assert jobs.rows("typed").isEmpty()
+
+
+def test_the_same_rows_in_any_order_are_the_same_batch_and_changed_ones_another(trained):
+    jobs, _ = trained
+    table = pd.read_csv(BATCH).head(20)[[ID, *FEATURE_NAMES]]
+    changed = table.copy()
+    changed.loc[3, "BMI"] += 0.1
+
+    ids = [
+        jobs.score(input_data=jobs.write(rows, "order.parquet"))["batch_id"]
+        for rows in (table, table[::-1][table.columns[::-1]], changed)
+    ]
+
+    assert ids[0] == ids[1] != ids[2]
+    assert Path("order").name == ids[0].rpartition("-")[0]
