@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
-from diabetes.drift import DriftThresholds
+from diabetes.drift import DriftThresholds, Status
 
 from diabetes_mlops.gate import Thresholds
 
@@ -94,6 +94,35 @@ class ScoringSettings:
         )
 
 
+@dataclass(frozen=True)
+class MonitoringSettings:
+    """What a monitoring run needs to know.
+
+    `output_table` is the table that scoring writes; `labels_data` has the true labels by ID, and is empty
+    where there are none. A true rmse above `max_rmse_ratio` times the rmse on the holdout is an alert. The
+    job fails when things are at least as bad as `fail_on`; None: it never does for that.
+    """
+
+    output_table: str
+    experiment_name: str
+    labels_data: str = ""
+    max_rmse_ratio: float = 1.5
+    fail_on: Status | None = None
+    git_commit: str = ""
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets) -> Self:
+        """Read and check the widgets of the monitoring notebook; raises SettingsError."""
+        return cls(
+            output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
+            experiment_name=_filled(widgets, "experiment_name"),
+            labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
+            max_rmse_ratio=_positive_number(widgets, "max_rmse_ratio"),
+            fail_on=_fail_on(widgets),
+            git_commit=_text(widgets, "git_commit"),
+        )
+
+
 def is_file(source: str) -> bool:
     """Tell a path to a file from a table name, by its ending."""
     return source.endswith(FILE_ENDINGS)
@@ -161,6 +190,18 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
     if thresholds.significance >= 1:
         raise SettingsError(f"drift_significance must be below 1; got {thresholds.significance}")
     return thresholds
+
+
+def _fail_on(widgets: Widgets) -> Status | None:
+    match _text(widgets, "fail_on"):
+        case "":
+            return None
+        case "warn":
+            return "warn"
+        case "alert":
+            return "alert"
+        case other:
+            raise SettingsError(f"fail_on must be empty, warn or alert; got {other!r}")
 
 
 def _promotion(widgets: Widgets) -> Literal["automatic", "manual"]:
