@@ -200,6 +200,10 @@ run-diabetes-model-training: which-workspace ## Run training and wait; PARAMS='a
 run-diabetes-batch-scoring: which-workspace ## Run batch scoring and wait; PARAMS='model_version=3', WAIT=0
 	@$(DEPLOYMENT) run diabetes_batch_scoring
 
+.PHONY: run-diabetes-monitoring
+run-diabetes-monitoring: which-workspace ## Look at what was scored: drift, and true error with PARAMS='labels_data=...'
+	@$(DEPLOYMENT) run diabetes_monitoring
+
 .PHONY: report
 report: which-workspace ## Show what the last runs brought about: metrics, model, scored rows, pages
 	@$(DEPLOYMENT) report

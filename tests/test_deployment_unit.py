@@ -267,12 +267,13 @@ def test_too_few_lines_of_secrets_are_refused() -> None:
 # Job definitions
 
 
-def test_both_jobs_are_rendered_with_their_notebooks_and_cluster() -> None:
+def test_every_job_is_rendered_with_its_notebook_and_cluster() -> None:
     jobs = render_jobs(FOLDER, VARIABLES, "/Shared/project")
 
     tasks = {job["name"]: job["tasks"][0] for job in jobs}
     assert {name: task["notebook_task"]["notebook_path"] for name, task in tasks.items()} == {
         "diabetes_batch_scoring": "/Shared/project/orchestrator/diabetes_orchestrator_batch_score",
+        "diabetes_monitoring": "/Shared/project/orchestrator/diabetes_orchestrator_monitor",
         "diabetes_model_training": "/Shared/project/orchestrator/diabetes_orchestrator_train",
     }
     assert {task["existing_cluster_id"] for task in tasks.values()} == {"1123-000000-abcd"}

@@ -159,6 +159,21 @@ def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(workspace
     assert registry.get_registered_model(MODEL).aliases == {"champion": champion.version}
 
 
+def test_monitoring_reads_the_demos_batch_and_labels_that_arrived_since(workspace, registry):
+    scored = pd.DataFrame(workspace.run_cells(READ_SCORED))
+    labels = scored.assign(Y=scored["prediction"] + 10)[["ID", "Y"]].to_csv(index=False)
+    workspace.client.dbfs.upload(f"{DATA_ROOT}/labels.csv", io.BytesIO(labels.encode()), overwrite=True)
+
+    finished = workspace.make("run-diabetes-monitoring", "PARAMS=labels_data=labels.csv")
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert re.search(r"true_rmse +10\.0000", finished.stdout)
+    assert re.search(r"rows_labelled +100", finished.stdout)
+    run = newest_mlflow_run(registry)
+    assert run.data.tags["monitoring"] == "ok"
+    assert "monitoring.html" in {item.path for item in registry.list_artifacts(run.info.run_id)}
+
+
 def test_a_failed_job_fails_the_command_with_the_notebooks_own_error(workspace, registry):
     finished = workspace.make("run-diabetes-model-training", "PARAMS=training_data=absent.csv")
 

@@ -3,7 +3,7 @@
 import pytest
 from diabetes.drift import DriftThresholds
 from diabetes_mlops.gate import Thresholds
-from diabetes_mlops.settings import ScoringSettings, SettingsError, TrainingSettings
+from diabetes_mlops.settings import MonitoringSettings, ScoringSettings, SettingsError, TrainingSettings
 
 TRAINING = {
     "data_root": "dbfs:/project/data/",
@@ -81,6 +81,41 @@ def test_columns_to_carry_stand_between_commas():
 def test_a_share_is_at_most_one():
     with pytest.raises(SettingsError, match="max_rejected_share must be a share from 0 to 1; got 2"):
         ScoringSettings.from_widgets(SCORING | {"max_rejected_share": "2"})
+
+
+MONITORING = {
+    "data_root": "dbfs:/project/data",
+    "output_table": "main.diabetes.scored",
+    "experiment_name": "/Shared/project",
+    "max_rmse_ratio": "1.5",
+}
+
+
+def test_monitoring_needs_no_labels_and_fails_on_nothing_unless_told():
+    settings = MonitoringSettings.from_widgets(MONITORING | {"labels_data": "", "fail_on": ""})
+
+    assert (settings.labels_data, settings.fail_on) == ("", "")
+
+
+def test_relative_labels_are_taken_under_the_data_root():
+    settings = MonitoringSettings.from_widgets(MONITORING | {"labels_data": "labels.csv", "fail_on": "warn"})
+
+    assert (settings.labels_data, settings.fail_on) == ("dbfs:/project/data/labels.csv", "warn")
+
+
+@pytest.mark.parametrize(
+    ("widget", "value", "message"),
+    [
+        ("fail_on", "ok", "fail_on must be warn or alert; got 'ok'"),
+        ("max_rmse_ratio", "0", "max_rmse_ratio must be a positive number; got '0'"),
+        ("output_table", "scored", "output_table must be [catalog.]schema.table; got 'scored'"),
+    ],
+)
+def test_a_wrong_monitoring_widget_is_named_with_its_value(widget: str, value: str, message: str):
+    with pytest.raises(SettingsError) as error:
+        MonitoringSettings.from_widgets(MONITORING | {widget: value})
+
+    assert str(error.value) == message
 
 
 def test_an_empty_threshold_of_drift_means_the_default():

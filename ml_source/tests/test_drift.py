@@ -278,7 +278,7 @@ def test_small_batches_of_the_same_distribution_are_seldom_called_drifted(normal
     found = [statuses(normal, make_rows(100, seed=seed)) for seed in range(1000, 1300)]
 
     alarms = sum(any(status != "ok" for status in batch.values()) for batch in found)
-    # One in a hundred at most is promised; ten of 300 come by chance once in ten thousand times.
+    # About one in a hundred is promised: ten of 300 come by chance once in a thousand times.
     assert alarms < 10
 
 

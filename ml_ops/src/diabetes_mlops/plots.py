@@ -1,18 +1,23 @@
 """Draws the figures of a run; without pyplot, whose global state outlives a run."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from diabetes.drift import Counts, Profile, Status
+from diabetes.drift import Counts, DriftThresholds, Profile, Status
 from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
-STATUS_COLOURS: dict[Status, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
+LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
+STATUS_COLOURS: dict[str, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
+LINE: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5}
+LEVEL: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 BINS = 30
 BOX = {
     "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
@@ -117,6 +122,83 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.tick_params(axis="y", labelsize=8)
     _tidy(axes)
+
+
+def draw_monitoring(batches: pd.DataFrame, versions: pd.DataFrame, thresholds: DriftThresholds) -> Figure:
+    """Draw rows, drift, predictions and, where there are labels, true errors of batches over time.
+
+    `batches` and `versions` are those of `diabetes_mlops.history`.
+    """
+    panels = 4 if batches["labelled"].any() else 3
+    figure = _figure(11, 3 * panels)
+    every = figure.subplots(panels, sharex=True)
+    _draw_rows(every[0], batches)
+    _draw_psi(every[1], batches, thresholds)
+    _draw_spread(every[2], batches)
+    if panels == 4:
+        _draw_errors(every[3], batches, versions)
+    for axes in every:
+        _tidy(axes)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    _show_time(every[-1], batches["scored_at"])
+    return figure
+
+
+def _draw_rows(axes: Axes, batches: pd.DataFrame) -> None:
+    statuses = batches["drift"].fillna("not measured")
+    for status, colour in (STATUS_COLOURS | {"not measured": GREY}).items():
+        some = batches[statuses == status]
+        if len(some):
+            axes.vlines(some["scored_at"], 0, some["rows"], color=colour, linewidth=2)
+            axes.plot(some["scored_at"], some["rows"], "o", color=colour, markersize=5, label=status)
+    axes.set(title="Rows of each batch, and whether it has drifted", ylabel="rows")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) -> None:
+    psi = batches.filter(regex="^psi_").rename(columns=lambda name: name.removeprefix("psi_"))
+    largest = psi.max().sort_values(ascending=False).dropna().index[: len(LINES)]
+    for name, colour in zip(largest, LINES, strict=False):
+        axes.plot(batches["scored_at"], psi[name], color=colour, label=name, **LINE)
+    levels = {"warn": (thresholds.psi_warn, ORANGE), "alert": (thresholds.psi_alert, RED)}
+    for name, (level, colour) in levels.items():
+        axes.axhline(level, color=colour, label=f"{name} from {level:g} on", **LEVEL)
+    what = "the columns that moved most" if len(largest) else "not measured"
+    axes.set(title=f"Drift from the training rows: {what}", ylabel="psi")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_spread(axes: Axes, batches: pd.DataFrame) -> None:
+    moments = batches["scored_at"]
+    for low, high, alpha in (("p5", "p95", 0.15), ("p25", "p75", 0.3)):
+        ends, label = (moments, batches[low], batches[high]), f"{low[1:]}% to {high[1:]}%"
+        axes.fill_between(*ends, color=BLUE, alpha=alpha, linewidth=0, label=label)
+        # A batch that stands alone in time has no area.
+        axes.vlines(*ends, color=BLUE, alpha=alpha, linewidth=2)
+    axes.plot(moments, batches["p50"], color=BLUE, label="median", **LINE)
+    axes.set(title="Predictions", ylabel=f"predicted ({_unit(TARGET)})")
+
+
+def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> None:
+    latest = versions[versions["labelled"] > 0].tail(len(LINES))
+    columns = (latest["model_name"], latest["model_version"], latest["holdout_rmse"], LINES)
+    for name, number, holdout, colour in zip(*columns, strict=False):
+        own = (batches["model_name"] == name) & (batches["model_version"] == number)
+        some = batches[own & (batches["labelled"] > 0)]
+        axes.plot(some["scored_at"], some["rmse"], color=colour, label=f"version {number}", **LINE)
+        if pd.notna(holdout):
+            axes.axhline(holdout, color=colour, label=f"its holdout: {holdout:.1f}", **LEVEL)
+    axes.set(title="True error where labels have arrived", ylabel=f"rmse ({_unit(TARGET)})")
+    axes.set_ylim(bottom=0)
+
+
+def _show_time(axes: Axes, moments: pd.Series) -> None:
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    first, last = moments.min(), moments.max()
+    margin = max((last - first) / 40, pd.Timedelta(minutes=30))
+    axes.set(xlim=(first - margin, last + margin), xlabel="scored at (UTC)")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -148,6 +148,18 @@ def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
     return champions[-2] if champion and len(champions) > 1 else None
 
 
+def find_holdout_rmse(client: MlflowClient, model_name: str, number: str) -> float | None:
+    """Give the rmse of a version on its holdout; None where the version or its run was removed."""
+    try:
+        version = client.get_model_version(model_name, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    run = _run_of(client, version)
+    return run.data.metrics.get("rmse") if run else None
+
+
 def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
     """Give a version the alias `challenger`: the one that waits for a person to promote it."""
     client.set_registered_model_alias(version.name, CHALLENGER, version.version)

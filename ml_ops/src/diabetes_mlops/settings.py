@@ -107,6 +107,35 @@ class ScoringSettings:
         )
 
 
+@dataclass(frozen=True)
+class MonitoringSettings:
+    """What a monitoring run needs to know.
+
+    `output_table` is the table that scoring writes; `labels_data` has the true labels by ID, and is empty
+    where there are none. A true rmse above `max_rmse_ratio` times the rmse on the holdout is an alert. The
+    job fails when things are at least as bad as `fail_on`; empty: it never does for that.
+    """
+
+    output_table: str
+    experiment_name: str
+    labels_data: str = ""
+    max_rmse_ratio: float = 1.5
+    fail_on: Literal["", "warn", "alert"] = ""
+    git_commit: str = ""
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets) -> Self:
+        """Read and check the widgets of the monitoring notebook; raises SettingsError."""
+        return cls(
+            output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
+            experiment_name=_filled(widgets, "experiment_name"),
+            labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
+            max_rmse_ratio=_positive_number(widgets, "max_rmse_ratio"),
+            fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
+            git_commit=_text(widgets, "git_commit"),
+        )
+
+
 def is_path(source: str) -> bool:
     """Tell the path of a file or a folder from a table name."""
     return source.endswith(_FILE_ENDINGS) or not _TABLE_NAME.fullmatch(source)

@@ -38,8 +38,8 @@ class DriftThresholds:
     """How far a column may move before it is told.
 
     A population stability index below 0.1 is no change to speak of, one from 0.25 on is a shift (Siddiqi,
-    "Credit Risk Scorecards", 2006). `significance` is the chance, shared among all columns, that a batch of
-    the same distribution is called drifted.
+    "Credit Risk Scorecards", 2006). `significance` is about the chance, shared among all columns, that a
+    batch of the same distribution is called drifted.
     """
 
     psi_warn: float = 0.1
@@ -187,6 +187,10 @@ def classify(comparison: pd.DataFrame, thresholds: DriftThresholds) -> dict[str,
     "Statistical Properties of Population Stability Index", 2018). So a column warns or alerts where its psi
     is at the threshold or above it and its p-value, adjusted for the number of columns (Holm, "A simple
     sequentially rejective multiple test procedure", 1979), is below the significance.
+
+    The bins are deciles of the very rows that a batch is compared with, which makes p-values a little small:
+    of batches of 1,000 rows of the same distribution, held against 353 training rows at a significance of
+    0.01, 1.5 in 100 were called drifted (simulated), of batches of 100 or 100,000 rows fewer than one.
     """
     significant = _adjust(comparison["p_value"].to_numpy()) < thresholds.significance
     return {

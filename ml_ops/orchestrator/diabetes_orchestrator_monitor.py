@@ -1,0 +1,42 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Monitor the diabetes model
+# MAGIC Reads what was scored, the drift that each scoring run found and, where labels have arrived, the true error
+# MAGIC of each model version. The work is in `diabetes_mlops.monitor`; the exit value has the status and why. The
+# MAGIC run in MLflow has `monitoring.html`. With `fail_on` the job fails when things are that bad.
+
+# COMMAND ----------
+
+dbutils.widgets.text("data_root", "", "Folder of the data")
+dbutils.widgets.text("output_table", "", "Delta table that scoring writes: catalog.schema.table")
+dbutils.widgets.text("labels_data", "", "True labels, ID and Y: file or table; empty: there are none")
+dbutils.widgets.text("max_rmse_ratio", "1.5", "Alert: largest true rmse, in rmse of the holdout")
+dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which the job fails; empty: at none")
+dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")
+dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
+dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
+
+# COMMAND ----------
+
+wheel_dir = dbutils.widgets.get("wheel_dir")
+
+# COMMAND ----------
+
+# MAGIC %pip install --quiet --no-index --upgrade --find-links $wheel_dir diabetes diabetes_mlops
+
+# COMMAND ----------
+
+dbutils.library.restartPython()
+
+# COMMAND ----------
+
+import json
+
+from diabetes_mlops import monitor
+from diabetes_mlops.settings import MonitoringSettings
+
+result = monitor.run(spark, MonitoringSettings.from_widgets(dbutils.widgets))
+
+# COMMAND ----------
+
+dbutils.notebook.exit(json.dumps(result))
