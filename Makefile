@@ -104,7 +104,7 @@ FORCE:
 
 .PHONY: test
 test: $(INSTALLED) ## Run every test
-	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest
+	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
@@ -128,6 +128,16 @@ requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
 clean: ## Remove the wheels and the caches; .venv and the local workspace stay
 	rm -rf dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -path ./.local_workspace -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+##@ Benchmarks: minutes each, on a quiet machine
+
+.PHONY: bench-scoring bench-memory
+ROWS ?=
+BENCHMARK = env $(addprefix -u ,$(SETTINGS)) .venv/bin/python benchmarks/
+bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000
+	@$(BENCHMARK)scoring.py $(addprefix --rows ,$(ROWS))
+bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000'
+	@$(BENCHMARK)memory.py $(if $(ROWS),--rows $(ROWS))
 
 ##@ Local workspace
 

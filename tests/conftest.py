@@ -17,7 +17,12 @@ class Demo:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without the folder local_workspace there is nothing here to run the whole loop on."""
+    """Keep the tests of a folder in one process, where they share its Spark or its workspace.
+
+    Without the folder local_workspace there is nothing here to run the whole loop on.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).parts[0]))
     if not (ROOT / "local_workspace").exists():
         for item in items:
             if item.path.name in ("test_end_to_end.py", "test_model_targets.py"):

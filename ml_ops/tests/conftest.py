@@ -161,6 +161,10 @@ def server_command(folder: Path, port: int) -> list[str]:
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.shuffle.partitions": 2,
+        "spark.log.level": "WARN",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.warehouse.dir": folder / "warehouse",
         "spark.ui.enabled": "false",
     }

@@ -19,7 +19,7 @@ from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import cross_validate, fit
 from diabetes_mlops import models
-from diabetes_mlops.storage import SourceNotFoundError
+from diabetes_mlops.sources import SourceNotFoundError
 from mlflow import MlflowClient
 
 DATA = Path(__file__).parents[2] / "ml_data"

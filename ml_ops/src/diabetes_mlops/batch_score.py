@@ -68,6 +68,7 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
             _log_input(settings.input_data, batch.digest)
             print(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
             check_rejected(batch, settings.max_rejected_share)
+            found_drift = log_drift(model, batch, settings.drift)
 
             written = {"batch_id": batch_id, "run_id": run_id}
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
@@ -77,7 +78,6 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
             counts = count_rows(batch.rows_in, scored, rejected)
 
         output = {"output_table": table, "experiment_id": active.info.experiment_id}
-        found_drift = log_drift(model, batch, settings.drift)
         return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id)}
 
 
@@ -99,11 +99,9 @@ def check_rejected(batch: StagedBatch, limit: float) -> None:
 
 def summarize_reasons(batch: StagedBatch) -> dict[str, int]:
     """Count the rejected rows by reason, the most frequent first, without the values that are in them."""
-    reason = F.explode(REASONS).alias("reason")
-    kind = F.regexp_replace(
-        F.split_part("reason", F.lit(": "), F.lit(1)), f"^{ID} [0-9]+ is there.*", f"{ID} is repeated"
-    )
-    counted = batch.rejected_rows.select(reason).groupBy(kind.alias("kind")).count()
+    reasons = batch.rejected_rows.select(F.explode(REASONS).alias("reason"))
+    kind = F.split_part("reason", F.lit(": "), F.lit(1))
+    counted = reasons.groupBy(kind.alias("kind")).count()
     top = counted.orderBy(F.desc("count"), "kind").limit(LISTED_REASONS).collect()
     return {row["kind"]: row["count"] for row in top}
 

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from diabetes_mlops import drift, registry
+from diabetes_mlops import drift, registry, sources
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]

@@ -1,0 +1,147 @@
+"""What the benchmarks share: a Spark like a cluster's, data, a model, and how figures are shown."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from diabetes.schema import ID, NUMERIC_NAMES, TARGET
+from diabetes_mlops import batch_score, train
+from diabetes_mlops.settings import ScoringSettings, TrainingSettings
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELLED = ROOT / "ml_data" / "data_raw.csv"
+ROWS_A_FILE = 1_000_000
+MODEL = "spark_catalog.bench.diabetes"
+TABLE = "spark_catalog.bench.scored"
+PACKAGES = ("pyspark", "mlflow", "scikit-learn", "pandas", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A workplace of one benchmark: a folder, a warm Spark, a model in a registry."""
+
+    folder: Path
+    spark: SparkSession
+    server: int
+
+    def score(self, source: Path) -> dict[str, Any]:
+        """Run the scoring job, whole."""
+        widgets = {
+            "data_root": str(self.folder),
+            "input_data": str(source),
+            "output_table": TABLE,
+            "experiment_name": "/bench",
+            "model_name": MODEL,
+            "batch_id": "bench",
+        }
+        return batch_score.run(self.spark, ScoringSettings.from_widgets(widgets))
+
+
+@contextmanager
+def open_bench() -> Iterator[Bench]:
+    """Start Spark as the local workspace does, train a model, and clean up on the way out."""
+    from local_workspace.cluster import SparkCluster
+
+    with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=ROOT) as name:
+        folder = Path(name)
+        for part in ("dbfs", "volumes"):
+            (folder / part).mkdir()
+        cluster = SparkCluster(folder / "spark", folder / "dbfs", folder / "volumes", folder / "spark.log")
+        try:
+            cluster.start()
+            cluster.ensure_running()
+            os.environ |= cluster.environment
+            spark = SparkSession.builder.remote(cluster.environment["SPARK_REMOTE"]).getOrCreate()
+            # The Spark workers need the packages of this environment, which are installed as editable.
+            spark.conf.set("spark.sql.execution.pyspark.python", sys.executable)
+            _train(folder, spark)
+            yield Bench(folder, spark, int((folder / "spark" / "server.pid").read_text().split()[0]))
+            spark.stop()
+        finally:
+            cluster.stop()
+
+
+def write_rows(folder: Path, rows: int) -> Path:
+    """Write that many rows to score, drawn from the labelled ones and varied a little, as Parquet files."""
+    folder.mkdir()
+    table = pd.read_csv(LABELLED).drop(columns=TARGET)
+    random = np.random.default_rng(0)
+    for start in range(0, rows, ROWS_A_FILE):
+        count = min(ROWS_A_FILE, rows - start)
+        drawn = table.iloc[random.integers(len(table), size=count)].reset_index(drop=True)
+        drawn[ID] = np.arange(start + 1, start + count + 1)
+        for name in (name for name in NUMERIC_NAMES if name != "AGE"):
+            drawn[name] = drawn[name] * random.uniform(0.995, 1.005, count)
+        file = folder / f"part-{start // ROWS_A_FILE:04}.parquet"
+        pq.write_table(pa.Table.from_pandas(drawn, preserve_index=False), file)
+    return folder
+
+
+def alternate(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Run all ways in turn, `runs` times after one run to warm up; returns the seconds of each run."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            took = time.perf_counter() - start
+            print(f"  {'warm-up' if run == 0 else f'run {run}'}  {name:24} {took:7.2f} s", flush=True)
+            if run:
+                seconds[name].append(took)
+    return seconds
+
+
+def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """Give the median of each way's seconds."""
+    return {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+
+
+def finish(figures: dict[str, Any]) -> None:
+    """Print the machine, and all figures as the last line."""
+    model = next(
+        (line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown"
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = {"cpu": model, "cores": os.cpu_count(), "memory_gib": round(memory, 1)}
+    load = {"load_average_at_the_end": round(os.getloadavg()[1], 2)}
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    date = time.strftime("%Y-%m-%d")
+    print(json.dumps(figures | machine | load | {"versions": versions, "date": date, "commit": commit}))
+
+
+def _cpu_lines() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _train(folder: Path, spark: SparkSession) -> None:
+    for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
+        set_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.create_experiment("/bench", artifact_location=(folder / "artifacts").as_uri())
+    widgets = {
+        "training_data": str(LABELLED),
+        "experiment_name": "/bench",
+        "model_name": MODEL,
+        "alpha": "0.5",
+    }
+    train.run(spark, TrainingSettings.from_widgets(widgets))

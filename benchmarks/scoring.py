@@ -1,0 +1,123 @@
+"""Measures batch scoring against MLflow's Spark UDF, against a floor, and against pandas on the driver.
+
+All read the same Parquet files, predict with the same model, and write ID, prediction and where it comes
+from. The job does more: it checks every row, finds repeated IDs, measures drift, and publishes at once.
+"""
+
+import argparse
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import mlflow.pyfunc
+import mlflow.sklearn
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bench import MODEL, TABLE, Bench, alternate, finish, medians, open_bench, write_rows
+from diabetes.schema import FEATURE_NAMES, ID
+from pyspark.sql import functions as F
+from sklearn.pipeline import Pipeline
+
+ALLOWED_DIFFERENCE = 1e-9
+LABELS = {"model_name": MODEL, "model_version": "1", "batch_id": "bench", "run_id": "0" * 32}
+BATCH_ROWS = 65_536
+
+
+def score_with_udf(bench: Bench, source: Path) -> None:
+    """Score with `mlflow.pyfunc.spark_udf`, and write a Delta table of the same columns."""
+    udf = mlflow.pyfunc.spark_udf(bench.spark, f"models:/{MODEL}/1", result_type="double")
+    rows = bench.spark.read.parquet(str(source))
+    scored = rows.select(ID, udf(*map(F.col, FEATURE_NAMES)).alias("prediction"))
+    labels = {name: F.lit(value) for name, value in LABELS.items()} | {"scored_at": F.current_timestamp()}
+    writer = scored.withColumns(labels).write.format("delta").partitionBy("batch_id")
+    writer.mode("overwrite").saveAsTable(f"{TABLE}_udf")
+
+
+def score_at_the_floor(model: Pipeline, source: Path, target: Path) -> None:
+    """Score with nothing but pyarrow and the pipeline's own `predict`, in two threads; writes Parquet."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+
+    def score_file(file: Path) -> None:
+        writer = None
+        for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS):
+            table = _label(batch.column(ID), model.predict(batch.to_pandas()))
+            writer = writer or pq.ParquetWriter(target / file.name, table.schema)
+            writer.write_table(table)
+        if writer:
+            writer.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(score_file, sorted(source.glob("*.parquet"))))
+
+
+def score_on_the_driver(model: Pipeline, source: Path, target: Path) -> None:
+    """Score as the original sample did: one pandas table on the driver, one file at the end."""
+    table = pq.read_table(source).to_pandas()
+    table["prediction"] = model.predict(table[FEATURE_NAMES])
+    pq.write_table(_label(pa.array(table[ID]), table["prediction"].to_numpy()), target)
+
+
+def find_difference(bench: Bench, others: dict[str, Path | str]) -> float:
+    """Give the largest difference of any prediction from the job's; infinite where a row is missing."""
+    ours = bench.spark.table(TABLE).select(ID, F.col("prediction").alias("ours"))
+    worst = 0.0
+    for name, place in others.items():
+        table = bench.spark.table(place) if isinstance(place, str) else bench.spark.read.parquet(str(place))
+        joined = ours.join(table.select(ID, "prediction"), ID, "full")
+        apart = F.coalesce(F.abs(F.col("ours") - F.col("prediction")), F.lit(float("inf")))
+        found = joined.agg(F.max(apart)).collect()[0][0]
+        print(f"  largest difference from {name}: {found:.2g}", flush=True)
+        worst = max(worst, found)
+    return worst
+
+
+def _label(ids: pa.Array, predictions: np.ndarray) -> pa.Table:
+    columns = {ID: ids, "prediction": pa.array(predictions)}
+    codes = pa.array(np.zeros(len(predictions), dtype=np.int32))
+    labels = {
+        name: pa.DictionaryArray.from_arrays(codes, pa.array([value])) for name, value in LABELS.items()
+    }
+    return pa.table(columns | labels)
+
+
+def main() -> int:
+    """Run the benchmark; returns 1 when the ways do not agree."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with open_bench() as bench:
+        print(f"Writing {options.rows:,} rows", flush=True)
+        source = write_rows(bench.folder / "rows", options.rows)
+        model = mlflow.sklearn.load_model(f"models:/{MODEL}/1")
+        floor, driver = bench.folder / "floor", bench.folder / "driver.parquet"
+        ways = {
+            "the job": partial(bench.score, source),
+            "spark_udf": partial(score_with_udf, bench, source),
+            "floor, 2 threads": partial(score_at_the_floor, model, source, floor),
+            "pandas on the driver": partial(score_on_the_driver, model, source, driver),
+        }
+        seconds = medians(alternate(ways, options.runs))
+        others = {"spark_udf": f"{TABLE}_udf", "floor": floor, "pandas on the driver": driver}
+        difference = find_difference(bench, others)
+    job = seconds["the job"]
+    ratios = {name: round(value / job, 2) for name, value in seconds.items() if name != "the job"}
+    print("\nTimes as fast as the others (above 1: the job is faster)")
+    for name, ratio in ratios.items():
+        print(f"  {name:24} {ratio:5.2f}   ({seconds[name]:.2f} s against {job:.2f} s)")
+    finish(
+        {"benchmark": "scoring", "rows": options.rows, "runs": options.runs, "median_seconds": seconds}
+        | {"times_as_fast_as": ratios, "largest_difference": difference}
+    )
+    if difference > ALLOWED_DIFFERENCE:
+        print(f"predictions differ by {difference}, more than {ALLOWED_DIFFERENCE}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
