@@ -31,7 +31,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            workers = [_memory(child) for child in self._server.children(recursive=True)]
+            workers = [_memory(child) for child in self._server.children(recursive=True) if _is_python(child)]
             seen = {
                 "driver": _memory(self._driver),
                 "server": _memory(self._server),
@@ -69,6 +69,14 @@ def main() -> None:
     growth = {name: round(last[name] / first[name], 2) for name in first if name != "seconds"}
     print(f"\nFrom {options.rows[0]:,} to {options.rows[-1]:,} rows the peaks grow to {growth} times")
     finish({"benchmark": "memory", "peak_mib": measured, "growth": growth})
+
+
+def _is_python(process: psutil.Process) -> bool:
+    """Tell a worker from a copy of Java's own process that is about to start something."""
+    try:
+        return process.name().startswith("python")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _memory(process: psutil.Process) -> float:
