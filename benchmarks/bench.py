@@ -45,7 +45,7 @@ class Bench:
         """Run the scoring job, whole."""
         widgets = {
             "data_root": str(self.folder),
-            "input_data": str(source),
+            "input_data": source.as_uri(),
             "output_table": TABLE,
             "experiment_name": "/bench",
             "model_name": MODEL,
@@ -139,7 +139,7 @@ def _train(folder: Path, spark: SparkSession) -> None:
         set_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.create_experiment("/bench", artifact_location=(folder / "artifacts").as_uri())
     widgets = {
-        "training_data": str(LABELLED),
+        "training_data": LABELLED.as_uri(),
         "experiment_name": "/bench",
         "model_name": MODEL,
         "alpha": "0.5",

@@ -29,7 +29,7 @@ BATCH_ROWS = 65_536
 def score_with_udf(bench: Bench, source: Path) -> None:
     """Score with `mlflow.pyfunc.spark_udf`, and write a Delta table of the same columns."""
     udf = mlflow.pyfunc.spark_udf(bench.spark, f"models:/{MODEL}/1", result_type="double")
-    rows = bench.spark.read.parquet(str(source))
+    rows = bench.spark.read.parquet(source.as_uri())
     scored = rows.select(ID, udf(*map(F.col, FEATURE_NAMES)).alias("prediction"))
     labels = {name: F.lit(value) for name, value in LABELS.items()} | {"scored_at": F.current_timestamp()}
     writer = scored.withColumns(labels).write.format("delta").partitionBy("batch_id")
@@ -66,7 +66,9 @@ def find_difference(bench: Bench, others: dict[str, Path | str]) -> float:
     ours = bench.spark.table(TABLE).select(ID, F.col("prediction").alias("ours"))
     worst = 0.0
     for name, place in others.items():
-        table = bench.spark.table(place) if isinstance(place, str) else bench.spark.read.parquet(str(place))
+        table = (
+            bench.spark.table(place) if isinstance(place, str) else bench.spark.read.parquet(place.as_uri())
+        )
         joined = ours.join(table.select(ID, "prediction"), ID, "full")
         apart = F.coalesce(F.abs(F.col("ours") - F.col("prediction")), F.lit(float("inf")))
         found = joined.agg(F.max(apart)).collect()[0][0]

@@ -146,6 +146,28 @@ def test_a_second_demo_adds_one_run_a_job_and_nothing_else(workspace):
     assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
 
 
+def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(workspace):
+    header, *rows = (ROOT / "ml_data" / "data_batch_input.csv").read_text().splitlines()
+    folder = "/Volumes/main/diabetes/night"
+    files = {
+        "a.csv": [header, *rows[:20], "x,1,2"],
+        "b.csv": [f"{header},WARD", *(f"{row},east" for row in rows[20:30])],
+    }
+    for name, lines in files.items():
+        content = io.BytesIO("\n".join(lines).encode())
+        workspace.client.files.upload(f"{folder}/{name}", content, overwrite=True)
+    params = f"input_data={folder} batch_id=night carry_columns=WARD output_table={SCORED}_night"
+
+    finished = workspace.make("run-diabetes-batch-scoring", f"PARAMS={params}")
+
+    assert finished.returncode == 0, finished.stderr
+    counts = r"rows_in +31\n.*rows_scored +30\n.*rows_rejected +1\n"
+    assert re.search(counts, finished.stdout, re.DOTALL)
+    read = f'spark.table("{SCORED}_night").groupBy("WARD").count().orderBy("WARD").toPandas()'
+    wards = workspace.run_cells(f'dbutils.notebook.exit({read}.to_json(orient="values"))')
+    assert wards == [[None, 20], ["east", 10]]
+
+
 def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(workspace, registry):
     champion = registry.get_model_version_by_alias(MODEL, "champion")
 

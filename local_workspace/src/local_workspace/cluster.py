@@ -185,6 +185,8 @@ def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
     """Hadoop settings that let `dbfs:/` and `dbfs:/Volumes/` paths lead into folders of this machine."""
     table = "spark.hadoop.fs.viewfs.mounttable"
     return {
+        # A path without a scheme (/Volumes/..., /mnt/...) is one of the workspace, as on Databricks.
+        "spark.hadoop.fs.defaultFS": "dbfs:///",
         "spark.hadoop.fs.dbfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         "spark.hadoop.fs.viewfs.overload.scheme.target.dbfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
         f"{table}.default.name.key": "dbfs",
