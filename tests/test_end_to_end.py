@@ -243,11 +243,17 @@ def test_without_wait_the_command_only_triggers(workspace):
     workspace.client.jobs.cancel_run_and_wait(run.run_id)
 
 
-def test_cancelling_ends_the_processes_of_a_run(workspace):
+def test_cancelling_ends_the_processes_of_a_run_and_its_mlflow_run_has_failed(workspace, registry):
     client = workspace.client
+    source = f"""# Databricks notebook source
+import mlflow, subprocess
+mlflow.set_experiment("{FOLDER}/azure-databricks-mlops-mlflow")
+with mlflow.start_run(run_name="sleeper"):
+    subprocess.run(["sleep", "4321"])
+"""
     client.workspace.upload(
         f"{FOLDER}/sleeper",
-        b"# Databricks notebook source\nimport subprocess\nsubprocess.run(['sleep', '4321'])",
+        source.encode(),
         format=ImportFormat.SOURCE,
         language=Language.PYTHON,
         overwrite=True,
@@ -261,6 +267,8 @@ def test_cancelling_ends_the_processes_of_a_run(workspace):
 
     assert run.state.result_state.value == "CANCELED"
     wait_for(lambda: not any("4321" in arguments for arguments in command_lines()))
+    cancelled = newest_mlflow_run(registry)
+    assert (cancelled.info.run_name, cancelled.info.status) == ("sleeper", "FAILED")
 
 
 def test_secrets_are_hidden_in_what_a_run_shows(workspace):

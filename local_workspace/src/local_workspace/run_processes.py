@@ -4,12 +4,14 @@ A run's processes inherit a mark in their environment. Parents do not tell: a ke
 its own, and a process that is started while its parent is being ended belongs to nobody.
 """
 
+import signal
 from pathlib import Path
 
 import psutil
 
 MARK = "LOCAL_WORKSPACE_RUN_FOLDER"
 GRACE_SECONDS = 5
+_KERNEL = "ipykernel_launcher"
 
 
 def mark(folder: Path) -> dict[str, str]:
@@ -18,15 +20,15 @@ def mark(folder: Path) -> dict[str, str]:
 
 
 def end_processes(folder: Path) -> None:
-    """Ask the processes of a run to end, and kill those that do not; `folder` may hold many runs."""
-    asked = _members(folder)
-    for process in asked:
-        _send(process, kill=False)
-    psutil.wait_procs(asked, timeout=GRACE_SECONDS)
+    """Interrupt the notebooks of a run, ask its processes to end, and kill those that do not.
+
+    An interrupted cell can still clean up: its MLflow run is closed as FAILED. `folder` may hold many runs.
+    """
+    kernels = [process for process in _members(folder) if _KERNEL in _command_line(process)]
+    _end(kernels, signal.SIGINT)
+    _end(_members(folder), signal.SIGTERM)
     while remaining := _members(folder):
-        for process in remaining:
-            _send(process, kill=True)
-        psutil.wait_procs(remaining, timeout=GRACE_SECONDS)
+        _end(remaining, signal.SIGKILL)
 
 
 def _members(folder: Path) -> list[psutil.Process]:
@@ -35,8 +37,18 @@ def _members(folder: Path) -> list[psutil.Process]:
     return [process for process, value in marks if value and Path(value).is_relative_to(root)]
 
 
-def _send(process: psutil.Process, kill: bool) -> None:
+def _end(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to each process, and wait a while until all have ended."""
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue  # it ended by itself
+    psutil.wait_procs(processes, timeout=GRACE_SECONDS)
+
+
+def _command_line(process: psutil.Process) -> list[str]:
     try:
-        process.kill() if kill else process.terminate()
+        return list(process.cmdline())
     except psutil.NoSuchProcess:
-        return  # it ended by itself
+        return []
