@@ -109,14 +109,17 @@ def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, table, st
 def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is_not(trained):
     jobs, _ = trained
     old, new = f"{jobs.table}_staged_20200101_abc", f"{jobs.table}_staged_29990101_abc"
-    for name in (old, new):
+    others = f"{jobs.table}_staged_2020"
+    for name in (old, new, others):
         jobs.spark.sql(f"CREATE TABLE {name} (ID BIGINT) USING DELTA")
 
     jobs.score(batch_id="after")
 
     assert not jobs.spark.catalog.tableExists(old)
     assert jobs.spark.catalog.tableExists(new)
-    jobs.spark.sql(f"DROP TABLE {new}")
+    assert jobs.spark.catalog.tableExists(others)
+    for name in (new, others):
+        jobs.spark.sql(f"DROP TABLE {name}")
     assert staged_tables(jobs) == []
 
 

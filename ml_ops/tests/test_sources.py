@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from diabetes.schema import FEATURE_NAMES, ID, SchemaError
 from diabetes_mlops import sources, staging
-from diabetes_mlops.sources import SourceNotFoundError, UnknownFormatError, read_as_found, read_table
+from diabetes_mlops.sources import (
+    LeftOutError,
+    SourceNotFoundError,
+    UnknownFormatError,
+    read_as_found,
+    read_table,
+)
 from diabetes_mlops.worker import BROKEN_LINE
 
 BATCH = Path(__file__).parents[2] / "ml_data" / "data_batch_input.csv"
@@ -69,7 +75,7 @@ def test_a_folder_of_two_formats_has_to_be_told_apart(spark, folder, table):
     table.head(3).to_csv(mixed / "a.csv", index=False)
     table.head(5).to_parquet(mixed / "b.parquet")
 
-    with pytest.raises(UnknownFormatError, match=r"has 2 files of the formats \['csv', 'parquet'\]"):
+    with pytest.raises(UnknownFormatError, match="has 2 files of the formats: csv, parquet; name"):
         read_as_found(spark, str(mixed))
     assert read_as_found(spark, f"{mixed}/*.csv").count() == 3
 
@@ -78,9 +84,109 @@ def test_the_format_can_be_named(spark, folder, table):
     (folder / "extract").mkdir()
     table.head(4).to_csv(folder / "extract" / "batch.txt", index=False)
 
-    with pytest.raises(UnknownFormatError, match="has 1 files of no format that is known"):
+    with pytest.raises(UnknownFormatError, match="has 1 files of the formats: one that is not known"):
         read_as_found(spark, f"{folder}/extract")
     assert read_as_found(spark, f"{folder}/extract", "csv").count() == 4
+
+
+NEEDED = [ID, *FEATURE_NAMES]
+
+
+def write_two(folder: Path, first: str, second: str) -> str:
+    for name, text in (("a.csv", first), ("b.csv", second)):
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+@pytest.mark.parametrize("without", ["absent", "twice", "other separator"])
+def test_a_csv_file_without_a_column_that_others_have_is_named(spark, table, tmp_path, without: str):
+    lines = table.head(3).to_csv(index=False)
+    wrong = {
+        "absent": table.head(3).drop(columns="BMI").to_csv(index=False),
+        "twice": lines.replace("S6", "BMI"),
+        "other separator": lines.replace(",", ";"),
+    }
+
+    with pytest.raises(
+        SchemaError, match=r"missing columns \[.*'BMI'.*\] in .*b.csv, which other files have"
+    ):
+        read_as_found(spark, write_two(tmp_path, lines, wrong[without]), required=NEEDED)
+
+
+def test_a_parquet_file_without_a_column_that_others_have_is_named(spark, table, tmp_path):
+    table.head(3).to_parquet(tmp_path / "a.parquet")
+    table.head(3).drop(columns="BMI").to_parquet(tmp_path / "b.parquet")
+
+    with pytest.raises(SchemaError, match=r"missing columns \['BMI'\] in .*b.parquet"):
+        read_as_found(spark, str(tmp_path), required=NEEDED)
+
+
+def test_blank_lines_before_the_header_do_not_hide_another_order_of_columns(spark, table, tmp_path):
+    first, second = table.head(3), table.iloc[3:6].rename(columns={"S1": "S2", "S2": "S1"})
+    texts = ["\n" + rows.to_csv(index=False) for rows in (first, second)]
+
+    found = read_as_found(spark, write_two(tmp_path, *texts), required=NEEDED).toPandas().astype({ID: int})
+
+    expected = pd.concat([first, second]).sort_values(ID)
+    assert found.sort_values(ID)["S1"].astype(float).tolist() == expected["S1"].tolist()
+
+
+def test_files_in_folders_of_a_folder_are_not_left_out_silently(spark, table, tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("a.csv", "more/b.csv"):
+        table.head(3).to_csv(tmp_path / name, index=False)
+
+    with pytest.raises(LeftOutError, match=r"has 1 files that would not be read, such as .*/more/b.csv"):
+        read_as_found(spark, str(tmp_path))
+
+
+def test_partitions_of_a_folder_are_read_with_their_column(spark, table, tmp_path):
+    for day in (1, 2):
+        (tmp_path / f"DAY={day}").mkdir()
+        rows = table.iloc[day : day + 1, :: 1 if day == 1 else -1]
+        rows.to_csv(tmp_path / f"DAY={day}" / "a.csv", index=False)
+
+    found = read_as_found(spark, str(tmp_path), "csv", required=NEEDED)
+
+    assert {(int(row.ID), str(row.DAY)) for row in found.collect()} == {(1002, "1"), (1003, "2")}
+
+
+def test_a_column_of_any_name_may_be_in_one_file_alone(spark, table, tmp_path):
+    texts = (table.head(2).to_csv(index=False), table.head(2).assign(**{"Note 1.": "x"}).to_csv(index=False))
+
+    found = read_as_found(spark, write_two(tmp_path, *texts), required=NEEDED)
+
+    assert sorted(row["Note 1."] or "" for row in found.collect()) == ["", "", "x", "x"]
+
+
+def test_a_stray_file_is_not_taken_for_data(spark, table, tmp_path):
+    folder = write_two(tmp_path, table.head(2).to_csv(index=False), table.tail(2).to_csv(index=False))
+    (tmp_path / "README.txt").write_text("about these files")
+
+    with pytest.raises(UnknownFormatError, match="has 3 files of the formats: csv, one that is not known"):
+        read_as_found(spark, folder)
+
+
+def test_the_case_of_an_ending_does_not_matter(spark, table, tmp_path):
+    table.head(4).to_csv(tmp_path / "UP.CSV", index=False)
+
+    assert read_as_found(spark, f"{tmp_path}/UP.CSV").count() == 4
+
+
+def test_names_that_the_job_uses_itself_are_refused(spark, table, tmp_path):
+    table.assign(_broken_line="x").to_parquet(tmp_path / "ours.parquet")
+
+    with pytest.raises(SchemaError, match=r"has columns \['_broken_line'\], names that the job uses itself"):
+        read_as_found(spark, f"{tmp_path}/ours.parquet")
+
+
+def test_a_carried_column_has_to_keep_its_type(spark, table, tmp_path):
+    spark.sql("CREATE TABLE spark_catalog.tests.carried (WARD STRING) USING DELTA")
+    table.assign(WARD=7).to_parquet(tmp_path / "ward.parquet")
+    found = read_as_found(spark, f"{tmp_path}/ward.parquet")
+
+    with pytest.raises(SchemaError, match="WARD is bigint, and string in the table"):
+        staging.check_carried(found, ("WARD",), "spark_catalog.tests.carried")
 
 
 @pytest.mark.parametrize("read", [read_as_found, read_table])

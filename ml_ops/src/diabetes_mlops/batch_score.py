@@ -19,7 +19,7 @@ from diabetes_mlops import drift, models, registry, storage
 from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.settings import ScoringSettings, is_path
 from diabetes_mlops.sources import read_as_found
-from diabetes_mlops.staging import RowCountError, StagedBatch, check_columns, staging
+from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
 from diabetes_mlops.tracking import dataset_source, log_input, open_run
 from diabetes_mlops.worker import PREDICTION, REASONS, ROW
 
@@ -59,10 +59,12 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
         model = models.load(version)
         print(f"loaded {version.name} version {version.version}")
 
-        found = read_as_found(spark, settings.input_data, settings.input_format)
-        check_columns(found, model.input_names, settings.carry_columns, taken=SCORED)
-        run_id, table = active.info.run_id, settings.output_table
-        with staging(found, model, settings.carry_columns, table=table, run_id=run_id) as batch:
+        run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
+        required = [ID, *model.input_names, *carried]
+        found = read_as_found(spark, settings.input_data, settings.input_format, required)
+        check_columns(found, model.input_names, carried, taken=SCORED)
+        check_carried(found, carried, table)
+        with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
@@ -73,7 +75,7 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
             written = {"batch_id": batch_id, "run_id": run_id}
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
             rejected = publish_rejected(batch, f"{table}_rejected", written)
-            scored = publish_scored(batch, table, origin, settings.carry_columns)
+            scored = publish_scored(batch, table, origin, carried)
             print(f"published {scored} rows in {table}, set {rejected} aside")
             counts = count_rows(batch.rows_in, scored, rejected)
 
@@ -130,10 +132,9 @@ def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) 
 def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
     """Log how far the batch has moved from the rows that the model was trained on.
 
-    Tagged `unknown` for a model that was logged without a profile.
+    It is `unknown`, and the run has no tag, for a model without a profile and where no row was scored.
     """
-    if model.profile is None or batch.counts is None:
-        mlflow.set_tag(drift.TAG, "unknown")
+    if model.profile is None or batch.counts is None or not batch.counts.rows:
         return {"drift": {"status": "unknown"}}
     reported = drift.log(model.profile, batch.counts, thresholds)
     print(f"drift: {reported['status']}", *[f"{n} {s}" for n, s in reported["drifted"].items()], sep="\n  ")

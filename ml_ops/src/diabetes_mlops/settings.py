@@ -138,7 +138,7 @@ class MonitoringSettings:
 
 def is_path(source: str) -> bool:
     """Tell the path of a file or a folder from a table name."""
-    return source.endswith(_FILE_ENDINGS) or not _TABLE_NAME.fullmatch(source)
+    return source.lower().endswith(_FILE_ENDINGS) or not _TABLE_NAME.fullmatch(source)
 
 
 def _text(widgets: Widgets, name: str) -> str:

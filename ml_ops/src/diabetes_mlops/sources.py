@@ -1,15 +1,18 @@
 """Reads files and tables with Spark: a path in one of three formats, or a table name."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from urllib.parse import unquote
 
+from diabetes.schema import SchemaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from diabetes_mlops.settings import FILE_FORMATS, is_path
-from diabetes_mlops.worker import BROKEN_LINE
+from diabetes_mlops.worker import BROKEN_LINE, DIGEST
 
 _CSV: dict[str, bool | int | str] = {
     "header": True,
@@ -22,6 +25,8 @@ _CSV: dict[str, bool | int | str] = {
 }
 _NOT_FOUND = ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND")
 _FILES_LOOKED_AT = 1000
+# How many files' schemas are asked for at once.
+_ASKED_AT_ONCE = 8
 
 
 class SourceNotFoundError(FileNotFoundError):
@@ -30,6 +35,10 @@ class SourceNotFoundError(FileNotFoundError):
 
 class UnknownFormatError(ValueError):
     """Nothing tells the format of the files in a folder."""
+
+
+class LeftOutError(ValueError):
+    """A folder has files in folders of its own, which would not be read."""
 
 
 def read_table(spark: SparkSession, source: str) -> DataFrame:
@@ -44,19 +53,26 @@ def read_table(spark: SparkSession, source: str) -> DataFrame:
     return _found(reader.csv(source), source)
 
 
-def read_as_found(spark: SparkSession, source: str, file_format: str = "") -> DataFrame:
+def read_as_found(
+    spark: SparkSession, source: str, file_format: str = "", required: Iterable[str] = ()
+) -> DataFrame:
     """Read a file, a folder or a table whose rows may be damaged; the values of a CSV stay text.
 
-    A CSV gets one more column, BROKEN_LINE: the whole line where it does not fit the header, else null. The
-    files of a folder may have their columns in different orders. Raises SourceNotFoundError or
-    UnknownFormatError.
+    A line of a CSV is a row: a line break inside quotes is not read. A CSV gets one more column, BROKEN_LINE:
+    the whole line where it does not fit the header, else null. The files of a folder may have their columns
+    in different orders, but each needs the `required` ones that any of them has. Raises SourceNotFoundError,
+    UnknownFormatError, LeftOutError or SchemaError.
     """
     if not is_path(source):
-        return _found(spark.table(quote_name(source)), source)
+        return _free_of_our_names(_found(spark.table(quote_name(source)), source), source)
     file_format = file_format or find_format(spark, source)
     if file_format == "csv":
-        return _read_csv(spark, source)
-    return _found(spark.read.format(file_format).load(source), source)
+        return _read_csv(spark, source, set(required))
+    found = _free_of_our_names(_found(spark.read.format(file_format).load(source), source), source)
+    if file_format == "parquet":
+        _check_nothing_left_out(spark, source, found.inputFiles())
+        _check_each_file(spark, found, set(required))
+    return found
 
 
 def find_format(spark: SparkSession, path: str) -> str:
@@ -67,12 +83,12 @@ def find_format(spark: SparkSession, path: str) -> str:
         return "delta"
     files = _found(spark.read.format("binaryFile").load(path), path).select("path")
     names = [str(row.path) for row in files.limit(_FILES_LOOKED_AT).collect()]
-    formats = {_format_of(name) for name in names} - {""}
-    if len(formats) != 1:
-        known = f"of the formats {sorted(formats)}" if formats else "of no format that is known"
+    formats = {_format_of(name) for name in names}
+    if len(formats) != 1 or "" in formats:
+        known = ", ".join(sorted(kind or "one that is not known" for kind in formats)) or "none"
         raise UnknownFormatError(
-            f"{path} has {len(names)} files {known}; name them by a pattern such as {path}/*.csv, "
-            f"or their format ({', '.join(FILE_FORMATS)}) with input_format"
+            f"{path} has {len(names)} files of the formats: {known}; name them by a pattern such as "
+            f"{path}/*.csv, or their format ({', '.join(FILE_FORMATS)}) with input_format"
         )
     return formats.pop()
 
@@ -87,18 +103,33 @@ def quote(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
 
 
-def _read_csv(spark: SparkSession, source: str) -> DataFrame:
+def _read_csv(spark: SparkSession, source: str, required: set[str]) -> DataFrame:
     headers = _read_headers(spark, source)
-    paths = list(headers.values()) if len(headers) > 1 else [[source]]
-    # Files that lack a column, whichever it is, are told of when the union's columns are checked.
-    tables = [_read_csv_of_one_header(spark, group, source) for group in paths]
-    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), tables)
+    if len(headers) < 2:
+        return _read_csv_of_one_header(spark, [source], source)
+    tables = [_read_csv_of_one_header(spark, files, source) for files in headers.values()]
+    needed = required & {name for table in tables for name in table.columns}
+    for files, table in zip(headers.values(), tables, strict=True):
+        _check_needed(table.columns, needed, files[0])
+    names = list(dict.fromkeys(name for table in tables for name in table.columns))
+    return reduce(DataFrame.union, [_with_columns(table, names) for table in tables])
+
+
+def _with_columns(table: DataFrame, names: list[str]) -> DataFrame:
+    """Give a table of text these columns in this order; those that it lacks are null."""
+    nothing = F.lit(None).cast("string")
+    present = {name: F.col(quote(name)) for name in table.columns}
+    return table.select(*[present.get(name, nothing).alias(name) for name in names])
 
 
 def _read_csv_of_one_header(spark: SparkSession, paths: list[str], source: str) -> DataFrame:
-    header = _found(spark.read.options(**_CSV).csv(paths), source).schema
+    reader = spark.read.options(**_CSV)
+    if paths != [source] and "*" not in source:
+        reader = reader.option("basePath", source)
+    header = _found(reader.csv(paths), source).schema
     header.add(BROKEN_LINE, "string")
-    reader = spark.read.options(**_CSV, columnNameOfCorruptRecord=BROKEN_LINE)
+    # enforceSchema off: each file's header is held against this one, and a file with another ends the run.
+    reader = reader.options(columnNameOfCorruptRecord=BROKEN_LINE, enforceSchema=False)
     return reader.schema(header).csv(paths)
 
 
@@ -106,15 +137,62 @@ def _read_headers(spark: SparkSession, source: str) -> dict[str, list[str]]:
     """Give the files under each first line that they have; one file is not looked into."""
     lines = _found(spark.read.text(source), source)
     files = lines.inputFiles()
+    _check_nothing_left_out(spark, source, files)
     if len(files) < 2:
         return {"": [unquote(file) for file in files]}
-    # The lines of a file's first block are read by one task, in their order.
+    # The lines of a file's first block are read by one task, in their order; its header is the first that
+    # is not blank.
     starts = lines.select("value", "_metadata.file_path", "_metadata.file_block_start")
-    first = starts.where("file_block_start = 0").groupBy("file_path").agg(F.first("value").alias("value"))
+    starts = starts.where("file_block_start = 0 AND trim(value) != ''")
+    placed = starts.withColumn("place", F.monotonically_increasing_id())
+    first = placed.groupBy("file_path").agg(F.min_by("value", "place").alias("value"))
     headers: dict[str, list[str]] = defaultdict(list)
     for row in first.orderBy("file_path").collect():
         headers[row["value"]].append(unquote(row["file_path"]))
     return headers
+
+
+def _check_nothing_left_out(spark: SparkSession, source: str, files: list[str]) -> None:
+    """Raise LeftOutError when a folder has files, in folders of its own, that are not among `files`."""
+    if _format_of(source) or "*" in source:
+        return
+    every = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(source)
+    if left_out := sorted(
+        {_path_of(file) for file in every.inputFiles()} - {_path_of(file) for file in files}
+    ):
+        raise LeftOutError(
+            f"{source} has {len(left_out)} files that would not be read, such as {left_out[0]}; "
+            f"name all files by a pattern such as {source}/*/*"
+        )
+
+
+def _check_each_file(spark: SparkSession, found: DataFrame, required: set[str]) -> None:
+    """Raise SchemaError when a Parquet file lacks a required column: Spark would fill it with nulls."""
+    files = [unquote(file) for file in found.inputFiles()]
+    if len(files) < 2:
+        return
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        columns = list(pool.map(lambda file: spark.read.parquet(file).columns, files))
+    # What no file has is a partition column, or missing altogether, which is told of elsewhere.
+    needed = required & {name for names in columns for name in names}
+    for file, names in zip(files, columns, strict=True):
+        _check_needed(names, needed, file)
+
+
+def _check_needed(names: list[str], needed: set[str], file: str) -> None:
+    if missing := sorted(needed - set(names)):
+        raise SchemaError(f"missing columns {missing} in {file}, which other files have; it has {names}")
+
+
+def _free_of_our_names(found: DataFrame, source: str) -> DataFrame:
+    if ours := [name for name in found.columns if name in (BROKEN_LINE, DIGEST)]:
+        raise SchemaError(f"{source} has columns {ours}, names that the job uses itself")
+    return found
+
+
+def _path_of(file: str) -> str:
+    """Give a file's path without its scheme, which listings spell differently."""
+    return "/" + unquote(file).partition(":")[2].lstrip("/")
 
 
 def _is_delta(spark: SparkSession, path: str) -> bool:
@@ -126,7 +204,7 @@ def _is_delta(spark: SparkSession, path: str) -> bool:
 
 
 def _format_of(name: str) -> str:
-    stem = name.removesuffix(".gz")
+    stem = name.lower().removesuffix(".gz")
     return next((kind for kind in FILE_FORMATS if stem.endswith(f".{kind}")), "")
 
 

@@ -22,7 +22,6 @@ from pyspark.sql.types import (
     StringType,
     StructField,
     StructType,
-    TimestampNTZType,
     TimestampType,
 )
 
@@ -100,6 +99,22 @@ def check_columns(
         raise SchemaError(f"{'; '.join(problems)}; the table has {list(types)}")
 
 
+def check_carried(found: DataFrame, carried: tuple[str, ...], table: str) -> None:
+    """Raise SchemaError when the output table has a carried column already, with another type."""
+    spark = found.sparkSession
+    if not (carried and spark.catalog.tableExists(table)):
+        return
+    present = {name.lower(): kind for name, kind in spark.table(quote_name(table)).dtypes}
+    kinds = {name: kind for name, kind in _prepare(found).dtypes if name in carried}
+    other = [
+        f"{name} is {kind}, and {present[name.lower()]} in the table"
+        for name, kind in kinds.items()
+        if present.get(name.lower(), kind) != kind
+    ]
+    if other:
+        raise SchemaError(f"columns cannot be carried into {table}: {'; '.join(other)}")
+
+
 @contextmanager
 def staging(
     found: DataFrame, model: LoadedModel, carried: tuple[str, ...], *, table: str, run_id: str
@@ -119,7 +134,11 @@ def staging(
         rows = _staged_rows(spark, staged)
         if not shows_distinct_ids(tallies) and (repeated := _find_repeated(rows)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
+            digest = _digest_of(tallies)
             tallies, counts = _stage(found, replace(scorer, keep_rows=True), columns, staged)
+            if _digest_of(tallies) != digest:
+                raise RowCountError("the input changed while it was read; run the job again")
+            # `repeated` is not a result yet: it looks into the table as it is now.
             rows = _reject_repeated(_staged_rows(spark, staged), repeated)
         yield _look_over(rows, tallies, counts)
     finally:
@@ -154,8 +173,11 @@ def _look_over(rows: DataFrame, tallies: list[Tally], counts: Counts | None) -> 
     rows_in = sum(tally.rows for tally in tallies)
     if staged != rows_in:
         raise RowCountError(f"{rows_in} rows read, but {staged} staged")
-    digest = str(sum(tally.digest for tally in tallies) % 2**64)
-    return StagedBatch(rows, rows_in, digest, rejected, counts)
+    return StagedBatch(rows, rows_in, _digest_of(tallies), rejected, counts)
+
+
+def _digest_of(tallies: list[Tally]) -> str:
+    return str(sum(tally.digest for tally in tallies) % 2**64)
 
 
 def _find_repeated(rows: DataFrame) -> DataFrame | None:
@@ -189,7 +211,8 @@ def _simplified(field: StructField) -> Column:
     value = F.col(quote(field.name))
     if isinstance(field.dataType, BinaryType):
         return F.base64(value)
-    simple = (NumericType, StringType, BooleanType, DateType, TimestampType, TimestampNTZType)
+    # A timestamp without a zone becomes text: Delta tables do not have the type unless asked for.
+    simple = (NumericType, StringType, BooleanType, DateType, TimestampType)
     return value if isinstance(field.dataType, simple) else value.cast("string")
 
 

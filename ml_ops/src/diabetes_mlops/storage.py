@@ -1,6 +1,7 @@
 """Writes batches to Delta tables, each in one commit, so that a repeated batch replaces itself."""
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -104,7 +105,8 @@ def _drop_left_overs(spark: SparkSession, table: str) -> None:
     prefix = f"{name}{STAGED}".lower()
     oldest = f"{datetime.now(UTC) - KEPT_STAGED:%Y%m%d}"
     for row in spark.sql(f"SHOW TABLES IN {quote_name(schema)} LIKE '{prefix}*'").collect():
-        if row["tableName"].removeprefix(prefix)[: len(oldest)] < oldest:
+        staged = re.fullmatch(r"(\d{8})_[0-9a-f]+", row["tableName"].removeprefix(prefix))
+        if staged and staged[1] < oldest:
             drop_table(spark, f"{schema}.{row['tableName']}")
 
 
