@@ -60,7 +60,7 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
         print(f"loaded {version.name} version {version.version}")
 
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
-        required = [ID, *model.input_names, *carried]
+        required = [ID, *model.input_names]
         found = read_as_found(spark, settings.input_data, settings.input_format, required)
         check_columns(found, model.input_names, carried, taken=SCORED)
         check_carried(found, carried, table)
