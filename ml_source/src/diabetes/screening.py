@@ -90,6 +90,8 @@ def _read_codes(column: Column, values: pa.Array, reasons: defaultdict[int, list
     """Give the index of each value among the column's categories, -1 where it is missing or unknown."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if pa.types.is_null(values.type):  # a column without any value may come without a type
+        values = values.cast(pa.string())
     known = pa.array(column.categories, type=values.type)
     codes = pc.fill_null(pc.index_in(values, value_set=known, skip_nulls=True), -1)
     codes = np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
