@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import mlflow
-from diabetes.drift import DriftThresholds
+from diabetes.drift import PREDICTION, DriftThresholds
 from diabetes.schema import ID
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
@@ -21,7 +21,7 @@ from diabetes_mlops.settings import ScoringSettings, is_path
 from diabetes_mlops.sources import read_as_found
 from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
 from diabetes_mlops.tracking import dataset_source, log_input, open_run
-from diabetes_mlops.worker import PREDICTION, REASONS, ROW
+from diabetes_mlops.worker import REASONS, ROW
 
 JOB = "diabetes_batch_scoring"
 SCORED = {
@@ -113,9 +113,7 @@ def publish_scored(
 ) -> int:
     """Make the scored rows the batch's only rows in the output table; returns how many that are."""
     columns = SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
-    labels = {name: F.lit(value) for name, value in origin.items()}
-    labels["scored_at"] = F.lit(datetime.now(UTC))
-    return _publish(batch.scored_rows.withColumns(labels), table, columns, origin)
+    return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
 
 
 def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) -> int:
@@ -123,10 +121,7 @@ def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) 
     spark = batch.rows.sparkSession
     if not batch.rejected and not spark.catalog.tableExists(table):
         return 0
-    labels = {name: F.lit(value) for name, value in origin.items()} | {
-        "rejected_at": F.lit(datetime.now(UTC))
-    }
-    return _publish(batch.rejected_rows.withColumns(labels), table, REJECTED, origin)
+    return _publish(batch.rejected_rows, table, REJECTED, origin, moment="rejected_at")
 
 
 def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
@@ -164,9 +159,14 @@ def derive_batch_id(source: str, digest: str) -> str:
     return f"{stem}-{sha256(f'{source} {digest}'.encode()).hexdigest()[:12]}"
 
 
-def _publish(rows: DataFrame, table: str, columns: Mapping[str, str], origin: Mapping[str, str]) -> int:
+def _publish(
+    rows: DataFrame, table: str, columns: Mapping[str, str], origin: Mapping[str, str], *, moment: str
+) -> int:
+    """Publish rows with where they come from and, in the column `moment`, with the time of now."""
+    labels = {name: F.lit(value) for name, value in origin.items()} | {moment: F.lit(datetime.now(UTC))}
+    labelled = rows.withColumns(labels).select(*columns)
     storage.ensure_table(rows.sparkSession, table, columns)
-    return storage.replace_batch(rows.select(*columns), table, origin["batch_id"], commit=origin["run_id"])
+    return storage.replace_batch(labelled, table, origin["batch_id"], commit=origin["run_id"])
 
 
 def _log_input(source: str, digest: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from diabetes.drift import Counts
+from diabetes.drift import PREDICTION, Counts
 from diabetes.schema import COLUMNS, ID, SchemaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -31,7 +31,6 @@ from diabetes_mlops.sources import quote, quote_name
 from diabetes_mlops.worker import (
     BROKEN_LINE,
     DIGEST,
-    PREDICTION,
     REASONS,
     ROW,
     TALLY,

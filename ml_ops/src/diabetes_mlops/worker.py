@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from diabetes.drift import Counts, Profile
+from diabetes.drift import PREDICTION, Counts, Profile
 from diabetes.schema import ID
 from diabetes.scoring import predict_arrays
 from diabetes.screening import ScreenedBatch, screen
@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 
 BROKEN_LINE = "_broken_line"
 DIGEST = "_digest"
-PREDICTION, REASONS, ROW, TALLY = "prediction", "reasons", "row", "tally"
+REASONS, ROW, TALLY = "reasons", "row", "tally"
 # What is put where bytes are no UTF-8.
 _REPLACEMENT = "\ufffd"
 _STAGED_TYPES = {

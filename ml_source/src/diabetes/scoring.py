@@ -69,7 +69,7 @@ def _transform(part: BaseEstimator, names: list[str], numbers: np.ndarray, codes
         columns = numbers if whole else numbers[:, [NUMERIC_NAMES.index(name) for name in names]]
         return _as_dense(part.transform(columns))
     columns = codes[:, [CATEGORY_NAMES.index(name) for name in names]]
-    values = [np.array([np.nan, *COLUMNS[name].categories], dtype=object) for name in names]
+    values = [_values_by_code(name) for name in names]
     sizes = [len(known) for known in values]
     if math.prod(sizes) > _COMBINATIONS:
         rows = np.column_stack([known[column + 1] for known, column in zip(values, columns.T, strict=True)])
@@ -83,8 +83,13 @@ def _as_dense(block: Any) -> np.ndarray:
     return np.asarray(block.toarray() if issparse(block) else block)
 
 
+def _values_by_code(name: str) -> np.ndarray:
+    """Give the values that a category's codes stand for: the one of -1, missing, comes first."""
+    return np.array([np.nan, *COLUMNS[name].categories], dtype=object)
+
+
 def _to_table(numbers: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
     columns = {name: numbers[:, place] for place, name in enumerate(NUMERIC_NAMES)}
     for place, name in enumerate(CATEGORY_NAMES):
-        columns[name] = np.array([np.nan, *COLUMNS[name].categories], dtype=object)[codes[:, place] + 1]
+        columns[name] = _values_by_code(name)[codes[:, place] + 1]
     return pd.DataFrame({name: pd.Series(columns[name], dtype=columns[name].dtype) for name in FEATURE_NAMES})

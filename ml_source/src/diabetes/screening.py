@@ -21,7 +21,6 @@ from diabetes.schema import (
 
 # What a text may look like to be read as a number; an infinite one is read, and is then out of range.
 _NUMBER = r"(?i)^([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan)$"
-_NOT_UTF8 = "\ufffd"  # what a decoder puts where bytes are no UTF-8
 
 # One thing wrong with a column: where (a mask of shape (n,)), and the text that says so of a value.
 _Problem = tuple[np.ndarray, str]
