@@ -1,5 +1,6 @@
 """No row of a batch is lost, whatever is in it: rows in = rows scored + rows set aside."""
 
+import csv
 import json
 
 import mlflow
@@ -43,7 +44,25 @@ LINES = st.one_of(
     ),
     st.builds(lambda cells: ",".join(cells).encode(), st.lists(CELL, max_size=14)),
     st.binary(max_size=60).map(lambda line: line.replace(b"\n", b"").replace(b"\r", b"")),
+    # A value in quotes with line breaks; IDs from 100 on are those of rows that are inside it alone.
+    st.builds(
+        lambda number, inner, end: f'{number},{GOOD},"a\n{inner},{GOOD}\n{end}'.encode(),
+        st.integers(1, 60),
+        st.integers(100, 160),
+        st.sampled_from(['b"', 'b"" ""c"', "", f'b",100,{GOOD}', f'"\n\n"b\n",{GOOD}']),
+    ),
 )
+
+
+def read_whole_ids(body: list[str]) -> set[str]:
+    """The first values of the records that are on one line, as Python's own reader tells them."""
+    plain = ["".join(" " if char in "\0\t\r" else char for char in line) + "\n" for line in body]
+    reader, ids, before = csv.reader(plain, skipinitialspace=True), set(), 0
+    for record in reader:
+        if reader.line_num == before + 1 and record:
+            ids.add(record[0].strip())
+        before = reader.line_num
+    return ids
 
 
 @settings(
@@ -54,12 +73,14 @@ LINES = st.one_of(
 )
 @given(st.lists(LINES, max_size=120))
 @example([])
-@example([b",".join([b"1"] * 30_000), b'"', b"\xff\xfe", b"7," + GOOD.encode(), b"7," + GOOD.encode()])
+@example([b",".join([b"1"] * 30_000), b"\xff\xfe", b"7," + GOOD.encode(), b"7," + GOOD.encode(), b'"'])
+@example([f'1,{GOOD},"a\n100,{GOOD}\n"'.encode(), f"2,{GOOD}".encode(), b'"\xff', f"3,{GOOD}".encode()])
 def test_the_count_identity_holds_for_whatever_lines_a_file_has(trained, lines: list[bytes]):
     jobs, _ = trained
-    rows_in = sum(1 for line in lines if line.strip(BLANK))
+    body = b"\n".join(lines).split(b"\n")
+    rows_in = sum(1 for line in body if line.strip(BLANK))
 
-    result, rejected = score_bytes(jobs, "anything", b"\n".join([HEADER.encode(), *lines]))
+    result, rejected = score_bytes(jobs, "anything", b"\n".join([HEADER.encode(), *body]))
 
     assert result["rows_in"] == rows_in
     assert result["rows_scored"] + result["rows_rejected"] == rows_in
@@ -69,6 +90,31 @@ def test_the_count_identity_holds_for_whatever_lines_a_file_has(trained, lines: 
     assert result["drift"]["status"] != "unknown" or not result["rows_scored"]
     ids = [row.ID for row in jobs.rows("anything").collect()]
     assert len(set(ids)) == len(ids)
+    assert {str(number) for number in ids} <= read_whole_ids([line.decode(errors="replace") for line in body])
+
+
+def test_lines_that_begin_or_end_inside_quotes_are_set_aside_whole(trained):
+    jobs, _ = trained
+    lines = [
+        f'{HEADER},NOTE\n1,{GOOD},"on one line, ""here"""',
+        *(inside := [f'2,{GOOD},"begins', f"3,{GOOD},looks like a row", f'",4,{GOOD}']),
+        f'5,{GOOD},5" tall',
+    ]
+
+    result, _ = score_bytes(
+        jobs,
+        "quotes",
+        "\n".join(lines).encode(),
+        carry_columns="NOTE",
+        output_table=f"{jobs.table}_quotes",
+    )
+
+    assert (result["rows_in"], result["rows_scored"], result["rows_rejected"]) == (5, 2, 3)
+    rows = jobs.rows("quotes", f"{jobs.table}_quotes").collect()
+    assert {row.ID: row.NOTE for row in rows} == {1: 'on one line, "here"', 5: '5" tall'}
+    rejected = jobs.rows("quotes", f"{jobs.table}_quotes_rejected").collect()
+    assert sorted(json.loads(row.row)["_unclosed_line"] for row in rejected) == sorted(inside)
+    assert {text for row in rejected for text in row.reasons} == {"the line begins or ends inside quotes"}
 
 
 def test_a_badly_encoded_line_is_set_aside_and_its_neighbours_are_scored(trained):

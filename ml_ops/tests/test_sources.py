@@ -1,5 +1,6 @@
 """A batch is read from whatever it is kept in, and its columns are checked before a row is scored."""
 
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import pytest
 from diabetes.schema import FEATURE_NAMES, ID, SchemaError
 from diabetes_mlops import sources, staging
 from diabetes_mlops.sources import (
+    EmptyFileError,
+    EncodingError,
     LeftOutError,
     SourceNotFoundError,
     UnknownFormatError,
     read_as_found,
     read_table,
 )
-from diabetes_mlops.worker import BROKEN_LINE
+from diabetes_mlops.worker import BROKEN_LINE, UNCLOSED_LINE
 
 BATCH = Path(__file__).parents[2] / "ml_data" / "data_batch_input.csv"
 
@@ -113,7 +116,12 @@ def test_a_csv_file_without_a_column_that_others_have_is_named(spark, table, tmp
         read_as_found(spark, write_two(tmp_path, lines, wrong[without]), required=NEEDED)
 
 
-def test_a_parquet_file_without_a_column_that_others_have_is_named(spark, table, tmp_path):
+@pytest.mark.parametrize("limit", [{}, {"_FOOTER": 16}, {"_SMALL_FILE": 0}], ids=str)
+def test_a_parquet_file_without_a_column_that_others_have_is_named(
+    spark, table, tmp_path, monkeypatch, limit: dict[str, int]
+):
+    for name, value in limit.items():
+        monkeypatch.setattr(sources, name, value)
     table.head(3).to_parquet(tmp_path / "a.parquet")
     table.head(3).drop(columns="BMI").to_parquet(tmp_path / "b.parquet")
 
@@ -129,6 +137,98 @@ def test_blank_lines_before_the_header_do_not_hide_another_order_of_columns(spar
 
     expected = pd.concat([first, second]).sort_values(ID)
     assert found.sort_values(ID)["S1"].astype(float).tolist() == expected["S1"].tolist()
+
+
+def test_a_file_is_read_whatever_is_in_its_name(spark, table, tmp_path):
+    for kind in ("csv", "parquet"):
+        (tmp_path / kind).mkdir()
+        for number, name in enumerate(("a [1]", "b {x}* 100%25")):
+            rows = table.iloc[number : number + 1, :: 1 if number else -1]
+            write = rows.to_csv if kind == "csv" else rows.to_parquet
+            write(tmp_path / kind / f"{name}.{kind}", index=False)
+
+        found = read_as_found(spark, f"{tmp_path}/{kind}", required=NEEDED)
+
+        assert {int(row.ID) for row in found.collect()} == {1001, 1002}
+
+
+def test_many_parquet_files_are_looked_into_without_a_question_for_each(spark, table, tmp_path, monkeypatch):
+    for number in range(12):
+        table.head(2).to_parquet(tmp_path / f"{number}.parquet")
+    monkeypatch.setattr(sources, "ThreadPoolExecutor", lambda size: ExitStack())
+
+    assert read_as_found(spark, str(tmp_path), required=NEEDED).count() == 24
+
+
+@pytest.mark.parametrize("read", [read_as_found, read_table])
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [("utf-16", "the byte order mark FF FE"), ("utf-16-be", "zero bytes")],
+)
+def test_a_csv_in_utf_16_is_named_with_what_to_do(spark, table, tmp_path, read, encoding: str, told: str):
+    folder = write_two(tmp_path, table.head(2).to_csv(index=False), "")
+    table.head(2).to_csv(tmp_path / "b.csv", index=False, encoding=encoding)
+
+    with pytest.raises(EncodingError, match=rf"b.csv is not UTF-8: .*{told}.* save it as UTF-8"):
+        read(spark, folder)
+
+
+@pytest.mark.parametrize("read", [read_as_found, read_table])
+@pytest.mark.parametrize("content", ["", "\n \t\n"], ids=["no byte", "blank lines"])
+def test_a_csv_without_even_a_header_is_named(spark, tmp_path, read, content: str):
+    (tmp_path / "none.csv").write_text(content)
+
+    with pytest.raises(EmptyFileError, match="none.csv is empty"):
+        read(spark, f"{tmp_path}/none.csv")
+
+
+def test_an_empty_parquet_file_is_named(spark, table, tmp_path):
+    table.head(2).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").touch()
+
+    with pytest.raises(EmptyFileError, match=r"b.parquet is empty \(0 bytes\)"):
+        read_as_found(spark, str(tmp_path))
+
+
+def test_a_header_in_another_encoding_does_not_hide_the_columns_that_are_needed(spark, table, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        table.head(2).assign(**{"caf\u00e9": 1}).to_csv(tmp_path / name, index=False, encoding="latin-1")
+
+    assert read_as_found(spark, str(tmp_path), required=NEEDED).count() == 4
+
+
+def test_quotes_are_followed_through_the_blocks_of_a_file(spark, table, tmp_path):
+    inner = table.iloc[30:60].to_csv(index=False, header=False)
+    rows = table.iloc[[*range(30), 0, *range(60, 90)]].assign(NOTE="")
+    rows.iloc[30, -1] = f"begins\n{inner}ends"
+    rows.iloc[1::2].to_csv(tmp_path / "a.csv", index=False)
+    rows.iloc[::2].to_csv(tmp_path / "b.csv", index=False)
+    before = spark.conf.get("spark.sql.files.maxPartitionBytes")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "300b")
+    try:
+        found = read_as_found(spark, str(tmp_path), required=NEEDED).toPandas()
+    finally:
+        spark.conf.set("spark.sql.files.maxPartitionBytes", before)
+
+    good = found[found[UNCLOSED_LINE].isna()]
+    assert len(found) == 60 + 32
+    assert good[BROKEN_LINE].isna().all()
+    expected = table.iloc[[*range(30), *range(60, 90)]]
+    assert sorted(good[ID].astype(int)) == sorted(expected[ID])
+
+
+def test_training_refuses_a_line_that_ends_inside_quotes(spark, table, tmp_path):
+    table.head(2).assign(NOTE=["a\nb", ""]).to_csv(tmp_path / "a.csv", index=False)
+
+    with pytest.raises(SchemaError, match="a.csv has a line that ends inside quotes"):
+        read_table(spark, f"{tmp_path}/a.csv")
+
+
+def test_a_header_that_ends_inside_quotes_is_refused(spark, table, tmp_path):
+    table.head(2).assign(**{"a\nb": 1}).to_csv(tmp_path / "a.csv", index=False)
+
+    with pytest.raises(SchemaError, match="the header of .*a.csv ends inside quotes"):
+        read_as_found(spark, f"{tmp_path}/a.csv")
 
 
 def test_files_in_folders_of_a_folder_are_not_left_out_silently(spark, table, tmp_path):

@@ -31,6 +31,7 @@ from diabetes_mlops.sources import quote, quote_name
 from diabetes_mlops.worker import (
     BROKEN_LINE,
     DIGEST,
+    LINES,
     REASONS,
     ROW,
     TALLY,
@@ -41,7 +42,7 @@ from diabetes_mlops.worker import (
 )
 
 # Names that a staged row has already.
-_STAGED = (ID, PREDICTION, REASONS, ROW, TALLY, DIGEST, BROKEN_LINE)
+_STAGED = (ID, PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
 
 class RowCountError(RuntimeError):
@@ -82,7 +83,7 @@ def check_columns(
     The columns of a CSV have no type yet: each of its values is looked at instead. A carried column must not
     have one of the `taken` names, which the output has itself.
     """
-    types = {field.name: field.dataType for field in found.schema if field.name != BROKEN_LINE}
+    types = {field.name: field.dataType for field in found.schema if field.name not in LINES}
     missing = [name for name in (ID, *features, *carried) if name not in types]
     problems = [f"missing columns {missing}"] if missing else []
     if BROKEN_LINE not in found.columns:

@@ -6,6 +6,7 @@ Imports neither MLflow nor Spark, because each worker imports this module when i
 import json
 import math
 import pickle
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,11 +22,21 @@ from diabetes.scoring import predict_arrays
 from diabetes.screening import ScreenedBatch, screen
 from sklearn.pipeline import Pipeline
 
-BROKEN_LINE = "_broken_line"
+BROKEN_LINE, UNCLOSED_LINE = "_broken_line", "_unclosed_line"
+# The columns that hold a line of a CSV whole, where it cannot be read as a row, and why it cannot.
+LINES = {
+    BROKEN_LINE: "the line does not fit the header",
+    UNCLOSED_LINE: "the line begins or ends inside quotes",
+}
+# Values in quotes, and a quote that begins one, in a line without its doubled quotes; for Java as for Python.
+CLOSED_QUOTES = r'(^|,)[\x00-\x20]*"[^"]*"'
+OPEN_QUOTE = r'(^|,)[\x00-\x20]*"'
 DIGEST = "_digest"
 REASONS, ROW, TALLY = "reasons", "row", "tally"
 # What is put where bytes are no UTF-8.
 _REPLACEMENT = "\ufffd"
+# What Java takes for white space: a line of nothing else is no row.
+BLANK = "".join(map(chr, range(33)))
 _STAGED_TYPES = {
     ID: pa.int64(),
     PREDICTION: pa.float64(),
@@ -107,9 +118,10 @@ class Scorer:
         if self.is_text:
             for row in np.flatnonzero(_has_replacement(batch)).tolist():
                 reasons[row] = [*reasons.get(row, []), "the line is not valid UTF-8"]
-            for row in np.flatnonzero(_to_numpy(pc.is_valid(batch.column(BROKEN_LINE)))).tolist():
-                # Which value belongs to which column is anybody's guess: not even the ID counts.
-                reasons[row], screened.ids[row] = ["the line does not fit the header"], 0
+            for name in LINES.keys() & set(batch.schema.names):
+                for row in np.flatnonzero(_to_numpy(pc.is_valid(batch.column(name)))).tolist():
+                    # Which value belongs to which column is anybody's guess: not even the ID counts.
+                    reasons[row], screened.ids[row] = [LINES[name]], 0
         return reasons
 
     def _stage(
@@ -137,6 +149,42 @@ class Scorer:
             return {}
         found = batch.take(pa.array(rows)).drop_columns([DIGEST]).to_pylist()
         return {row: _dump(values) for row, values in zip(rows, found, strict=True)}
+
+
+def ends_open(line: str, begins_open: bool) -> bool:
+    """Whether a line of a CSV ends inside quotes; they begin where a value does."""
+    line = f'"{line}' if begins_open else line
+    return '"' in line and bool(re.search(OPEN_QUOTE, re.sub(CLOSED_QUOTES, "x", line.replace('""', ""))))
+
+
+def follow_quotes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Tell the lines of CSV files that begin or end inside quotes; the lines of a file come in their order.
+
+    Of `value` (bytes), `file_path` and any columns, each line that is not blank and not its file's header
+    goes out: as text in `value`, or in UNCLOSED_LINE when it is one of those.
+    """
+    file, is_open = "", False
+    for batch in batches:
+        rows: list[int] = []
+        texts: dict[str, list[str | None]] = {"value": [], UNCLOSED_LINE: []}
+        columns = batch.column("file_path").to_pylist(), batch.column("value").to_pylist()
+        for row, (path, value) in enumerate(zip(*columns, strict=True)):
+            line = value.decode(errors="replace")
+            if not line.strip(BLANK):
+                continue
+            if path != file:
+                file, is_open = path, False
+                continue
+            began_open, is_open = is_open, ends_open(line, is_open)
+            is_apart = began_open or is_open
+            rows.append(row)
+            texts["value"].append(None if is_apart else line)
+            texts[UNCLOSED_LINE].append(line if is_apart else None)
+        others = batch.drop_columns(["value", "file_path", "file_block_start", "place"]).take(
+            pa.array(rows, pa.int64())
+        )
+        read = {name: pa.array(lines, pa.string()) for name, lines in texts.items()}
+        yield pa.RecordBatch.from_pydict(dict(zip(others.schema.names, others.columns, strict=True)) | read)
 
 
 def read_tally(text: str) -> tuple[Tally, Counts | None]:
@@ -187,10 +235,9 @@ def _sparse(values: dict[int, Any], rows: int, name: str) -> pa.Array:
 
 
 def _dump(row: dict[str, Any]) -> str:
-    """Write a row as a JSON object: its columns, or the line as it stands where it is broken."""
-    broken = row.pop(BROKEN_LINE, None)
-    if broken is not None:
-        row = {BROKEN_LINE: broken}
+    """Write a row as a JSON object: its columns, or the line as it stands where it cannot be read."""
+    lines = {name: row.pop(name, None) for name in LINES}
+    row = {name: line for name, line in lines.items() if line is not None} or row
     finite = {name: str(v) if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
     return json.dumps(finite, default=str, ensure_ascii=False)
 
