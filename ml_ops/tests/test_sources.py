@@ -1,6 +1,6 @@
 """A batch is read from whatever it is kept in, and its columns are checked before a row is scored."""
 
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -155,9 +155,14 @@ def test_a_file_is_read_whatever_is_in_its_name(spark, table, tmp_path):
 def test_many_parquet_files_are_looked_into_without_a_question_for_each(spark, table, tmp_path, monkeypatch):
     for number in range(12):
         table.head(2).to_parquet(tmp_path / f"{number}.parquet")
-    monkeypatch.setattr(sources, "ThreadPoolExecutor", lambda size: ExitStack())
+    asked: list[str] = []
+    map_over = ThreadPoolExecutor.map
+    monkeypatch.setattr(
+        ThreadPoolExecutor, "map", lambda self, ask, paths: map_over(self, ask, asked.extend(paths) or asked)
+    )
 
     assert read_as_found(spark, str(tmp_path), required=NEEDED).count() == 24
+    assert asked == []
 
 
 @pytest.mark.parametrize("read", [read_as_found, read_table])
@@ -178,7 +183,7 @@ def test_a_csv_in_utf_16_is_named_with_what_to_do(spark, table, tmp_path, read, 
 def test_a_csv_without_even_a_header_is_named(spark, tmp_path, read, content: str):
     (tmp_path / "none.csv").write_text(content)
 
-    with pytest.raises(EmptyFileError, match="none.csv is empty"):
+    with pytest.raises(EmptyFileError, match=r"none.csv is empty"):
         read(spark, f"{tmp_path}/none.csv")
 
 
@@ -204,7 +209,7 @@ def test_quotes_are_followed_through_the_blocks_of_a_file(spark, table, tmp_path
     rows.iloc[1::2].to_csv(tmp_path / "a.csv", index=False)
     rows.iloc[::2].to_csv(tmp_path / "b.csv", index=False)
     before = spark.conf.get("spark.sql.files.maxPartitionBytes")
-    spark.conf.set("spark.sql.files.maxPartitionBytes", "300b")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "1000b")
     try:
         found = read_as_found(spark, str(tmp_path), required=NEEDED).toPandas()
     finally:
@@ -220,14 +225,14 @@ def test_quotes_are_followed_through_the_blocks_of_a_file(spark, table, tmp_path
 def test_training_refuses_a_line_that_ends_inside_quotes(spark, table, tmp_path):
     table.head(2).assign(NOTE=["a\nb", ""]).to_csv(tmp_path / "a.csv", index=False)
 
-    with pytest.raises(SchemaError, match="a.csv has a line that ends inside quotes"):
+    with pytest.raises(SchemaError, match=r"a.csv has a line that ends inside quotes"):
         read_table(spark, f"{tmp_path}/a.csv")
 
 
 def test_a_header_that_ends_inside_quotes_is_refused(spark, table, tmp_path):
     table.head(2).assign(**{"a\nb": 1}).to_csv(tmp_path / "a.csv", index=False)
 
-    with pytest.raises(SchemaError, match="the header of .*a.csv ends inside quotes"):
+    with pytest.raises(SchemaError, match=r"the header of .*a.csv ends inside quotes"):
         read_as_found(spark, f"{tmp_path}/a.csv")
 
 
