@@ -121,12 +121,12 @@ def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
 
 
 def _own_end(trace: str) -> list[str]:
-    """The last lines of a trace, up to the last call in the project's own code where it has one."""
+    """The last lines of a trace: of its calls up to the last one in the project's own code, if it has one."""
     starts = [found.start() for found in FRAME.finditer(trace)]
     frames = [trace[start:end] for start, end in pairwise([*starts, len(trace)])]
     own = [i for i, frame in enumerate(frames) if not FOREIGN.search(frame.partition("\n")[0])]
-    end = sum(map(len, frames[: own[-1] + 1])) + starts[0] if own else len(trace)
-    return trace[:end].rstrip().splitlines()[-TRACE_LINES:]
+    shown = "".join(frames[: own[-1] + 1]) if own else trace
+    return shown.rstrip().splitlines()[-TRACE_LINES:]
 
 
 def _without_java(error: str) -> list[str]:

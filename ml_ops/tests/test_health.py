@@ -86,12 +86,18 @@ def test_a_finding_names_three_batches_and_counts_the_others():
     assert finding.endswith("; and 2 more")
 
 
+def test_no_rejected_rows_are_said_to_be_none():
+    found = find(history(batches("ok", "ok")), "rejected rows")
+
+    assert found == ("ok", "none among 200 rows in 2 batches of the last 7 days")
+
+
 def test_a_large_share_of_rejected_rows_is_a_warning():
     known = history(batches("ok", "ok", rejected=10))
 
     assert find(known, "rejected rows", share=0.1) == (
         "ok",
-        "set aside 20 of 220 rows in 2 batches of the last 7 days, 9.09% of a batch at most",
+        "20 of 220 rows in 2 batches of the last 7 days, 9.09% of a batch at most",
     )
     status, finding = find(known, "rejected rows", share=0.05)
     assert status == "warn"

@@ -136,6 +136,12 @@ def test_an_empty_threshold_of_drift_means_the_default():
         ("psi_warn", "0.3", "psi_alert must not be below psi_warn; got 0.25 and 0.3"),
         ("psi_alert", "much", "psi_alert must be a positive number; got 'much'"),
         ("drift_significance", "1", "drift_significance must be below 1; got 1.0"),
+        (
+            "drift_significance",
+            "0.0005",
+            "drift_significance must be above 0.00055, the smallest p-value there is, "
+            "or drift is never found; got 0.0005",
+        ),
     ],
 )
 def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: str, message: str):

@@ -105,33 +105,37 @@ def _check_drift(batches: pd.DataFrame, days: str) -> Check:
     name, measured = "drift", batches.dropna(subset="drift")
     unknown = len(batches) - len(measured)
     if measured.empty:
-        return Check(name, None, f"not measured in {_count(unknown, 'batch')} of {days}")
+        return Check(name, None, f"not measured in {count(unknown, 'batch')} of {days}")
     left = f"; {unknown} not measured" if unknown else ""
     drifted = measured[measured["drift"] != "ok"]
     if drifted.empty:
-        return Check(name, "ok", f"none in {_count(len(measured), 'batch')} of {days}{left}")
+        return Check(name, "ok", f"none in {count(len(measured), 'batch')} of {days}{left}")
     newest_first = drifted.iloc[::-1]
     order = newest_first["drift"].map(STATUSES.index).sort_values(ascending=False, kind="stable")
     told = [
-        f"batch {batch['batch_id']} ({batch['rows']} rows): {batch['drifted']}"
+        f"batch {batch['batch_id']} ({count(batch['rows'], 'row')}): {batch['drifted']}"
         for _, batch in newest_first.loc[order.index].iterrows()
     ]
-    found = f"drift in {len(drifted)} of {_count(len(measured), 'batch')} of {days}"
+    found = f"drift in {len(drifted)} of {count(len(measured), 'batch')} of {days}"
     return Check(name, worst(drifted["drift"]), f"{found}: {_name(told)}{left}")
 
 
 def _check_rejected(batches: pd.DataFrame, days: str, limit: float) -> Check:
     name, known = "rejected rows", batches.dropna(subset="rejected_share")
     if known.empty:
-        return Check(name, None, f"not known of {_count(len(batches), 'batch')} of {days}")
+        return Check(name, None, f"not known of {count(len(batches), 'batch')} of {days}")
     rejected = int(known["rejected"].sum())
     rows = rejected + int(known["rows"].sum())
-    found = f"{rejected} of {_count(rows, 'row')} in {_count(len(known), 'batch')} of {days}"
+    found = f"{count(rows, 'row')} in {count(len(known), 'batch')} of {days}"
+    if not rejected:
+        return Check(name, "ok", f"none among {found}")
     above = known[known["rejected_share"] > limit].sort_values("rejected_share", ascending=False)
     if above.empty:
-        return Check(name, "ok", f"set aside {found}, {known['rejected_share'].max():.2%} of a batch at most")
+        return Check(
+            name, "ok", f"{rejected:,} of {found}, {known['rejected_share'].max():.2%} of a batch at most"
+        )
     told = [f"batch {name} {share:.2%}" for name, share in above[["batch_id", "rejected_share"]].to_numpy()]
-    return Check(name, "warn", f"set aside {found}, above {limit:.2%}: {_name(told)}")
+    return Check(name, "warn", f"{rejected:,} of {found}, above {limit:.2%}: {_name(told)}")
 
 
 def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
@@ -140,7 +144,7 @@ def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
     if open_ones.empty:
         return Check(name, "ok", f"each batch of {days} was published")
     newest = open_ones.iloc[-1]
-    found = f"{_count(len(open_ones), 'scoring run')} of {days} failed"
+    found = f"{count(len(open_ones), 'scoring run')} of {days} failed"
     told = f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
     if newest["ended_at"] > latest["scored_at"]:
         return Check(name, "alert", f"{told}; no batch was published since")
@@ -149,7 +153,7 @@ def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
 
 def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:
     name, number = "true error", version["model_version"]
-    rows = f"version {number} on {version['labelled']} rows with a label"
+    rows = f"version {number} on {count(version['labelled'], 'row')} with a label"
     rmse = f"rmse {version['rmse']:.4g} of {rows}"
     if version["labelled"] < MIN_LABELLED:
         return Check(name, None, f"not judged: {rows}, and it takes {MIN_LABELLED}")
@@ -161,10 +165,10 @@ def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:
     return Check(name, "alert" if above else "ok", f"{rmse} is {times}, {word} {max_rmse_ratio:g}")
 
 
-def _count(number: int, what: str) -> str:
-    """Write a number with its noun: 1 batch, 2 batches."""
+def count(number: int, what: str) -> str:
+    """Write a number with its noun: 1 batch, 2,000 batches."""
     ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
-    return f"{number} {what}{ending}"
+    return f"{number:,} {what}{ending}"
 
 
 def _name(told: list[str]) -> str:

@@ -173,7 +173,7 @@ def _draw_rejected(axes: Axes, batches: pd.DataFrame, failures: pd.DataFrame) ->
         cross: dict[str, Any] = {"color": RED, "markersize": 8, "markeredgewidth": 2, "clip_on": False}
         axes.plot(failures["ended_at"], shares, "x", label="run failed", **cross)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _title(axes, "Rows set aside, and scoring runs that failed", "share of rows")
+    _title(axes, "Rows set aside, and scoring runs that failed", "share of rows", least=0.1)
 
 
 def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) -> None:
@@ -211,12 +211,11 @@ def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> N
     _title(axes, "True error where labels have arrived", f"rmse ({_unit(TARGET)})")
 
 
-def _title(axes: Axes, title: str, ylabel: str, *, from_zero: bool = True) -> None:
+def _title(axes: Axes, title: str, ylabel: str, *, from_zero: bool = True, least: float = 1e-9) -> None:
     axes.set_title(title, loc="left", fontsize=11, weight="bold")
     axes.set_ylabel(ylabel)
     if from_zero:
-        top = axes.dataLim.y1 * 1.1
-        axes.set_ylim(0, top if top > 0 else 1)
+        axes.set_ylim(0, max(axes.dataLim.y1 * 1.1, least))
 
 
 def _show_time(axes: Axes, moments: pd.Series) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import Health, History
+from diabetes_mlops.health import Health, History, count
 from diabetes_mlops.promotion import Verdict
 
 DOTS_PER_INCH = 160
@@ -77,13 +77,13 @@ def _tiles(history: History) -> list[tuple[str, str, str]]:
     rows, rejected = int(batches["rows"].sum()), int(batches["rejected"].sum())
     known = pd.notna(used["rmse"])
     return [
-        ("Rows scored", f"{rows:,}", f"in {len(batches):,} batches"),
+        ("Rows scored", f"{rows:,}", f"in {count(len(batches), 'batch')}"),
         ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
-        ("Failed runs", f"{len(failures):,}", f"of {len(batches) + len(failures):,} scoring runs"),
+        ("Failed runs", f"{len(failures):,}", f"of {count(len(batches) + len(failures), 'scoring run')}"),
         (
             f"True rmse, version {used['model_version']}",
             show_number(used["rmse"], 1),
-            f"{used['labelled']:,} IDs, holdout {show_number(used['holdout_rmse'], 1)}"
+            f"{count(used['labelled'], 'ID')}, holdout {show_number(used['holdout_rmse'], 1)}"
             if known
             else "no labels yet",
         ),
@@ -99,7 +99,12 @@ def _render(template: str, figures: Mapping[str, Figure], **values: Any) -> str:
     pages = Environment(
         loader=PackageLoader("diabetes_mlops"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.filters |= {"number": show_number, "short": partial(show_number, decimals=1), "share": show_share}
+    pages.filters |= {
+        "count": count,
+        "number": show_number,
+        "short": partial(show_number, decimals=1),
+        "share": show_share,
+    }
     embedded = {name: embed(figure) for name, figure in figures.items()}
     return pages.get_template(template).render(figures=embedded, captions=CAPTIONS, **values)
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, TypeVar
 
-from diabetes.drift import DriftThresholds
+from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
 
 from diabetes_mlops.gate import Thresholds
 
@@ -216,6 +216,11 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
         )
     if thresholds.significance >= 1:
         raise SettingsError(f"drift_significance must be below 1; got {thresholds.significance}")
+    if thresholds.significance <= SMALLEST_P_VALUE:
+        raise SettingsError(
+            f"drift_significance must be above {SMALLEST_P_VALUE:g}, the smallest p-value there is, "
+            f"or drift is never found; got {thresholds.significance}"
+        )
     return thresholds
 
 
