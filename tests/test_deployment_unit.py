@@ -408,11 +408,63 @@ def test_failed_run_raises_with_the_error_of_the_notebook(server: Server, cli: D
 
     assert str(raised.value).splitlines() == [
         "run 8 of 'train' ended as FAILED: Task failed",
+        "SchemaError: missing columns ['BMI']",
         "Traceback",
         "  line 3",
-        "SchemaError: missing columns ['BMI']",
         "Run page: http://page/8",
     ]
+
+
+# An error of Spark as a notebook leaves it, cut short.
+SPARK_ERROR = """SparkException: Job aborted due to stage failure: awaitResult:
+\tat org.apache.spark.util.SparkThreadUtils$.awaitResult(SparkThreadUtils.scala:53)
+Caused by: java.lang.RuntimeException: dbfs:/bad.parquet is not a Parquet file
+\tat org.apache.parquet.hadoop.ParquetFileReader.readFooter(ParquetFileReader.java:622)
+\t... 9 more
+
+Driver stacktrace:
+
+JVM stacktrace:
+org.apache.spark.SparkException
+\tat org.apache.spark.scheduler.DAGScheduler.abortStage(DAGScheduler.scala:3122)
+Caused by: java.lang.RuntimeException: dbfs:/bad.parquet is not a Parquet file
+"""
+SPARK_TRACE = """SparkException                            Traceback (most recent call last)
+Cell In[1], line 6
+----> 6 result = batch_score.run(spark, settings)
+
+File /runs/6/python/lib/python3.11/site-packages/diabetes_mlops/sources.py:213, in _found(table, source)
+    212     try:
+--> 213         _ = table.columns
+
+File {pyspark}/sql/connect/dataframe.py:306, in DataFrame.columns(self)
+--> 306     return [field.name for field in self._schema.fields]
+
+"""
+
+
+@pytest.mark.parametrize(
+    "pyspark", ["/work/.venv/lib/python3.11/site-packages/pyspark", "/databricks/spark/python/pyspark"]
+)
+def test_an_error_inside_spark_is_told_first_and_then_where_in_our_code(
+    server: Server, cli: DatabricksCli, pyspark: str
+) -> None:
+    failed = described_run("INTERNAL_ERROR", result_state="FAILED", state_message="Task failed")
+    trace = SPARK_TRACE.format(pyspark=pyspark) + SPARK_ERROR
+    prepare_run(server, failed, failed, output={"error": SPARK_ERROR, "error_trace": trace})
+
+    with pytest.raises(RunFailedError) as raised:
+        run_job(cli, "train", {}, wait=True)
+
+    lines = str(raised.value).splitlines()
+    assert lines[1] == "SparkException: Job aborted due to stage failure: awaitResult:"
+    assert lines[-4:] == [
+        "    212     try:",
+        "--> 213         _ = table.columns",
+        "Caused by: java.lang.RuntimeException: dbfs:/bad.parquet is not a Parquet file",
+        "Run page: http://page/8",
+    ]
+    assert pyspark not in str(raised.value)
 
 
 @pytest.mark.parametrize("result_state", ["FAILED", "CANCELED", "TIMEDOUT", None])

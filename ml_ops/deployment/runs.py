@@ -5,6 +5,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from deployment.databricks_cli import DatabricksCli
@@ -15,6 +16,10 @@ from deployment.tables import format_values
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
 TRACE_LINES = 15
 ANSI_CODE = re.compile(r"\x1b\[[0-9;]*m")
+JAVA = re.compile(r"\t(at |\.\.\. )|Driver stacktrace:$")
+FRAME = re.compile(r"^ *(?:File |Cell In)", re.MULTILINE)
+# Where code lies that is not this project's: packages, Python's own modules, and the runtime's Spark.
+FOREIGN = re.compile(r"/lib/python3\.\d+/(?!site-packages/diabetes)|/dist-packages/|/databricks/|/pyspark/")
 
 
 def parse_params(text: str) -> dict[str, str]:
@@ -110,9 +115,24 @@ def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
     if run["state"].get("result_state") == "FAILED":
         output = _output(cli, run)
         trace, error = (ANSI_CODE.sub("", output.get(key, "")).rstrip() for key in ("error_trace", "error"))
-        lines += trace.removesuffix(error).splitlines()[-TRACE_LINES:]
-        lines += [line for line in error.splitlines() if not line.startswith("\tat ")]  # Java's stack
+        sentence, *more = _without_java(error) or ["no error was kept"]
+        lines += [sentence, *_own_end(trace.removesuffix(error)), *more[-TRACE_LINES:]]
     return "\n".join([line for line in lines if line.strip()] + [f"Run page: {run['run_page_url']}"])
+
+
+def _own_end(trace: str) -> list[str]:
+    """The last lines of a trace: of its calls up to the last one in the project's own code, if it has one."""
+    starts = [found.start() for found in FRAME.finditer(trace)]
+    frames = [trace[start:end] for start, end in pairwise([*starts, len(trace)])]
+    own = [i for i, frame in enumerate(frames) if not FOREIGN.search(frame.partition("\n")[0])]
+    shown = "".join(frames[: own[-1] + 1]) if own else trace
+    return shown.rstrip().splitlines()[-TRACE_LINES:]
+
+
+def _without_java(error: str) -> list[str]:
+    """The lines of an error without Java's stack, and without the second one, which tells the same."""
+    lines = error.partition("\nJVM stacktrace:")[0].splitlines()
+    return [line for line in lines if line.strip() and not JAVA.match(line)]
 
 
 def _output(cli: DatabricksCli, run: Mapping[str, Any]) -> dict[str, Any]:

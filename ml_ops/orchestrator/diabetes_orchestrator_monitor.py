@@ -1,15 +1,18 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Monitor the diabetes model
-# MAGIC Reads what was scored, the drift that each scoring run found and, where labels have arrived, the true error
-# MAGIC of each model version. The work is in `diabetes_mlops.monitor`; the exit value has the status and why. The
-# MAGIC run in MLflow has `monitoring.html`. With `fail_on` the job fails when things are that bad.
+# MAGIC Reads what was scored, the drift and the rejected rows that each scoring run found, the scoring runs that failed
+# MAGIC and, where labels have arrived, the true error of each model version. The work is in `diabetes_mlops.monitor`;
+# MAGIC the exit value has the status and why. The run in MLflow has `monitoring.html`. With `fail_on` the job fails
+# MAGIC when things are that bad.
 
 # COMMAND ----------
 
 dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.text("output_table", "", "Delta table that scoring writes: catalog.schema.table")
 dbutils.widgets.text("labels_data", "", "True labels, ID and Y: file or table; empty: there are none")
+dbutils.widgets.text("lookback_days", "7", "Days judged, counted back from the newest scoring run")
+dbutils.widgets.text("rejected_share_warn", "0.05", "Warn: share of a batch's rows set aside, if larger")
 dbutils.widgets.text("max_rmse_ratio", "1.5", "Alert: largest true rmse, in rmse of the holdout")
 dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which the job fails; empty: at none")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")

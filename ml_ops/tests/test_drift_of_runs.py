@@ -51,6 +51,9 @@ def test_a_batch_that_moved_is_tagged_and_measured_column_by_column(experiment, 
     assert run.data.tags["drift"] == reported["status"] == "alert"
     assert reported["drifted"] == {"BMI": "alert"}
     assert run.data.metrics["psi_BMI"] == reported["psi"]["BMI"] > 0.25
+    every = {name: run.data.metrics[f"psi_{name}"] for name in COLUMNS}
+    assert list(reported["psi"].values()) == sorted(every.values(), reverse=True)[:3]
+    assert reported["every_psi"] == "in drift.json of the MLflow run"
     assert run.data.metrics["drift_p_BMI"] < 0.001
     assert run.data.metrics["missing_share_BMI"] == rows["BMI"].isna().mean()
     for prefix in ("psi_", "drift_p_", "missing_share_"):
@@ -69,6 +72,29 @@ def test_thresholds_move_the_verdict_and_are_kept_with_it(experiment, profile, r
 
     assert reported["status"] == "warn"
     assert (run.data.params["psi_warn"], run.data.params["psi_alert"]) == ("0.2", "9.0")
+
+
+def test_a_sentence_names_the_columns_that_moved_with_psi_and_threshold(experiment, profile, rows):
+    moved = rows.assign(BMI=rows["BMI"] + 8, AGE=np.nan)
+    run, _ = log_batch(profile, moved, psi_warn=0.2, psi_alert=4.0)
+
+    told = drift.tell_drifted(run.data)
+
+    index = run.data.metrics
+    assert 0.2 < index["psi_BMI"] < 4 < index["psi_AGE"]
+    assert told == (
+        f"AGE psi {index['psi_AGE']:.3g} (alert from 4), BMI psi {index['psi_BMI']:.3g} (warn from 0.2)"
+    )
+
+
+def test_a_sentence_about_many_columns_stops_after_five(experiment, profile, rows):
+    run, reported = log_batch(
+        profile, rows.assign(**dict.fromkeys(["AGE", "BMI", "BP", "S1", "S2", "S3"], np.nan))
+    )
+
+    assert len(reported["drifted"]) == 6
+    assert drift.tell_drifted(run.data).count("psi") == 5
+    assert drift.tell_drifted(run.data).endswith(") and 1 more")
 
 
 def test_an_empty_batch_is_logged_as_ok(experiment, profile, rows):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from diabetes.evaluation import evaluate
 from diabetes.schema import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops import drift, monitor
+from diabetes_mlops.batch_score import TooManyRejectedError
 from diabetes_mlops.history import LabelsError, NoHistoryError
 from diabetes_mlops.monitor import MonitoringAlert
 from diabetes_mlops.settings import MonitoringSettings
+from diabetes_mlops.sources import SourceNotFoundError
 from mlflow.entities import Run
 from pyspark.sql import functions as F
 
@@ -44,6 +47,7 @@ class History:
 
     def monitor(self, **widgets: str) -> dict[str, Any]:
         settings = {"output_table": self.table, "experiment_name": self.experiment, "max_rmse_ratio": "1.5"}
+        settings |= {"lookback_days": "7", "rejected_share_warn": "0.05"}
         return monitor.run(self.spark, MonitoringSettings.from_widgets(settings | widgets))
 
     def write_labels(self, labels: pd.DataFrame, name: str = "labels.csv") -> str:
@@ -86,7 +90,8 @@ def history(spark, trained, tracking, tmp_path_factory) -> History:
 
 
 def log_scoring(batch_id: str, profile: Profile, rows: pd.DataFrame, predictions: np.ndarray) -> str:
-    with mlflow.start_run(tags={"batch_id": batch_id}) as active:
+    with mlflow.start_run(run_name="diabetes_batch_scoring", tags={"batch_id": batch_id}) as active:
+        mlflow.log_metrics({"rows_rejected": 1.0, "rejected_share": 1 / (len(rows) + 1)})
         drift.log(profile, profile.count(*arrays(rows), predictions), DriftThresholds(psi_warn=0.2))
     return str(active.info.run_id)
 
@@ -129,8 +134,9 @@ def test_the_drift_that_scoring_logged_stands_beside_its_batch(monitored):
     assert batches["drift"].tolist() == ["ok", "ok", "alert"]
     assert "BMI" in batches["drifted"].iloc[2]
     assert batches["psi_BMI"].idxmax() == 2
-    finding = result["findings"]["drift of the latest batch"]
-    assert finding.startswith("drift in the 100 rows of batch b2: BMI")
+    told = f"BMI psi {batches['psi_BMI'].iloc[2]:.3g} (alert from 0.25)"
+    found = f"drift in 1 of 3 batches of the last 7 days: batch b2 (100 rows): {told}"
+    assert result["findings"]["drift"].startswith(found)
 
 
 def test_the_true_error_is_that_of_the_labelled_rows(history, monitored):
@@ -164,7 +170,8 @@ def test_the_run_and_the_report_tell_the_same(monitored):
     assert run.data.tags["monitoring"] == result["status"] == "alert"
     assert run.info.status == "FINISHED"
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    for name, count in {"batches": 3, "rows_scored": 300, "rows_labelled": 300}.items():
+    counts = {"batches": 3, "rows_scored": 300, "rows_rejected": 3, "rows_labelled": 300, "failed_runs": 0}
+    for name, count in counts.items():
         assert run.data.metrics[name] == result[name] == count
 
 
@@ -174,19 +181,110 @@ def test_the_page_opens_by_itself_and_starts_with_the_status(monitored):
     assert page.index("Status: alert") < page.index("<table>")
     assert page.count('<img src="data:image/png;base64,') == 1
     assert re.findall(r"<(?:link|script)|(?:src|href)=\"(?!data:)|url\(", page) == []
-    assert all(text in page for text in ("b0", "b2", "2026-03-03 02:00", "labels have arrived"))
+    assert all(text in page for text in ("b0", "b2", "2026-03-03 02:00", "labels have arrived", "0.99%"))
 
 
-@pytest.mark.parametrize(
-    ("labels_data", "said"), [("", "No labels_data is given"), ("/nowhere/labels.csv", "There is nothing at")]
-)
-def test_without_labels_the_error_is_said_to_be_unknown(history, labels_data: str, said: str):
-    result = history.monitor(labels_data=labels_data)
+def test_the_page_tells_each_finding_once(monitored):
+    result, run = monitored
 
-    assert said in result["labels"]
-    assert said in read_page(history.last_run())
+    page = read_page(run)
+
+    assert {finding: page.count(escape(finding)) for finding in result["findings"].values()} == dict.fromkeys(
+        result["findings"].values(), 1
+    )
+
+
+def test_without_labels_the_error_is_said_to_be_unknown(history):
+    result = history.monitor(labels_data="")
+
+    assert "No labels_data is given" in result["labels"]
+    assert result["labels"] in read_page(history.last_run())
     assert "true_rmse" not in result
     assert result["rows_labelled"] == 0
+
+
+@pytest.mark.parametrize("labels_data", ["/nowhere/labels.csv", "tests.no_labels", "nowhere.labels", "a.b.c"])
+def test_labels_that_are_named_and_not_there_end_the_job(history, labels_data: str):
+    message = (
+        f"labels_data: there is no file or table '{labels_data}'; leave it empty as long as there are no"
+    )
+    with pytest.raises(SourceNotFoundError, match=re.escape(message)):
+        history.monitor(labels_data=labels_data)
+
+    assert history.last_run().info.status == "FAILED"
+
+
+def test_an_experiment_that_is_not_there_ends_the_job_and_is_not_made(history):
+    with pytest.raises(
+        NoHistoryError, match="no experiment /tests/mistyped; experiment_name must be that of"
+    ):
+        history.monitor(experiment_name="/tests/mistyped")
+
+    assert mlflow.get_experiment_by_name("/tests/mistyped") is None
+
+
+def test_a_bad_batch_before_a_good_one_is_told_as_long_as_the_window_reaches(history):
+    shifted = F.when(F.col("batch_id") == "b2", F.expr("scored_at - INTERVAL 5 DAYS"))
+    table = history.spark.table(history.table)
+    table = table.withColumn("scored_at", F.coalesce(shifted, F.col("scored_at")))
+    table.write.format("delta").saveAsTable("tests.good_after_bad")
+
+    with pytest.raises(MonitoringAlert, match=r"drift in 1 of 3 batches of the last 7 days: batch b2 .* BMI"):
+        history.monitor(output_table="tests.good_after_bad", fail_on="alert")
+    result = history.monitor(output_table="tests.good_after_bad", fail_on="alert", lookback_days="2")
+
+    assert (result["latest_batch"], result["status"]) == ("b1", "ok")
+    assert result["findings"]["drift"] == "none in 2 batches of the last 2 days"
+
+
+def test_an_id_counts_once_a_version_with_its_last_prediction(history):
+    again = history.spark.table(history.table).where("batch_id = 'b0'")
+    again = again.withColumns(
+        {
+            "batch_id": F.lit("b0 again"),
+            "prediction": F.col("prediction") + 50,
+            "scored_at": F.expr("scored_at + INTERVAL 9 DAYS"),
+        }
+    )
+    history.spark.table(history.table).union(again).write.format("delta").saveAsTable("tests.scored_again")
+    labels = history.labels("b0").head(20)
+
+    result = history.monitor(output_table="tests.scored_again", labels_data=history.write_labels(labels))
+
+    errors = labels["Y"] - predict(history.model, history.batches["b0"].head(20)) - 50
+    assert result["rows_labelled"] == 20
+    assert result["true_rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert "not judged: version 1 on 20 rows" in result["findings"]["true error"]
+    batches = read_table(history.last_run(), "batches.json").set_index("batch_id")
+    assert batches.loc[["b0", "b0 again"], "labelled"].tolist() == [20, 20]
+    assert batches.loc["b0 again", "rmse"] == pytest.approx(result["true_rmse"])
+
+
+def test_rows_and_runs_that_scoring_refused_are_history_and_findings(jobs, trained):
+    batch, model = pd.read_csv(DATA / "data_batch_input.csv"), {"model_name": trained[0].model_name}
+    broken = jobs.write(batch.assign(BMI=batch["BMI"].where(batch.index >= 40, -1.0)), "broken.csv")
+    jobs.score(input_data=broken, batch_id="day", max_rejected_share="1", **model)
+    with pytest.raises(TooManyRejectedError):
+        jobs.score(input_data=broken, batch_id="night", max_rejected_share="0.1", **model)
+    with pytest.raises(SchemaError):
+        jobs.score(input_data=jobs.write(batch.drop(columns="BMI"), "no_bmi.csv"), **model)
+
+    settings = MonitoringSettings(jobs.table, f"/tests/{jobs.name}", lookback_days=1, fail_on="alert")
+    with pytest.raises(MonitoringAlert) as alert:
+        monitor.run(jobs.spark, settings)
+
+    assert "40 of 100 rows in 1 batch of the last day, above 5.00%: batch day 40.00%" in str(alert.value)
+    assert "2 scoring runs of the last day failed, the newest of" in str(alert.value)
+    assert "SchemaError: missing columns ['BMI']" in str(alert.value)
+    assert str(alert.value).endswith("; no batch was published since")
+    run = jobs.last_run()
+    assert (run.data.metrics["rows_rejected"], run.data.metrics["failed_runs"]) == (40, 2)
+    failed = read_table(run, "failed_runs.json")
+    assert failed["batch_id"].tolist() == ["night", ""]
+    assert failed["rejected_share"].iloc[0] == 0.4
+    assert failed["error"].str.extract(r"(\w+)")[0].tolist() == ["TooManyRejectedError", "SchemaError"]
+    shown = ("40.00%", "missing columns [&#39;BMI&#39;]", "no_bmi.csv", "broken.csv")
+    assert [text for text in shown if text not in read_page(run)] == []
 
 
 def test_a_few_labels_are_shown_and_not_judged(history):
@@ -196,7 +294,7 @@ def test_a_few_labels_are_shown_and_not_judged(history):
 
     assert result["rows_labelled"] == 5
     assert result["rmse_ratio"] > 1.5
-    assert "not judged: version 1 on 5 rows" in result["findings"]["true error of the version in use"]
+    assert "not judged: version 1 on 5 rows" in result["findings"]["true error"]
 
 
 def test_an_error_far_above_the_holdouts_is_an_alert(history):
@@ -204,7 +302,7 @@ def test_an_error_far_above_the_holdouts_is_an_alert(history):
 
     result = history.monitor(labels_data=history.write_labels(labels), max_rmse_ratio="1.2")
 
-    finding = result["findings"]["true error of the version in use"]
+    finding = result["findings"]["true error"]
     assert "version 1 on 100 rows with a label is" in finding
     assert finding.endswith("of its holdout, above 1.2")
 
@@ -238,7 +336,9 @@ def test_labels_that_cannot_be_told_apart_or_read_stop_the_job(history, kind: st
 
 @pytest.mark.parametrize("fail_on", ["warn", "alert"])
 def test_the_job_fails_after_everything_was_logged_when_told_to(history, fail_on: str):
-    with pytest.raises(MonitoringAlert, match=r"alert: drift in the 100 rows of batch b2: BMI"):
+    with pytest.raises(
+        MonitoringAlert, match=r"^alert: drift in .* batch b2 .*: BMI psi [\d.]+ \(alert from 0"
+    ):
         history.monitor(fail_on=fail_on)
 
     run = history.last_run()
@@ -253,7 +353,8 @@ def test_a_batch_whose_run_was_deleted_has_no_known_drift(history):
     result = history.monitor(output_table="tests.runs_are_gone")
 
     assert result["status"] == "ok"
-    assert result["findings"]["drift of the latest batch"] == "not measured for batch b2"
+    assert result["findings"]["drift"] == "not measured in 3 batches of the last 7 days"
+    assert result["findings"]["rejected rows"] == "not known of 3 batches of the last 7 days"
 
 
 def test_nothing_scored_yet_is_one_clear_message(history):

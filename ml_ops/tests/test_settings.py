@@ -87,6 +87,7 @@ MONITORING = {
     "data_root": "dbfs:/project/data",
     "output_table": "main.diabetes.scored",
     "experiment_name": "/Shared/project",
+    "lookback_days": "7",
     "max_rmse_ratio": "1.5",
 }
 
@@ -107,6 +108,10 @@ def test_relative_labels_are_taken_under_the_data_root():
     ("widget", "value", "message"),
     [
         ("fail_on", "ok", "fail_on must be warn or alert; got 'ok'"),
+        ("lookback_days", "", "lookback_days must be days, above 0 and at most 36500; got ''"),
+        ("lookback_days", "0", "lookback_days must be days, above 0 and at most 36500; got '0'"),
+        ("lookback_days", "1e9", "lookback_days must be days, above 0 and at most 36500; got '1e9'"),
+        ("rejected_share_warn", "5", "rejected_share_warn must be a share from 0 to 1; got 5"),
         ("max_rmse_ratio", "0", "max_rmse_ratio must be a positive number; got '0'"),
         ("output_table", "scored", "output_table must be [catalog.]schema.table; got 'scored'"),
     ],
@@ -131,6 +136,12 @@ def test_an_empty_threshold_of_drift_means_the_default():
         ("psi_warn", "0.3", "psi_alert must not be below psi_warn; got 0.25 and 0.3"),
         ("psi_alert", "much", "psi_alert must be a positive number; got 'much'"),
         ("drift_significance", "1", "drift_significance must be below 1; got 1.0"),
+        (
+            "drift_significance",
+            "0.0005",
+            "drift_significance must be above 0.00055, the smallest p-value there is, "
+            "or drift is never found; got 0.0005",
+        ),
     ],
 )
 def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: str, message: str):

@@ -1,8 +1,9 @@
 """What is written on a run tells code and data apart from other code and other data."""
 
+import mlflow
 import pandas as pd
 import pytest
-from diabetes_mlops.tracking import describe_dirtiness, digest_rows
+from diabetes_mlops.tracking import describe_dirtiness, describe_error, digest_rows, open_run
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,19 @@ def test_the_digest_of_rows_changes_with_each_value_and_each_name():
 
     assert digest_rows(table) == digest_rows(table.copy())
     assert len({digest_rows(rows) for rows in (table, changed, table.rename(columns={"b": "c"}))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(ValueError("no BMI\n\tat x"), "ValueError: no BMI"), (KeyboardInterrupt(), "KeyboardInterrupt")],
+)
+def test_an_error_fails_its_run_and_stays_on_it(tracking, error: BaseException, kept: str):
+    with pytest.raises(type(error)), open_run("/tests/errors", "job", "") as active:
+        raise error
+
+    run = mlflow.get_run(active.info.run_id)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", kept)
+
+
+def test_a_long_error_is_cut_to_what_a_tag_holds():
+    assert len(describe_error(ValueError("x" * 9_000))) == 500

@@ -20,10 +20,9 @@ from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.settings import ScoringSettings, is_path
 from diabetes_mlops.sources import read_as_found
 from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
-from diabetes_mlops.tracking import dataset_source, log_input, open_run
+from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
 from diabetes_mlops.worker import REASONS, ROW
 
-JOB = "diabetes_batch_scoring"
 SCORED = {
     ID: "BIGINT",
     PREDICTION: "DOUBLE",
@@ -53,7 +52,8 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
     Whatever stops the job leaves its MLflow run FAILED and is raised as it is; before everything was checked
     nothing is published. Scoring the same batch again replaces its rows, and no others.
     """
-    with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
+    with open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active:
+        log_settings(settings)
         version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
         mlflow.set_tags({"model_name": version.name, "model_version": version.version})
         model = models.load(version)
@@ -83,8 +83,15 @@ def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
         return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id)}
 
 
+def log_settings(settings: ScoringSettings) -> None:
+    """Log what is read, where it goes and what ends the run: monitoring tells by it also of failed runs."""
+    names = ("input_data", "output_table", "max_rejected_share")
+    mlflow.log_params({name: getattr(settings, name) for name in names})
+
+
 def check_rejected(batch: StagedBatch, limit: float) -> None:
-    """Log why rows cannot be scored; raises TooManyRejectedError when they are too large a share."""
+    """Log how many rows cannot be scored, and why; raises TooManyRejectedError for too large a share."""
+    mlflow.log_metric("rejected_share", batch.rejected / max(batch.rows_in, 1))
     if not batch.rejected:
         return
     reasons = summarize_reasons(batch)

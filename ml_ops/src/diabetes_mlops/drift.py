@@ -5,12 +5,15 @@ from typing import Any
 
 import mlflow
 from diabetes.drift import Counts, DriftThresholds, Profile, classify, compare, worst
+from mlflow.entities import RunData
 
 from diabetes_mlops import plots
 
 # The names under which a run's metrics and tags hold the findings; the monitoring job reads them.
 TAG, COLUMNS_TAG = "drift", "drift_columns"
 PSI, P_VALUE, MISSING = "psi_", "drift_p_", "missing_share_"
+# How many columns the report of a run, and a sentence, name at most.
+REPORTED, TOLD = 3, 5
 # The widgets that set the thresholds, which are the params of a run as well.
 WIDGETS = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
 
@@ -20,7 +23,7 @@ def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[s
 
     Metrics `psi_<column>`, `drift_p_<column>` and `missing_share_<column>`, the thresholds as params, the
     table drift.json, the figure plots/drift.png, and the tags `drift` (ok, warn or alert) and
-    `drift_columns`, the columns that have moved.
+    `drift_columns`, the columns that have moved. Reported are the largest psi; drift.json has them all.
     """
     comparison = compare(profile, counts)
     statuses = classify(comparison, thresholds)
@@ -32,11 +35,26 @@ def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[s
     mlflow.log_figure(plots.draw_drift(profile, counts, comparison, statuses), "plots/drift.png")
     drifted = {name: found for name, found in statuses.items() if found != "ok"}
     mlflow.set_tags({TAG: status} | ({COLUMNS_TAG: ", ".join(drifted)} if drifted else {}))
+    largest = comparison["psi"].nlargest(REPORTED)
     return {
         "status": status,
         "drifted": drifted,
-        "psi": {str(name): float(value) for name, value in comparison["psi"].items()},
+        "psi": {str(name): float(value) for name, value in largest.items()},
+        "every_psi": "in drift.json of the MLflow run",
     }
+
+
+def tell_drifted(data: RunData) -> str:
+    """Say which columns moved in a run that `log` has logged into, the one that moved most first.
+
+    In this form: `BMI psi 1.23 (alert from 0.25), AGE psi 0.15 (warn from 0.1)`.
+    """
+    names = filter(None, data.tags.get(COLUMNS_TAG, "").split(", "))
+    psi = {name: data.metrics.get(f"{PSI}{name}", 0.0) for name in names}
+    thresholds = read_thresholds(data.params) or DriftThresholds()
+    largest = sorted(psi, key=lambda name: -psi[name])
+    told = [f"{name} psi {psi[name]:.3g} ({_tell_level(psi[name], thresholds)})" for name in largest[:TOLD]]
+    return ", ".join(told) + (f" and {len(largest) - TOLD} more" if len(largest) > TOLD else "")
 
 
 def read_thresholds(params: Mapping[str, str]) -> DriftThresholds | None:
@@ -44,3 +62,9 @@ def read_thresholds(params: Mapping[str, str]) -> DriftThresholds | None:
     if not params.keys() >= WIDGETS.keys():
         return None
     return DriftThresholds(**{field: float(params[widget]) for widget, field in WIDGETS.items()})
+
+
+def _tell_level(psi: float, thresholds: DriftThresholds) -> str:
+    if psi >= thresholds.psi_alert:
+        return f"alert from {thresholds.psi_alert:g}"
+    return f"warn from {thresholds.psi_warn:g}"

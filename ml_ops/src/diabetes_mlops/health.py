@@ -1,7 +1,7 @@
 """Judges what is known about scored batches, from numbers alone; nothing is read or written here."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import pandas as pd
 from diabetes.drift import STATUSES, Status, worst
@@ -9,11 +9,52 @@ from diabetes.drift import STATUSES, Status, worst
 # With fewer labels the rmse says too little: that of 30 normal errors is 1.5 times what it should be about
 # once in 10,000 times, as their sum of squares is chi-squared distributed.
 MIN_LABELLED = 30
+# How many batches or runs a finding names.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known about a scored table; `diabetes_mlops.history` makes the parts and says their columns.
+
+    `batches` has one row a batch in the order of their scoring, at least one; `versions` one a model
+    version; `failures` one for each scoring run that failed or published no row, in the order of their end.
+    """
+
+    batches: pd.DataFrame
+    versions: pd.DataFrame
+    failures: pd.DataFrame
+
+    @property
+    def latest(self) -> pd.Series:
+        """The batch that was scored last."""
+        return self.batches.iloc[-1]
+
+    @property
+    def version_in_use(self) -> pd.Series:
+        """The model version that scored the latest batch."""
+        keys = ["model_name", "model_version"]
+        return self.versions[(self.versions[keys] == self.latest[keys]).all(axis=1)].iloc[0]
+
+    @property
+    def moments(self) -> pd.Series:
+        """When each batch was scored and each failed run ended."""
+        return pd.concat([self.batches["scored_at"], self.failures["ended_at"]], ignore_index=True)
+
+    def start_of_last(self, days: float) -> pd.Timestamp:
+        """Give the moment that many days before the newest batch or failed run."""
+        newest: pd.Timestamp = self.moments.max()
+        return newest - pd.Timedelta(days=days)
+
+    def since(self, start: pd.Timestamp) -> Self:
+        """Give the history without the batches and failed runs up to `start`; there may be none left."""
+        batches = self.batches[self.batches["scored_at"] > start]
+        return replace(self, batches=batches, failures=self.failures[self.failures["ended_at"] > start])
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question about the model in use, and what was found; the status is None where nothing is known."""
+    """One question, and what was found; the status is None where nothing is known."""
 
     name: str
     status: Status | None
@@ -41,32 +82,78 @@ class Health:
         return status != "" and STATUSES.index(self.status) >= STATUSES.index(status)
 
 
-def judge(batches: pd.DataFrame, versions: pd.DataFrame, *, max_rmse_ratio: float) -> Health:
-    """Judge the latest batch's drift, and the true error of the version that scored it.
+def judge(
+    history: History, *, lookback_days: float, rejected_share_warn: float, max_rmse_ratio: float
+) -> Health:
+    """Judge drift, rejected rows and failed runs of the last days, and the true error of the version in use.
 
-    `batches` and `versions` are those of `diabetes_mlops.history`.
+    A bad batch is told until it is older than that or was scored again: a good one after it does not undo it.
     """
-    latest = batches.iloc[-1]
-    return Health((_check_drift(latest), _check_error(select_version(versions, latest), max_rmse_ratio)))
+    recent = history.since(history.start_of_last(lookback_days))
+    days = "the last day" if lookback_days == 1 else f"the last {lookback_days:g} days"
+    return Health(
+        (
+            _check_drift(recent.batches, days),
+            _check_rejected(recent.batches, days, rejected_share_warn),
+            _check_runs(recent.failures, history.latest, days),
+            _check_error(history.version_in_use, max_rmse_ratio),
+        )
+    )
 
 
-def select_version(versions: pd.DataFrame, batch: pd.Series) -> pd.Series:
-    """Give the row of the version that scored a batch."""
-    keys = ["model_name", "model_version"]
-    return versions[(versions[keys] == batch[keys]).all(axis=1)].iloc[0]
+def _check_drift(batches: pd.DataFrame, days: str) -> Check:
+    name, measured = "drift", batches.dropna(subset="drift")
+    unknown = len(batches) - len(measured)
+    if measured.empty:
+        return Check(name, None, f"not measured in {count(unknown, 'batch')} of {days}")
+    left = f"; {unknown} not measured" if unknown else ""
+    drifted = measured[measured["drift"] != "ok"]
+    if drifted.empty:
+        return Check(name, "ok", f"none in {count(len(measured), 'batch')} of {days}{left}")
+    newest_first = drifted.iloc[::-1]
+    order = newest_first["drift"].map(STATUSES.index).sort_values(ascending=False, kind="stable")
+    told = [
+        f"batch {batch['batch_id']} ({count(batch['rows'], 'row')}): {batch['drifted']}"
+        for _, batch in newest_first.loc[order.index].iterrows()
+    ]
+    found = f"drift in {len(drifted)} of {count(len(measured), 'batch')} of {days}"
+    return Check(name, worst(drifted["drift"]), f"{found}: {_name(told)}{left}")
 
 
-def _check_drift(batch: pd.Series) -> Check:
-    name, status = "drift of the latest batch", batch["drift"]
-    if pd.isna(status):
-        return Check(name, None, f"not measured for batch {batch['batch_id']}")
-    rows = f"in the {batch['rows']} rows of batch {batch['batch_id']}"
-    return Check(name, status, f"drift {rows}: {batch['drifted']}" if batch["drifted"] else f"none {rows}")
+def _check_rejected(batches: pd.DataFrame, days: str, limit: float) -> Check:
+    name, known = "rejected rows", batches.dropna(subset="rejected_share")
+    if known.empty:
+        return Check(name, None, f"not known of {count(len(batches), 'batch')} of {days}")
+    rejected = int(known["rejected"].sum())
+    rows = rejected + int(known["rows"].sum())
+    found = f"{count(rows, 'row')} in {count(len(known), 'batch')} of {days}"
+    if not rejected:
+        return Check(name, "ok", f"none among {found}")
+    above = known[known["rejected_share"] > limit].sort_values("rejected_share", ascending=False)
+    if above.empty:
+        return Check(
+            name, "ok", f"{rejected:,} of {found}, {known['rejected_share'].max():.2%} of a batch at most"
+        )
+    told = [f"batch {name} {share:.2%}" for name, share in above[["batch_id", "rejected_share"]].to_numpy()]
+    return Check(name, "warn", f"{rejected:,} of {found}, above {limit:.2%}: {_name(told)}")
+
+
+def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
+    """Judge the failed runs whose batch was not published since; the newest is an alert until another is."""
+    name, open_ones = "scoring runs", failures[~failures["published_since"]]
+    if open_ones.empty:
+        return Check(name, "ok", f"each batch of {days} was published")
+    newest = open_ones.iloc[-1]
+    found = f"{count(len(open_ones), 'scoring run')} of {days} failed"
+    told = f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
+    if newest["ended_at"] > latest["scored_at"]:
+        return Check(name, "alert", f"{told}; no batch was published since")
+    return Check(name, "warn", told)
 
 
 def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:
-    name, number = "true error of the version in use", version["model_version"]
-    rows = f"version {number} on {version['labelled']} rows with a label"
+    name, number = "true error", version["model_version"]
+    rows = f"version {number} on {count(version['labelled'], 'row')} with a label"
     rmse = f"rmse {version['rmse']:.4g} of {rows}"
     if version["labelled"] < MIN_LABELLED:
         return Check(name, None, f"not judged: {rows}, and it takes {MIN_LABELLED}")
@@ -76,3 +163,14 @@ def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:
     times = f"{version['ratio']:.3g} times the {version['holdout_rmse']:.4g} of its holdout"
     word = "above" if above else "within"
     return Check(name, "alert" if above else "ok", f"{rmse} is {times}, {word} {max_rmse_ratio:g}")
+
+
+def count(number: int, what: str) -> str:
+    """Write a number with its noun: 1 batch, 2,000 batches."""
+    ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
+    return f"{number:,} {what}{ending}"
+
+
+def _name(told: list[str]) -> str:
+    more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
+    return "; ".join(told[:NAMED] + more)

@@ -1,9 +1,9 @@
-"""Reads back what became of scored rows: batches, their drift and, where labels have arrived, their error.
+"""Reads back what became of a scored table: batches, their drift, failed runs and, with labels, the error.
 
 Rows are aggregated in Spark; what comes to the driver has one row a batch, a version or a column.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,16 @@ from diabetes.drift import PREDICTION
 from diabetes.schema import FEATURE_NAMES, ID, TARGET, check_columns
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from diabetes_mlops import drift, registry, sources
+from diabetes_mlops.tracking import ERROR, SCORING_JOB
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
 BATCH, VERSION = ["batch_id", "run_id"], ["model_name", "model_version"]
+FAILURE = ["ended_at", "batch_id", "input_data", "rejected_share", "error", "run_id", "published_since"]
 SUMS = ["labelled", "squares", "absolutes", "label_mean", "label_squares"]
 _RUNS_A_PAGE = 1000
 
@@ -63,33 +65,56 @@ def summarize_batches(scored: DataFrame) -> pd.DataFrame:
     return batches.sort_values(["scored_at", "batch_id"]).reset_index(drop=True)
 
 
-def find_runs(client: MlflowClient, experiment_id: str, run_ids: Collection[str]) -> dict[str, Run]:
-    """Find the scoring runs of an experiment, by id; those that were deleted are left out."""
+def find_experiment(client: MlflowClient, name: str) -> str:
+    """Give the id of the experiment of the scoring runs; raises NoHistoryError where there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        raise NoHistoryError(f"there is no experiment {name}; experiment_name must be that of batch scoring")
+    return str(experiment.experiment_id)
+
+
+def find_runs(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
+    """Find the scoring runs of an experiment, by id, however they ended; deleted ones are left out."""
     found: dict[str, Run] = {}
-    wanted, token = set(run_ids), None
+    query, token = f"attributes.run_name = '{SCORING_JOB}'", None
     while True:
-        page = client.search_runs(
-            [experiment_id], "tags.batch_id != ''", max_results=_RUNS_A_PAGE, page_token=token
-        )
-        found |= {run.info.run_id: run for run in page if run.info.run_id in wanted}
+        page = client.search_runs([experiment_id], query, max_results=_RUNS_A_PAGE, page_token=token)
+        found |= {run.info.run_id: run for run in page}
         token = page.token
-        if not token or len(found) == len(wanted):
+        if not token:
             return found
 
 
-def add_drift(batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+def add_logged(batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Return the batches with what their runs logged, one more column each.
 
-    drift (ok, warn, alert, or None where it was not measured), drifted (the columns that moved, as text), and
-    the index of each column as psi_<column>, NaN where it was not measured.
+    rejected (rows set aside) and rejected_share, drift (ok, warn, alert, or None where it was not measured),
+    drifted (the columns that moved, as text), and the index of each column as psi_<column>; numbers are NaN
+    where they are not known.
     """
-    tags = [runs[run_id].data.tags if run_id in runs else {} for run_id in batches["run_id"]]
-    metrics = [runs[run_id].data.metrics if run_id in runs else {} for run_id in batches["run_id"]]
-    names = [f"{drift.PSI}{name}" for name in (*FEATURE_NAMES, PREDICTION)]
-    psi = {name: [found.get(name, np.nan) for found in metrics] for name in names}
-    statuses = pd.Series([found.get(drift.TAG) for found in tags], dtype="object")
-    drifted = [found.get(drift.COLUMNS_TAG, "") for found in tags]
-    return batches.assign(drift=statuses, drifted=drifted, **psi)
+    found = [runs[run_id].data if run_id in runs else None for run_id in batches["run_id"]]
+    names = ["rows_rejected", "rejected_share", *[f"{drift.PSI}{n}" for n in (*FEATURE_NAMES, PREDICTION)]]
+    metrics = {name: [data.metrics.get(name, np.nan) if data else np.nan for data in found] for name in names}
+    statuses = pd.Series([data.tags.get(drift.TAG) if data else None for data in found], dtype="object")
+    drifted = [drift.tell_drifted(data) if data else "" for data in found]
+    return batches.assign(rejected=metrics.pop("rows_rejected"), drift=statuses, drifted=drifted, **metrics)
+
+
+def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each scoring run for `table` that failed or published no row, as they ended.
+
+    Columns: ended_at (UTC), batch_id (empty where the run did not come to it), input_data, rejected_share
+    (NaN where it was not known yet), error (type and first line), run_id, and published_since: whether the
+    batch of that id was published later.
+    """
+    mine = [run for run in runs if run.data.params.get("output_table", "").lower() == table.lower()]
+    failed = [(run, error) for run in mine if (error := _find_error(run))]
+    rows = [(*_describe(run), error, run.info.run_id) for run, error in failed]
+    failures = pd.DataFrame(rows, columns=FAILURE[:-1])
+    failures["ended_at"] = pd.to_datetime(failures["ended_at"], unit="ms").astype("datetime64[ns]")
+    published = failures["batch_id"].map(batches.groupby("batch_id")["scored_at"].max())
+    failures["published_since"] = pd.to_datetime(published) > failures["ended_at"]
+    return failures.sort_values(["ended_at", "run_id"]).reset_index(drop=True)
 
 
 def read_labels(spark: SparkSession, source: str) -> DataFrame:
@@ -112,13 +137,16 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
 
 
 def sum_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
-    """Return one row a batch that has labels: what the errors of batches and versions are made of.
+    """Return what the errors of batches and versions are made of, one or two rows a batch that has labels.
 
-    Columns: BATCH and VERSION, labelled (rows), squares and absolutes (sums over the errors), label_mean, and
-    label_squares (sum over the squared deviations from it). A row that several batches scored counts in each.
+    Columns: BATCH and VERSION, is_last, labelled (rows), squares and absolutes (sums over the errors),
+    label_mean, and label_squares (sum over the squared deviations from it). A version may have scored an ID
+    in several batches: `is_last` tells its last prediction from the earlier ones.
     """
     if labels is None:
-        return pd.DataFrame(columns=[*BATCH, *VERSION, *SUMS]).astype(dict.fromkeys(SUMS, "float64"))
+        columns = [*BATCH, *VERSION, "is_last", *SUMS]
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(SUMS, "float64") | {"is_last": "bool"})
+    predictions = Window.partitionBy(*VERSION, ID).orderBy(F.desc("scored_at"), F.desc("batch_id"))
     error = F.col(TARGET) - F.col(PREDICTION)
     sums = (
         F.count("*").alias("labelled"),
@@ -127,7 +155,8 @@ def sum_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
         F.avg(TARGET).alias("label_mean"),
         (F.var_pop(TARGET) * F.count("*")).alias("label_squares"),
     )
-    return scored.join(labels, ID).groupBy(*BATCH, *VERSION).agg(*sums).toPandas()
+    labelled = scored.join(labels, ID).withColumn("is_last", F.row_number().over(predictions) == 1)
+    return labelled.groupBy(*BATCH, *VERSION, "is_last").agg(*sums).toPandas()
 
 
 def to_errors(sums: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -159,16 +188,34 @@ def add_errors(batches: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
 def summarize_versions(client: MlflowClient, batches: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
     """Return one row a model version, in the order of their first batches.
 
-    Columns: model_name, model_version, batches, rows, labelled, rmse, mae, r2 (of all its labelled rows),
-    holdout_rmse (NaN where the version is gone) and ratio, the true rmse in holdout_rmse.
+    Columns: model_name, model_version, batches, rows, labelled, rmse, mae, r2, holdout_rmse (NaN where the
+    version is gone) and ratio, the true rmse in holdout_rmse. Each labelled ID counts once, with the
+    prediction that the version made last: a row that is scored every night is no more evidence than one.
     """
     versions = batches.groupby(VERSION, sort=False).agg(batches=("rows", "size"), rows=("rows", "sum"))
-    versions = _join_errors(versions.reset_index(), sums, VERSION)
+    versions = _join_errors(versions.reset_index(), sums[sums["is_last"]], VERSION)
     known = versions[VERSION].itertuples(index=False)
     holdout = [registry.find_holdout_rmse(client, name, number) for name, number in known]
     versions["holdout_rmse"] = pd.Series(holdout, dtype="float64")
     versions["ratio"] = versions["rmse"] / versions["holdout_rmse"]
     return versions
+
+
+def _find_error(run: Run) -> str:
+    """Say why a run failed or published no row; empty where it did well, had no rows, or has not ended."""
+    if run.info.status in ("FAILED", "KILLED"):
+        return str(run.data.tags.get(ERROR, "no error was kept"))
+    metrics = run.data.metrics
+    if run.info.status == "FINISHED" and metrics.get("rows_scored") == 0 and metrics.get("rows_rejected"):
+        return f"none of its {metrics['rows_rejected']:.0f} rows could be scored"
+    return ""
+
+
+def _describe(run: Run) -> tuple[int, str, str, float]:
+    data = run.data
+    batch_id, source = data.tags.get("batch_id", ""), data.params.get("input_data", "")
+    share = data.metrics.get("rejected_share", np.nan)
+    return run.info.end_time or run.info.start_time, batch_id, source, share
 
 
 def _join_errors(table: pd.DataFrame, sums: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

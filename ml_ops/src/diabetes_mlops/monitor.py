@@ -1,4 +1,4 @@
-"""The monitoring job: what was scored, how far it has drifted and, where labels arrived, how wrong it was."""
+"""The monitoring job: what was scored and what failed, how far it drifted and how wrong it was."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
 from diabetes_mlops import drift, history, plots, report
-from diabetes_mlops.health import Health, judge, select_version
+from diabetes_mlops.health import Health, History, judge
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.sources import SourceNotFoundError
 from diabetes_mlops.tracking import describe_code, open_run
@@ -28,44 +28,62 @@ class MonitoringAlert(RuntimeError):
 def run(spark: SparkSession, settings: MonitoringSettings) -> dict[str, Any]:
     """Look at the history of a scored table; returns what the job reports, as values that JSON has.
 
-    Raises NoHistoryError when nothing was scored yet and, after everything was logged, MonitoringAlert when
-    things are as bad as `settings.fail_on`.
+    Raises NoHistoryError when nothing was scored yet, SourceNotFoundError where `labels_data` names nothing
+    and, after everything was logged, MonitoringAlert when things are as bad as `settings.fail_on`.
     """
+    client = MlflowClient()
+    experiment_id = history.find_experiment(client, settings.experiment_name)
     with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
         _log_settings(settings)
-        scored = history.open_scored(spark, settings.output_table)
-        batches = history.summarize_batches(scored)
-        runs = history.find_runs(MlflowClient(), active.info.experiment_id, batches["run_id"])
         labels, about_labels = read_labels(spark, settings.labels_data)
-        print(f"read {batches['rows'].sum()} rows in {len(batches)} batches; {about_labels}")
+        runs = history.find_runs(client, experiment_id)
+        known = read_history(spark, client, settings.output_table, runs, labels)
+        print(f"read {known.batches['rows'].sum()} rows in {len(known.batches)} batches; {about_labels}")
 
-        sums = history.sum_errors(scored, labels)
-        batches = history.add_errors(history.add_drift(batches, runs), sums)
-        versions = history.summarize_versions(MlflowClient(), batches, sums)
-        health = judge(batches, versions, max_rmse_ratio=settings.max_rmse_ratio)
-
-        figure = plots.draw_monitoring(batches, versions, find_thresholds(batches, runs))
-        origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
-        page = report.render_monitoring(
-            settings.output_table, health, about_labels, batches, versions, figure, origin
+        health = judge(
+            known,
+            lookback_days=settings.lookback_days,
+            rejected_share_warn=settings.rejected_share_warn,
+            max_rmse_ratio=settings.max_rmse_ratio,
         )
-        log(health, batches, versions, figure, page)
+        start = known.start_of_last(settings.lookback_days)
+        figure = plots.draw_monitoring(known, find_thresholds(known.batches, runs), start)
+        origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
+        page = report.render_monitoring(settings.output_table, health, about_labels, known, figure, origin)
+        log(health, known, figure, page)
         print(f"status {health.status}: {'; '.join(health.findings) or 'nothing to worry about'}")
         if health.is_at_least(settings.fail_on):
             raise MonitoringAlert(f"{health.status}: {'; '.join(health.findings)}")
         where = {"run_id": active.info.run_id, "experiment_id": active.info.experiment_id}
-        return summarize(health, batches, versions) | {"labels": about_labels} | where
+        return summarize(health, known) | {"labels": about_labels} | where
 
 
 def read_labels(spark: SparkSession, source: str) -> tuple[DataFrame | None, str]:
-    """Read the labels that have arrived, if any, and say in a sentence what is known about them."""
+    """Read the labels, if the job was given any, and say in a sentence what is known about them.
+
+    Raises SourceNotFoundError where there is nothing under that name.
+    """
     if not source:
         return None, "No labels_data is given, so the true error is not known."
     try:
         labels = history.read_labels(spark, source)
-    except SourceNotFoundError:
-        return None, f"There is nothing at {source} yet, so the true error is not known."
+    except SourceNotFoundError as error:
+        raise SourceNotFoundError(
+            f"labels_data: {error}; leave it empty as long as there are no labels"
+        ) from error
     return labels, f"{labels.count()} labels have arrived in {source}."
+
+
+def read_history(
+    spark: SparkSession, client: MlflowClient, table: str, runs: dict[str, Run], labels: DataFrame | None
+) -> History:
+    """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
+    scored = history.open_scored(spark, table)
+    batches = history.summarize_batches(scored)
+    sums = history.sum_errors(scored, labels)
+    batches = history.add_errors(history.add_logged(batches, runs), sums)
+    versions = history.summarize_versions(client, batches, sums)
+    return History(batches, versions, history.list_failures(runs.values(), table, batches))
 
 
 def find_thresholds(batches: pd.DataFrame, runs: Mapping[str, Run]) -> DriftThresholds:
@@ -76,40 +94,44 @@ def find_thresholds(batches: pd.DataFrame, runs: Mapping[str, Run]) -> DriftThre
     return DriftThresholds()
 
 
-def log(health: Health, batches: pd.DataFrame, versions: pd.DataFrame, figure: Figure, page: str) -> None:
+def log(health: Health, known: History, figure: Figure, page: str) -> None:
     """Log status, numbers, tables, figure and page into the active run."""
     mlflow.set_tag(TAG, health.status)
-    mlflow.log_metrics({name: float(value) for name, value in _numbers(batches, versions).items()})
+    mlflow.log_metrics({name: float(value) for name, value in _numbers(known).items()})
+    batches, failures = known.batches, known.failures
     mlflow.log_table(batches.assign(scored_at=batches["scored_at"].astype(str)), "batches.json")
-    mlflow.log_table(versions, "versions.json")
+    mlflow.log_table(failures.assign(ended_at=failures["ended_at"].astype(str)), "failed_runs.json")
+    mlflow.log_table(known.versions, "versions.json")
     mlflow.log_figure(figure, "plots/monitoring.png")
     mlflow.log_text(page, "monitoring.html")
 
 
-def summarize(health: Health, batches: pd.DataFrame, versions: pd.DataFrame) -> dict[str, Any]:
+def summarize(health: Health, known: History) -> dict[str, Any]:
     """Give what the job reports: status, findings, the latest batch, and the numbers that are known."""
-    latest = batches.iloc[-1]
     return {
         "status": health.status,
         "findings": {check.name: check.finding for check in health.checks},
-        "latest_batch": latest["batch_id"],
-        "model_version": latest["model_version"],
-        **_numbers(batches, versions),
+        "latest_batch": known.latest["batch_id"],
+        "model_version": known.latest["model_version"],
+        **_numbers(known),
     }
 
 
-def _numbers(batches: pd.DataFrame, versions: pd.DataFrame) -> dict[str, float]:
+def _numbers(known: History) -> dict[str, float]:
     """Give the counts, and of the version in use the true error where it is known."""
-    used = select_version(versions, batches.iloc[-1])
+    batches, used = known.batches, known.version_in_use
     errors = {f"true_{name}": used[name] for name in ("rmse", "mae", "r2")} | {"rmse_ratio": used["ratio"]}
     return {
         "batches": len(batches),
         "rows_scored": int(batches["rows"].sum()),
-        "rows_labelled": int(batches["labelled"].sum()),
+        "rows_rejected": int(batches["rejected"].sum()),
+        "rows_labelled": int(known.versions["labelled"].sum()),
+        "failed_runs": len(known.failures),
         **{name: float(value) for name, value in errors.items() if pd.notna(value)},
     }
 
 
 def _log_settings(settings: MonitoringSettings) -> None:
-    names = ("output_table", "labels_data", "max_rmse_ratio", "fail_on")
-    mlflow.log_params({name: getattr(settings, name) or "" for name in names})
+    limits = ("lookback_days", "rejected_share_warn", "max_rmse_ratio", "fail_on")
+    names = ("output_table", "labels_data", *limits)
+    mlflow.log_params({name: getattr(settings, name) for name in names})

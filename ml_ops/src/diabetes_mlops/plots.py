@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from diabetes_mlops.health import History
+
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
 LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
 STATUS_COLOURS: dict[str, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
@@ -124,23 +126,28 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
     _tidy(axes)
 
 
-def draw_monitoring(batches: pd.DataFrame, versions: pd.DataFrame, thresholds: DriftThresholds) -> Figure:
-    """Draw rows, drift, predictions and, where there are labels, true errors of batches over time.
+def draw_monitoring(history: History, thresholds: DriftThresholds, start: pd.Timestamp) -> Figure:
+    """Draw rows, rejected rows, drift, predictions and, where there are labels, true errors over time.
 
-    `batches` and `versions` are those of `diabetes_mlops.history`.
+    A dotted line marks `start`, from which on batches are judged.
     """
-    panels = 4 if batches["labelled"].any() else 3
-    figure = _figure(11, 3 * panels)
+    batches = history.batches
+    panels = 5 if batches["labelled"].any() else 4
+    figure = _figure(11, 2.5 * panels)
     every = figure.subplots(panels, sharex=True)
     _draw_rows(every[0], batches)
-    _draw_psi(every[1], batches, thresholds)
-    _draw_spread(every[2], batches)
-    if panels == 4:
-        _draw_errors(every[3], batches, versions)
+    _draw_rejected(every[1], batches, history.failures)
+    _draw_psi(every[2], batches, thresholds)
+    _draw_spread(every[3], batches)
+    if panels == 5:
+        _draw_errors(every[4], batches, history.versions)
     for axes in every:
+        if start > history.moments.min():
+            label = "judged from here on" if axes is every[0] else None
+            axes.axvline(start, color=GREY, linestyle=":", linewidth=1.5, label=label)
         _tidy(axes)
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-    _show_time(every[-1], batches["scored_at"])
+    _show_time(every[-1], history.moments)
     return figure
 
 
@@ -149,10 +156,24 @@ def _draw_rows(axes: Axes, batches: pd.DataFrame) -> None:
     for status, colour in (STATUS_COLOURS | {"not measured": GREY}).items():
         some = batches[statuses == status]
         if len(some):
+            label = f"drift: {status}" if status in STATUS_COLOURS else f"drift {status}"
             axes.vlines(some["scored_at"], 0, some["rows"], color=colour, linewidth=2)
-            axes.plot(some["scored_at"], some["rows"], "o", color=colour, markersize=5, label=status)
-    axes.set(title="Rows of each batch, and whether it has drifted", ylabel="rows")
-    axes.set_ylim(bottom=0)
+            axes.plot(some["scored_at"], some["rows"], "o", color=colour, markersize=5, label=label)
+    _title(axes, "Rows of each batch, and whether it has drifted", "rows")
+
+
+def _draw_rejected(axes: Axes, batches: pd.DataFrame, failures: pd.DataFrame) -> None:
+    known = batches.dropna(subset="rejected_share")
+    axes.vlines(known["scored_at"], 0, known["rejected_share"], color=BLUE, linewidth=2)
+    axes.plot(known["scored_at"], known["rejected_share"], "o", color=BLUE, markersize=5, label="set aside")
+    if len(failures):
+        # A run that failed before it had read its rows stands on the axis.
+        shares = failures["rejected_share"].fillna(0)
+        axes.vlines(failures["ended_at"], 0, shares, color=RED, linewidth=2)
+        cross: dict[str, Any] = {"color": RED, "markersize": 8, "markeredgewidth": 2, "clip_on": False}
+        axes.plot(failures["ended_at"], shares, "x", label="run failed", **cross)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _title(axes, "Rows set aside, and scoring runs that failed", "share of rows", least=0.1)
 
 
 def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) -> None:
@@ -164,8 +185,7 @@ def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) ->
     for name, (level, colour) in levels.items():
         axes.axhline(level, color=colour, label=f"{name} from {level:g} on", **LEVEL)
     what = "the columns that moved most" if len(largest) else "not measured"
-    axes.set(title=f"Drift from the training rows: {what}", ylabel="psi")
-    axes.set_ylim(bottom=0)
+    _title(axes, f"Drift from the training rows: {what}", "psi")
 
 
 def _draw_spread(axes: Axes, batches: pd.DataFrame) -> None:
@@ -176,7 +196,7 @@ def _draw_spread(axes: Axes, batches: pd.DataFrame) -> None:
         # A batch that stands alone in time has no area.
         axes.vlines(*ends, color=BLUE, alpha=alpha, linewidth=2)
     axes.plot(moments, batches["p50"], color=BLUE, label="median", **LINE)
-    axes.set(title="Predictions", ylabel=f"predicted ({_unit(TARGET)})")
+    _title(axes, "Predictions", f"predicted ({_unit(TARGET)})", from_zero=False)
 
 
 def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> None:
@@ -188,8 +208,14 @@ def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> N
         axes.plot(some["scored_at"], some["rmse"], color=colour, label=f"version {number}", **LINE)
         if pd.notna(holdout):
             axes.axhline(holdout, color=colour, label=f"its holdout: {holdout:.1f}", **LEVEL)
-    axes.set(title="True error where labels have arrived", ylabel=f"rmse ({_unit(TARGET)})")
-    axes.set_ylim(bottom=0)
+    _title(axes, "True error where labels have arrived", f"rmse ({_unit(TARGET)})")
+
+
+def _title(axes: Axes, title: str, ylabel: str, *, from_zero: bool = True, least: float = 1e-9) -> None:
+    axes.set_title(title, loc="left", fontsize=11, weight="bold")
+    axes.set_ylabel(ylabel)
+    if from_zero:
+        axes.set_ylim(0, max(axes.dataLim.y1 * 1.1, least))
 
 
 def _show_time(axes: Axes, moments: pd.Series) -> None:

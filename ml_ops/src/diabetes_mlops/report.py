@@ -1,7 +1,8 @@
 """Writes what a run found as one HTML page that needs no other file and no network."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import Health
+from diabetes_mlops.health import Health, History, count
 from diabetes_mlops.promotion import Verdict
 
 DOTS_PER_INCH = 160
@@ -22,7 +23,7 @@ CAPTIONS = {
     "monitoring": "Small batches have a large psi by chance; drift is where a test says so as well.",
 }
 TONES = {"ok": "good", "warn": "wait", "alert": "bad", None: "soft"}
-LATEST_BATCHES = 30
+LATEST = 30
 
 
 def render(
@@ -46,51 +47,80 @@ def render(
 
 
 def render_monitoring(
-    table: str,
-    health: Health,
-    labels: str,
-    batches: pd.DataFrame,
-    versions: pd.DataFrame,
-    figure: Figure,
-    origin: Mapping[str, str],
+    table: str, health: Health, labels: str, history: History, figure: Figure, origin: Mapping[str, str]
 ) -> str:
-    """Return the page of a scored table: its health, the figure, versions, and the latest batches first.
+    """Return the page of a scored table: its health, the figure, versions, and the latest runs first.
 
-    `batches` and `versions` are those of `diabetes_mlops.history`, `labels` says what is known of labels.
+    `labels` says what is known of labels.
     """
-    latest = batches.tail(LATEST_BATCHES).iloc[::-1]
-    shown = latest.assign(scored_at=latest["scored_at"].dt.strftime("%Y-%m-%d %H:%M"))
     return _render(
         "monitoring.html",
         {"monitoring": figure},
         table=table,
         health=health,
         labels=labels,
-        rows=int(batches["rows"].sum()),
-        total_batches=len(batches),
-        batches=shown.to_dict("records"),
-        versions=versions.to_dict("records"),
+        rows=int(history.batches["rows"].sum()),
+        total_batches=len(history.batches),
+        batches=_latest(history.batches, "scored_at"),
+        total_failures=len(history.failures),
+        failures=_latest(history.failures, "ended_at"),
+        versions=history.versions.to_dict("records"),
+        tiles=_tiles(history),
         tones=TONES,
         origin=origin,
     )
+
+
+def _tiles(history: History) -> list[tuple[str, str, str]]:
+    """Give the numbers that come first, each with its name and with what it is to be seen against."""
+    batches, failures, used = history.batches, history.failures, history.version_in_use
+    rows, rejected = int(batches["rows"].sum()), int(batches["rejected"].sum())
+    known = pd.notna(used["rmse"])
+    return [
+        ("Rows scored", f"{rows:,}", f"in {count(len(batches), 'batch')}"),
+        ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
+        ("Failed runs", f"{len(failures):,}", f"of {count(len(batches) + len(failures), 'scoring run')}"),
+        (
+            f"True rmse, version {used['model_version']}",
+            show_number(used["rmse"], 1),
+            f"{count(used['labelled'], 'ID')}, holdout {show_number(used['holdout_rmse'], 1)}"
+            if known
+            else "no labels yet",
+        ),
+    ]
+
+
+def _latest(table: pd.DataFrame, moment: str) -> list[dict[Hashable, Any]]:
+    latest = table.tail(LATEST).iloc[::-1]
+    return latest.assign(**{moment: latest[moment].dt.strftime("%Y-%m-%d %H:%M")}).to_dict("records")
 
 
 def _render(template: str, figures: Mapping[str, Figure], **values: Any) -> str:
     pages = Environment(
         loader=PackageLoader("diabetes_mlops"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.filters["number"] = show_number
+    pages.filters |= {
+        "count": count,
+        "number": show_number,
+        "short": partial(show_number, decimals=1),
+        "share": show_share,
+    }
     embedded = {name: embed(figure) for name, figure in figures.items()}
     return pages.get_template(template).render(figures=embedded, captions=CAPTIONS, **values)
 
 
 def embed(figure: Figure) -> str:
-    """Return a figure as a data URI, a PNG that stays sharp on a dense screen."""
+    """Return a figure as a data URI, a PNG that stays sharp on a dense screen and shows the page below it."""
     image = BytesIO()
-    figure.savefig(image, format="png", dpi=DOTS_PER_INCH)
+    figure.savefig(image, format="png", dpi=DOTS_PER_INCH, transparent=True)
     return f"data:image/png;base64,{b64encode(image.getvalue()).decode()}"
 
 
-def show_number(value: float) -> str:
-    """Write a number with three decimals, so that a column's points stand below each other; NaN as a dash."""
-    return "–" if value != value else f"{value:.3f}".replace("-", "−")
+def show_number(value: float, decimals: int = 3) -> str:
+    """Write a number with so many decimals, that a column's points stand below each other; NaN as a dash."""
+    return "–" if value != value else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def show_share(value: float) -> str:
+    """Write a share in percent; NaN as a dash."""
+    return "–" if value != value else f"{value:.2%}"

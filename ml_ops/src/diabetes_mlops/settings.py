@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, TypeVar
 
-from diabetes.drift import DriftThresholds
+from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
 
 from diabetes_mlops.gate import Thresholds
 
@@ -15,6 +15,8 @@ _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
 _MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 _VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
 _BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
+# A hundred years.
+_MOST_DAYS = 36_500
 _Word = TypeVar("_Word", bound=str)
 
 
@@ -112,13 +114,17 @@ class MonitoringSettings:
     """What a monitoring run needs to know.
 
     `output_table` is the table that scoring writes; `labels_data` has the true labels by ID, and is empty
-    where there are none. A true rmse above `max_rmse_ratio` times the rmse on the holdout is an alert. The
-    job fails when things are at least as bad as `fail_on`; empty: it never does for that.
+    where there are none. Judged are the batches and the failed scoring runs of the last `lookback_days`,
+    counted back from the newest of them. A batch of which more than `rejected_share_warn` was set aside is a
+    warning, a true rmse above `max_rmse_ratio` times the rmse on the holdout an alert. The job fails when
+    things are at least as bad as `fail_on`; empty: it never does for that.
     """
 
     output_table: str
     experiment_name: str
     labels_data: str = ""
+    lookback_days: float = 7.0
+    rejected_share_warn: float = 0.05
     max_rmse_ratio: float = 1.5
     fail_on: Literal["", "warn", "alert"] = ""
     git_commit: str = ""
@@ -130,6 +136,8 @@ class MonitoringSettings:
             output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
             experiment_name=_filled(widgets, "experiment_name"),
             labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
+            lookback_days=_days(widgets, "lookback_days"),
+            rejected_share_warn=_share(widgets, "rejected_share_warn"),
             max_rmse_ratio=_positive_number(widgets, "max_rmse_ratio"),
             fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
             git_commit=_text(widgets, "git_commit"),
@@ -163,15 +171,21 @@ def _positive_number(widgets: Widgets, name: str) -> float:
     return _number(widgets, name, "a positive number", above=0)
 
 
-def _number(widgets: Widgets, name: str, form: str = "a number", above: float = -math.inf) -> float:
+def _number(
+    widgets: Widgets, name: str, form: str = "a number", above: float = -math.inf, most: float = math.inf
+) -> float:
     value = _text(widgets, name)
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not (number > above and math.isfinite(number)):
+    if not (above < number <= most and math.isfinite(number)):
         raise SettingsError(f"{name} must be {form}; got {value!r}")
     return number
+
+
+def _days(widgets: Widgets, name: str) -> float:
+    return _number(widgets, name, f"days, above 0 and at most {_MOST_DAYS}", above=0, most=_MOST_DAYS)
 
 
 def _whole_number(widgets: Widgets, name: str) -> int:
@@ -202,6 +216,11 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
         )
     if thresholds.significance >= 1:
         raise SettingsError(f"drift_significance must be below 1; got {thresholds.significance}")
+    if thresholds.significance <= SMALLEST_P_VALUE:
+        raise SettingsError(
+            f"drift_significance must be above {SMALLEST_P_VALUE:g}, the smallest p-value there is, "
+            f"or drift is never found; got {thresholds.significance}"
+        )
     return thresholds
 
 

@@ -39,7 +39,15 @@ _CSV: dict[str, bool | int | str] = {
     # A line with far too many columns is a broken line; at the reader's own limit it would end the job.
     "maxColumns": 1_000_000,
 }
-_NOT_FOUND = ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND")
+_NOT_FOUND = (
+    "PATH_NOT_FOUND",
+    "TABLE_OR_VIEW_NOT_FOUND",
+    "SCHEMA_NOT_FOUND",
+    "CATALOG_NOT_FOUND",
+    "NO_SUCH_CATALOG_EXCEPTION",
+    # What Spark without Unity Catalog says of a table in another catalog.
+    "REQUIRES_SINGLE_PART_NAMESPACE",
+)
 _FILES_LOOKED_AT = 1000
 # The columns of Parquet files below this size, in bytes, are read in one pass, from this much of their end.
 _SMALL_FILE, _FOOTER = 2**23, 2**16

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import mlflow
 import pandas as pd
+from mlflow import MlflowClient
 from mlflow.data.dataset import Dataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
@@ -16,14 +17,30 @@ from mlflow.exceptions import MlflowException
 from diabetes_mlops.settings import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
+SCORING_JOB = "diabetes_batch_scoring"
+ERROR = "error"
+LONGEST_ERROR = 500
 
 
 @contextmanager
 def open_run(experiment_name: str, job: str, git_commit: str) -> Iterator[mlflow.ActiveRun]:
-    """Open a run named after its job; an error inside leaves it FAILED and goes on to the caller."""
+    """Open a run named after its job; an error inside leaves it FAILED and goes on to the caller.
+
+    MLflow keeps no errors: the tag `error` has the type and the first line of it.
+    """
     mlflow.set_experiment(experiment_name)
     with mlflow.start_run(run_name=job, tags=describe_code(git_commit)) as run:
-        yield run
+        try:
+            yield run
+        except BaseException as error:
+            MlflowClient().set_tag(run.info.run_id, ERROR, describe_error(error))
+            raise
+
+
+def describe_error(error: BaseException) -> str:
+    """Give an error's type and the first line of its message, cut where that is long."""
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}".removesuffix(": ")[:LONGEST_ERROR]
 
 
 def describe_code(git_commit: str) -> dict[str, str]:

@@ -33,6 +33,10 @@ _DRAWN_TABLES = 19_999
 _MOST_ROWS_TO_DRAW_FROM = 10**9 - 1
 
 
+# Drawn tables, and the adjustment for so many columns, never give a p-value below this one.
+SMALLEST_P_VALUE = (len(FEATURE_NAMES) + 1) / (_DRAWN_TABLES + 1)
+
+
 @dataclass(frozen=True)
 class DriftThresholds:
     """How far a column may move before it is told.
