@@ -16,7 +16,7 @@ import uvicorn
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
-from local_workspace.errors import ApiError, to_response
+from local_workspace.errors import add_handlers
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
@@ -94,7 +94,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
     app = FastAPI()
-    app.add_exception_handler(ApiError, to_response)
+    add_handlers(app)
     app.include_router(identity.router(host))
     app.include_router(workspace.router(database, state))
     app.include_router(dbfs.router(state))

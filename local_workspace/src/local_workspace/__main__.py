@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import requests
 
 from local_workspace.cluster import end_left_over
 from local_workspace.java import NoJavaError, find_java
-from local_workspace.processes import end_process_tree, recall, remember
+from local_workspace.processes import end_process_tree, find, locked, recall, remember
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
+from local_workspace.recovery import losses
 from local_workspace.run_processes import end_processes
+from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
 
 START_SECONDS = 300
@@ -37,7 +40,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         _COMMANDS[arguments.command](StateFolder(arguments.state.resolve()), arguments.port)
-    except (LocalWorkspaceError, NoJavaError) as error:
+    except (LocalWorkspaceError, NoJavaError, UnreadableDatabase, OSError) as error:
         print(f"local workspace: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -48,39 +51,40 @@ def main() -> int:
 
 def start(state: StateFolder, port: int | None) -> None:
     """Starts the workspace in the background and waits until MLflow and Spark answer."""
-    process = recall(state.pid_file)
-    if process is None:
-        find_java()
-        state.create()
-        kept = read_profile(state.config_file)
-        _check_port(port or (kept.port if kept else DEFAULT_PORT))
-        profile = ensure_profile(state.config_file, port)
-        print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
-        _start_and_wait(state, profile)
-    else:
-        profile = _profile(state)
+    state.create()
+    with locked(state.lock_file):  # of two commands at once one starts it, and both wait for it
+        running = _server(state)
+        process, profile = running or _start(state, port), _profile(state)
+    if running:
         if port not in (None, profile.port):
             raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
         print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
         _wait_until_ready(state, profile, process)
+    else:
+        _wait_or_clean_up(state, profile, process)
 
 
 def stop(state: StateFolder, _port: int | None) -> None:
-    """Ends the workspace with all that it started."""
-    process = recall(state.pid_file)
-    if process is not None:
-        process.terminate()  # it ends its runs and Spark itself
-        psutil.wait_procs([process], timeout=STOP_SECONDS)
-        end_process_tree(process)
-    end_processes(state.runs)  # of a workspace that was killed
-    end_left_over(state.spark)
-    state.pid_file.unlink(missing_ok=True)
+    """Ends the workspace with all that it started, also while it is being started."""
+    if not state.root.is_dir():
+        print("The local workspace is not running.")
+        return
+    with locked(state.lock_file):
+        process = _server(state)
+        state.pid_file.unlink(missing_ok=True)
+        if process is not None:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()  # it ends its runs and Spark itself
+            psutil.wait_procs([process], timeout=STOP_SECONDS)
+            end_process_tree(process)
+        end_processes(state.runs)  # of a workspace that was killed
+        end_left_over(state.spark)
     print("The local workspace is stopped." if process else "The local workspace is not running.")
 
 
 def status(state: StateFolder, _port: int | None) -> None:
     """Says where the workspace listens and how its cluster is, and prints a link that signs a browser in."""
-    process = recall(state.pid_file)
+    process = _server(state)
     if process is None:
         raise LocalWorkspaceError(f"not running (state folder {state.root})")
     profile = _profile(state)
@@ -98,10 +102,16 @@ def logs(state: StateFolder, _port: int | None) -> None:
 
 def serve_here(state: StateFolder, port: int | None) -> None:
     """Serves in this process, until it is asked to end."""
+    state.create()
+    with locked(state.lock_file):
+        other = _server(state)
+        if other is not None and other.pid != os.getpid():
+            raise LocalWorkspaceError(f"process {other.pid} serves {state.root} already; stop it first")
+        remember(psutil.Process(), state.pid_file)
+        profile = ensure_profile(state.config_file, port)
     from local_workspace.server import serve
 
-    state.create()
-    serve(state, ensure_profile(state.config_file, port))
+    serve(state, profile)
 
 
 def sign_in_link(profile: Profile) -> str:
@@ -110,16 +120,33 @@ def sign_in_link(profile: Profile) -> str:
     return f"{profile.host}/login?code={code}"
 
 
-def _spawn(state: StateFolder) -> psutil.Popen:
-    command = [sys.executable, "-m", "local_workspace", "serve", "--state", str(state.root)]
-    environment = os.environ | {"TMPDIR": str(state.tmp), "PYTHONUNBUFFERED": "1"}
+def _server(state: StateFolder) -> psutil.Process | None:
+    """The process that serves this folder, also when its pid file was deleted."""
+    process = recall(state.pid_file)
+    if process is None and (process := find(_serve_command(state)[1:])):
+        remember(process, state.pid_file)
+    return process
+
+
+def _serve_command(state: StateFolder) -> list[str]:
+    return [sys.executable, "-m", "local_workspace", "serve", "--state", str(state.root)]
+
+
+def _start(state: StateFolder, port: int | None) -> psutil.Process:
+    find_java()
+    kept = read_profile(state.config_file)
+    _check_port(port or (kept.port if kept else DEFAULT_PORT))
+    profile = ensure_profile(state.config_file, port)
+    print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
+    for loss in losses(state):
+        print(f"  {loss}")
     with (state.logs / "server.log").open("wb") as log:
         process = psutil.Popen(
-            command,
+            _serve_command(state),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=os.environ | {"TMPDIR": str(state.tmp), "PYTHONUNBUFFERED": "1"},
             cwd=state.root,
             start_new_session=True,
         )
@@ -127,19 +154,30 @@ def _spawn(state: StateFolder) -> psutil.Popen:
     return process
 
 
-def _start_and_wait(state: StateFolder, profile: Profile) -> None:
-    """Starts the server; one that does not become ready leaves nothing behind."""
-    process = _spawn(state)
+def _wait_or_clean_up(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
+    """Waits for a server that was just started; one that does not become ready leaves nothing behind."""
     try:
         _wait_until_ready(state, profile, process)
     except (LocalWorkspaceError, KeyboardInterrupt):
-        end_process_tree(process, STOP_SECONDS)
-        end_left_over(state.spark)
-        state.pid_file.unlink(missing_ok=True)
+        with locked(state.lock_file):
+            if recall(state.pid_file) not in (process, None):
+                raise  # it was stopped and started again meanwhile: what is here now belongs to the other
+            end_process_tree(process, STOP_SECONDS)
+            end_left_over(state.spark)
+            state.pid_file.unlink(missing_ok=True)
         raise
 
 
 def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
+    try:
+        _wait(state, profile, process)
+    except LocalWorkspaceError as error:
+        if not state.pid_file.exists():  # `stop` takes it away first
+            raise LocalWorkspaceError("it was stopped while it started") from error
+        raise
+
+
+def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
     began = time.monotonic()
     waiting: dict[str, Callable[[], bool]] = {
         "MLflow and REST": lambda: _answers(profile),
@@ -147,13 +185,20 @@ def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Proc
     }
     for what, is_ready in waiting.items():
         while not is_ready():
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            if _has_ended(process):
                 log = _last_lines(state.logs / "server.log", 15)
                 raise LocalWorkspaceError(f"it ended while it started:\n{log}")
             if time.monotonic() - began > START_SECONDS:
                 raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
             time.sleep(0.3)
         print(f"  {what}: ready ({time.monotonic() - began:.0f} s)", flush=True)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _answers(profile: Profile) -> bool:

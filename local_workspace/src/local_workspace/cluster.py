@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -55,7 +56,7 @@ class SparkCluster:
     def __init__(self, folder: Path, dbfs: Path, volumes: Path, log: Path) -> None:
         self.folder = folder
         self.log = log
-        self.port = _free_port()
+        self.port = 0
         self.token = secrets.token_urlsafe(32)
         self._dbfs, self._volumes = dbfs, volumes
         self._process: psutil.Popen | None = None
@@ -75,6 +76,9 @@ class SparkCluster:
         java = find_java()
         python = create_environment(self.folder / "python")
         end_left_over(self.folder)
+        self.port = (
+            _free_port()
+        )  # a new one each time: the old one may be taken, and it tells two servers apart
         with self.log.open("wb") as log:
             self._process = psutil.Popen(
                 [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
@@ -96,6 +100,12 @@ class SparkCluster:
         with socket.socket() as connection:
             connection.settimeout(1)
             return "RUNNING" if connection.connect_ex(("127.0.0.1", self.port)) == 0 else "PENDING"
+
+    def serves(self, environment: Mapping[str, str]) -> bool:
+        """Whether the server to which this environment leads is still there."""
+        process = self._process
+        is_alive = process is not None and process.poll() is None
+        return is_alive and environment.get("SPARK_REMOTE") == self.environment["SPARK_REMOTE"]
 
     def ensure_running(self) -> None:
         """Starts the server again if it has died, and waits until it answers; raises ClusterError."""

@@ -1,7 +1,6 @@
 """JSON documents by kind and key in one sqlite file."""
 
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from local_workspace.errors import DoesNotExist
+from local_workspace.sqlite_file import SqliteFile
 
 Document = dict[str, Any]
 
-BUSY_SECONDS = 30
 TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
     position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, document TEXT, UNIQUE (kind, key));
@@ -25,23 +24,18 @@ class Database:
     """Keeps documents across restarts and `kill -9`; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:
-        # sqlite gives its journal files the mode of the database: secrets stay with their owner.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.executescript(TABLES)
+        self._file = SqliteFile(path, journal_mode="WAL")
+        self._file.connection.executescript(TABLES)
 
     def close(self) -> None:
         """Give the file back."""
         with self._lock:
-            self._connection.close()
+            self._file.close()
 
     def put(self, kind: str, key: str, document: Document) -> None:
         """Create or replace one document; a replaced one keeps its place in `all`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO documents (kind, key, document) VALUES (?, ?, ?) "
                 "ON CONFLICT (kind, key) DO UPDATE SET document = excluded.document",
@@ -55,7 +49,7 @@ class Database:
 
     def delete(self, kind: str, key: str) -> None:
         """Remove one document; a missing one is no error."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
 
     def all(self, kind: str) -> list[Document]:
@@ -67,7 +61,7 @@ class Database:
 
         Raises DoesNotExist when the document is missing.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             document = self.get(kind, key)
             if document is None:
                 raise DoesNotExist(f"{kind} {key!r} does not exist")
@@ -80,24 +74,38 @@ class Database:
 
     def next_id(self, kind: str) -> int:
         """The next number of a kind: 1, 2, 3, …; never the same one twice."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (kind,))
             connection.execute("UPDATE counters SET value = value + 1 WHERE kind = ?", (kind,))
             row = connection.execute("SELECT value FROM counters WHERE kind = ?", (kind,)).fetchone()
             return int(row[0])
 
-    def _select(self, query: str, *values: str) -> list[Document]:
-        with self._lock:
-            rows = self._connection.execute(query, values).fetchall()
-        return [json.loads(row[0]) for row in rows]
+    def skip_ids(self, kind: str, taken: int) -> None:
+        """Let the numbers of a kind go on behind `taken`, if they are not that far yet."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (kind,))
+            connection.execute("UPDATE counters SET value = max(value, ?) WHERE kind = ?", (taken, kind))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All changes inside happen together or not at all; one inside another becomes a part of it."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if self._file.connection.in_transaction:
+                yield self._file.connection
+                return
+            connection = self._file.in_place()
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if connection.in_transaction:  # on a full disk sqlite ends it by itself
+                    connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    def _select(self, query: str, *values: str) -> list[Document]:
+        with self._lock:
+            inside = self._file.connection.in_transaction
+            connection = self._file.connection if inside else self._file.in_place()
+            rows = connection.execute(query, values).fetchall()
+        return [json.loads(row[0]) for row in rows]

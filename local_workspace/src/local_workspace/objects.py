@@ -1,32 +1,35 @@
 """Workspace objects: folders, files and notebooks, kept as files on disk and named in the database."""
 
-import io
-import shutil
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter
-from local_workspace.notebook_formats import NotebookSource
-from local_workspace.state import StateFolder, make_folder, resolve
+from local_workspace.notebook_formats import NotebookSource, recognised
+from local_workspace.state import StateFolder, make_folder, move_into_place, resolve
 
 KIND = "workspace_object"
+# A file on its way to its place, and the record that it gets there: both or none must be seen, also when the
+# workspace is killed between the two.
+ARRIVING = "arriving_object"
 STANDARD_FOLDERS = ("/Shared", "/Users")
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook in the workspace, and the file on disk that holds its source."""
+    """A notebook in the workspace with the content that it had when it was asked for."""
 
     path: str
-    file: Path
+    content: bytes
     language: str
     format: str
 
     def read(self) -> NotebookSource:
-        """Its content."""
-        return NotebookSource(self.file.read_bytes(), self.language, self.format)
+        """Its content, and how to read it."""
+        return NotebookSource(self.content, self.language, self.format)
 
 
 class WorkspaceObjects:
@@ -35,6 +38,7 @@ class WorkspaceObjects:
     def __init__(self, database: Database, state: StateFolder) -> None:
         self._database = database
         self._state = state
+        self._putting = threading.Lock()
         for folder in STANDARD_FOLDERS:
             self.make_folder(folder)
 
@@ -48,8 +52,11 @@ class WorkspaceObjects:
         folder = self._existing(path)
         if not folder.is_dir():
             return [self.describe(path)]
-        names = sorted(child.name for child in folder.iterdir())
-        return [self.describe(f"{canonical(path)}/{name}") for name in names]
+        children = []
+        for name in sorted(child.name for child in folder.iterdir()):
+            with suppress(DoesNotExist, FileNotFoundError):  # it vanished meanwhile
+                children.append(self.describe(f"{canonical(path)}/{name}"))
+        return children
 
     def make_folder(self, path: str) -> None:
         """Make a folder and its parents; an existing one is no error."""
@@ -59,21 +66,44 @@ class WorkspaceObjects:
         """Keep a notebook, or a plain file when `notebook` is None, in a folder that exists."""
         path = canonical(path)
         file = self._file(path)
-        asked = "NOTEBOOK" if notebook else "FILE"
-        self._refuse_clash(path, file, asked, overwrite)
-        self._state.write(file, io.BytesIO(notebook.content if notebook else content))
-        record = self._record(path, file) | {"object_type": asked}
+        change = {"object_type": "NOTEBOOK" if notebook else "FILE"}
         if notebook:
-            record |= {"language": notebook.language, "format": notebook.format}
-        self._database.put(KIND, path, record)
+            change |= {"language": notebook.language, "format": notebook.format}
+        with self._state.new_file() as temporary, self._putting:
+            temporary.write_bytes(notebook.content if notebook else content)
+            self._refuse_clash(path, file, change["object_type"], overwrite)
+            record = self._record(path, file) | change
+            self._database.put(ARRIVING, path, {"inode": temporary.stat().st_ino, "record": record})
+            with self._database.transaction():
+                self._database.put(KIND, path, record)
+                self._database.delete(ARRIVING, path)
+                move_into_place(temporary, file)
+
+    def finish_arrivals(self) -> None:
+        """Give the files their records whose put was cut off between the two."""
+        for arrival in self._database.all(ARRIVING):
+            path = arrival["record"]["path"]
+            file = self._file(path)
+            with self._database.transaction():
+                if file.exists() and file.stat().st_ino == arrival["inode"]:
+                    self._database.put(KIND, path, arrival["record"])
+                self._database.delete(ARRIVING, path)
+
+    def forget_the_absent(self) -> None:
+        """Drop the records of what is not on disk any more."""
+        with self._database.transaction():
+            for record in self._database.all(KIND):
+                if not self._file(record["path"]).exists():
+                    self._database.delete(KIND, record["path"])
 
     def notebook(self, path: str) -> Notebook:
         """The notebook at a path; DoesNotExist when there is none."""
         file = self._file(path)
-        record = self._database.get(KIND, canonical(path))
-        if record is None or record["object_type"] != "NOTEBOOK" or not file.is_file():
-            raise DoesNotExist(f"Notebook {path} does not exist.")
-        return Notebook(record["path"], file, record["language"], record["format"])
+        with self._database.transaction():  # nobody puts another one there between record and content
+            record = self._record(canonical(path), file) if file.is_file() else None
+            if record is None or record["object_type"] != "NOTEBOOK":
+                raise DoesNotExist(f"Notebook {path} does not exist.")
+            return Notebook(record["path"], file.read_bytes(), record["language"], record["format"])
 
     def file(self, path: str) -> Path:
         """The file on disk behind an object; folders have no content and are refused."""
@@ -87,12 +117,9 @@ class WorkspaceObjects:
         path, file = canonical(path), self._existing(path)
         if path == "/":
             raise InvalidParameter("the root folder cannot be deleted")
-        if file.is_dir():
-            if not recursive and any(file.iterdir()):
-                raise DirectoryNotEmpty(f"Folder ({path}) is not empty")
-            shutil.rmtree(file)
-        else:
-            file.unlink()
+        if file.is_dir() and not recursive and any(file.iterdir()):
+            raise DirectoryNotEmpty(f"Folder ({path}) is not empty")
+        self._state.remove(file)
         self._forget(path)
 
     def _file(self, path: str) -> Path:
@@ -105,17 +132,21 @@ class WorkspaceObjects:
         return file
 
     def _record(self, path: str, file: Path) -> Document:
-        """The object's record; what a notebook run made on disk gets its record here."""
+        """The object's record; what came to the disk without one gets it here."""
         record = self._database.get(KIND, path)
         if record is not None and (record["object_type"] == "DIRECTORY") == file.is_dir():
             return record
+        notebook = recognised(file) if file.is_file() else None
         record = {
             "path": path,
-            "object_type": "DIRECTORY" if file.is_dir() else "FILE",
+            "object_type": "DIRECTORY" if file.is_dir() else "NOTEBOOK" if notebook else "FILE",
             "object_id": self._database.next_id(KIND),
             "created_at": int(time.time() * 1000),
         }
-        self._database.put(KIND, path, record)
+        if notebook:
+            record |= {"language": notebook.language, "format": notebook.format}
+        if file.exists():
+            self._database.put(KIND, path, record)
         return record
 
     def _refuse_clash(self, path: str, file: Path, asked: str, overwrite: bool) -> None:
@@ -132,9 +163,10 @@ class WorkspaceObjects:
             raise InvalidParameter(f"Cannot overwrite the asset at {path} due to {mismatch}")
 
     def _forget(self, path: str) -> None:
-        for record in self._database.all(KIND):
-            if record["path"] == path or record["path"].startswith(path + "/"):
-                self._database.delete(KIND, record["path"])
+        with self._database.transaction():
+            for record in self._database.all(KIND):
+                if record["path"] == path or record["path"].startswith(path + "/"):
+                    self._database.delete(KIND, record["path"])
 
 
 def canonical(path: str) -> str:

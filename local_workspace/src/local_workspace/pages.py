@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from local_workspace.database import Database
 from local_workspace.errors import DoesNotExist
+from local_workspace.run_documents import has_ended
 from local_workspace.state import StateFolder
 from local_workspace.templates import render
 
@@ -79,14 +80,14 @@ def _task(task: dict[str, Any], state: StateFolder) -> dict[str, Any]:
         "state": task["state"].get("result_state") or task["state"]["life_cycle_state"],
         "notebook_path": notebook_task.get("notebook_path", ""),
         "parameters": notebook_task.get("base_parameters", {}),
-        "notebook": _notebook_html(state, task["run_id"]),
+        "notebook": _notebook_html(state, task),
     }
 
 
-def _notebook_html(state: StateFolder, task_run_id: int) -> str:
-    path = state.runs / str(task_run_id) / "notebook.ipynb"
+def _notebook_html(state: StateFolder, task: dict[str, Any]) -> str:
+    path = state.runs / str(task["run_id"]) / "notebook.ipynb"
     if not path.exists():
-        return "<p>The notebook has not started.</p>"
+        return f"<p>The notebook {'was not kept' if has_ended(task) else 'has not started'}.</p>"
     from nbconvert import HTMLExporter  # takes a second to import, so only when a notebook is looked at
 
     exporter = HTMLExporter(template_name="basic", sanitize_html=False)

@@ -1,7 +1,9 @@
 """Remembers a process in a file, finds it again, and ends it with all that it started."""
 
-from collections.abc import Callable
-from contextlib import suppress
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -9,7 +11,25 @@ import psutil
 
 def remember(process: psutil.Process, pid_file: Path) -> None:
     """Writes down the number of a process and when it began: the number alone may be taken over."""
-    pid_file.write_text(f"{process.pid} {process.create_time()}")
+    partial = pid_file.with_name(pid_file.name + ".partial")
+    partial.write_text(f"{process.pid} {process.create_time()}")
+    partial.replace(pid_file)
+
+
+def find(command: Sequence[str]) -> psutil.Process | None:
+    """A process of this user that was started with these words, whatever program reads them."""
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        if (process.info["cmdline"] or [])[1:] == list(command) and process.uids().real == os.getuid():
+            return process
+    return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here; the system lets go of it when this process ends, however."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def recall(pid_file: Path) -> psutil.Process | None:

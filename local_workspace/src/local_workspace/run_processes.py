@@ -19,6 +19,11 @@ def mark(folder: Path) -> dict[str, str]:
     return {MARK: str(folder.absolute())}
 
 
+def uses_cluster(folder: Path) -> Path:
+    """The file that a notebook leaves in the folder of its run when it connects to Spark."""
+    return folder / "uses_cluster"
+
+
 def end_processes(folder: Path) -> None:
     """Interrupt the notebooks of a run, ask its processes to end, and kill those that do not.
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local_workspace.database import Database, Document
-from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter, InvalidState
+from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter, InvalidState, is_disk_full
 from local_workspace.job_settings import in_order, upstream
 from local_workspace.objects import WorkspaceObjects
 from local_workspace.rest import clusters
@@ -32,13 +33,19 @@ from local_workspace.run_documents import (
     task_parameters,
     timed_out,
 )
-from local_workspace.run_processes import end_processes, mark
+from local_workspace.run_processes import end_processes, mark, uses_cluster
 from local_workspace.state import StateFolder
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
 RESTARTED = internal_error("the workspace was restarted while it ran")
 STOPPED = internal_error("the workspace was stopped while it ran")
+CLUSTER_LOST = internal_error(
+    "the cluster's Spark ended while the run used it; the next run starts it again", "DRIVER_ERROR"
+)
 POLL_SECONDS = 0.1
+FULL_DISK_SECONDS = 1
+# With less room than this a notebook cannot even keep its outputs.
+NO_ROOM_BYTES = 1024 * 1024
 LOG_LINES = 20
 # More than it takes to end processes; only a run that still waits for the cluster takes longer.
 SHUTDOWN_SECONDS = 15
@@ -50,7 +57,8 @@ class RunManager:
     """Runs what is submitted, `workers` runs at once; the tasks of one run follow each other.
 
     `environment(run)` gives the environment of a run's processes and may wait until the cluster is
-    up. `command` is started with the folder of the task run as its last argument.
+    up; `cluster_serves(environment)` tells whether that cluster is still there. `command` is started
+    with the folder of the task run as its last argument.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class RunManager:
         host: str,
         command: Sequence[str] = EXECUTOR,
         workers: int = 2,
+        cluster_serves: Callable[[Mapping[str, str]], bool] = lambda environment: True,
     ) -> None:
         self.host = host
         self._database = database
@@ -68,6 +77,7 @@ class RunManager:
         self._objects = WorkspaceObjects(database, state)
         self._environment = environment
         self._command = command
+        self._cluster_serves = cluster_serves
         self._lock = threading.RLock()
         self._slots = threading.Semaphore(workers)
         self._stops: dict[int, threading.Event] = {}
@@ -95,10 +105,12 @@ class RunManager:
             run = self.find(run_id)
             if run["run_id"] in self._stops or not has_ended(run):
                 raise InvalidState(f"Run {run['run_id']} is active; cancel it before it is deleted")
+            with self._database.transaction():
+                for task in run["tasks"]:
+                    self._database.delete("task_run", str(task["run_id"]))
+                self._database.delete("run", str(run["run_id"]))
             for task in run["tasks"]:
                 shutil.rmtree(self.folder(task["run_id"]), ignore_errors=True)
-                self._database.delete("task_run", str(task["run_id"]))
-            self._database.delete("run", str(run["run_id"]))
 
     def shutdown(self) -> None:
         """End every run, and come back when none of their processes is left."""
@@ -148,7 +160,7 @@ class RunManager:
                     self._run_tasks(run, stop)
         except BaseException as error:
             # Whatever went wrong is recorded, so that nobody waits for this run for ever.
-            self._close(run_id, internal_error(f"the workspace failed to run it: {error!r}"))
+            self._close_with_patience(run_id, internal_error(f"the workspace failed to run it: {error!r}"))
             raise
         finally:
             with self._lock:
@@ -187,10 +199,15 @@ class RunManager:
         if stop.is_set():
             return CANCELED
         process = self._start_process(run, task, folder, environment)
-        outcome = _wait(process, stop, limits)
+
+        def cluster_is_lost() -> bool:
+            return uses_cluster(folder).exists() and not self._cluster_serves(environment)
+
+        outcome = _wait(process, stop, limits, cluster_is_lost)
         end_processes(folder)
         process.wait()
-        return outcome or _outcome_of(folder)
+        outcome = outcome or _outcome_of(folder)
+        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
 
     def _prepare(self, run: Document, task: Document) -> Path:
         """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
@@ -243,6 +260,16 @@ class RunManager:
 
         self._change(run_id, close)
 
+    def _close_with_patience(self, run_id: int, outcome: Outcome) -> None:
+        """Close a run; on a full disk as soon as there is room to write it."""
+        while True:
+            try:
+                return self._close(run_id, outcome)
+            except sqlite3.OperationalError as error:
+                if not is_disk_full(error):
+                    raise
+            time.sleep(FULL_DISK_SECONDS)
+
     def _change(self, run_id: int, change: Callable[[Document], Any]) -> None:
         self._database.update("run", str(run_id), change)
 
@@ -284,9 +311,16 @@ def _is_active(run: Document) -> bool:
     return run["state"]["life_cycle_state"] in ("PENDING", "RUNNING")
 
 
-def _wait(process: subprocess.Popen[bytes], stop: threading.Event, limits: list[_Limit]) -> Outcome | None:
+def _wait(
+    process: subprocess.Popen[bytes],
+    stop: threading.Event,
+    limits: list[_Limit],
+    cluster_is_lost: Callable[[], bool],
+) -> Outcome | None:
     """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
     while process.poll() is None:
+        if cluster_is_lost():
+            return CLUSTER_LOST
         over = [limit for limit in limits if limit.is_over()]
         if over:
             return timed_out(over[0].seconds)
@@ -298,6 +332,16 @@ def _wait(process: subprocess.Popen[bytes], stop: threading.Event, limits: list[
 def _outcome_of(folder: Path) -> Outcome:
     result = read_result(folder)
     if result is None:
-        lines = (folder / "process.log").read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return internal_error("The notebook's process ended without a result:\n" + "\n".join(lines))
+        return internal_error(f"The notebook's process ended without a result{_last_words(folder)}")
     return SUCCESS if result["status"] == "SUCCESS" else FAILED
+
+
+def _last_words(folder: Path) -> str:
+    """Why there is no result, as far as the disk can tell."""
+    if not folder.is_dir():
+        return f"; somebody deleted its folder {folder}"
+    room = shutil.disk_usage(folder).free
+    full = f"; the disk of {folder} is full ({room} bytes are free)" if room < NO_ROOM_BYTES else ""
+    log = folder / "process.log"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+    return full + ":\n" + "\n".join(lines)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from fastapi.staticfiles import StaticFiles
 from local_workspace import access, pages
 from local_workspace.cluster import SparkCluster
 from local_workspace.database import Database
-from local_workspace.errors import ApiError, to_response
+from local_workspace.errors import add_handlers
 from local_workspace.profile import Profile
+from local_workspace.recovery import recover
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.sqlite_file import KeepInPlace, SqliteFile
 from local_workspace.state import StateFolder
 
 
@@ -26,12 +29,14 @@ def serve(state: StateFolder, profile: Profile) -> None:
     """Serves the workspace until the process is asked to end; then ends its runs and its cluster."""
     # uvicorn hands the signal on when it has closed; by itself it would end the process before the clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Taken first: a port that is in use is found out before anything is started.
+    listener = socket.create_server((profile.address, profile.port))
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
     try:
         with open_runs(state, profile, cluster) as (database, runs):
             app = create_app(state, profile, database, runs, cluster)
-            uvicorn.run(app, host=profile.address, port=profile.port, http="httptools", access_log=False)
+            uvicorn.Server(uvicorn.Config(app, http="httptools", access_log=False)).run([listener])
     finally:
         cluster.stop()
 
@@ -42,12 +47,13 @@ def open_runs(
 ) -> Iterator[tuple[Database, RunManager]]:
     """The state on disk and the manager of its runs, which are ended on the way out."""
     database = Database(state.database)
+    recover(database, state)
 
     def environment(_run: object) -> dict[str, str]:
         cluster.ensure_running()
         return run_environment(state, profile) | cluster.environment
 
-    runs = RunManager(database, state, environment, profile.host)
+    runs = RunManager(database, state, environment, profile.host, cluster_serves=cluster.serves)
     try:
         yield database, runs
     finally:
@@ -78,7 +84,7 @@ def create_app(
             fallback.router(),
         ],
     )
-    app.add_exception_handler(ApiError, to_response)
+    add_handlers(app)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
 
@@ -111,6 +117,8 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
 
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
     os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
+    # Each request opens the file anew: one that was removed and put back is used at once.
+    os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     handlers.initialize_backend_stores(
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
@@ -118,6 +126,7 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
     from mlflow.server.fastapi_app import app
 
     mlflow_app: FastAPI = app
+    mlflow_app.add_middleware(KeepInPlace, file=SqliteFile(state.mlflow_database))
     return mlflow_app
 
 

@@ -3,13 +3,18 @@
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from local_workspace.errors import AlreadyExists, InvalidParameter
 
 LONGEST_NAME = 255
+# Two requests that want the same name take their turn, so that only one of them finds it free.
+_MOVING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,13 @@ class StateFolder:
 
     @property
     def tmp(self) -> Path:
-        """Files on their way to their final place."""
+        """The temporary folder of the server and of its runs."""
         return self.root / "tmp"
+
+    @property
+    def arriving(self) -> Path:
+        """Files on their way to their place, and removed ones on their way out."""
+        return self.root / "arriving"
 
     @property
     def mlflow_database(self) -> Path:
@@ -78,11 +88,24 @@ class StateFolder:
         """The process that serves this folder."""
         return self.root / "workspace.pid"
 
+    @property
+    def lock_file(self) -> Path:
+        """Held by a command while it starts or stops that process."""
+        return self.root / "workspace.lock"
+
     def create(self) -> None:
         """Make every folder that is missing, for the owner's eyes only."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.chmod(0o700)
-        folders = (self.workspace_files, self.dbfs, self.volumes, self.runs, self.logs, self.tmp)
+        folders = (
+            self.workspace_files,
+            self.dbfs,
+            self.volumes,
+            self.runs,
+            self.logs,
+            self.tmp,
+            self.arriving,
+        )
         for folder in (*folders, self.mlflow_artifacts, self.spark):
             folder.mkdir(exist_ok=True, mode=0o700)
 
@@ -97,13 +120,33 @@ class StateFolder:
                 return resolve(root, plain.removeprefix(prefix))
         raise InvalidParameter(f"path {path!r} is none of dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
 
-    def write(self, target: Path, content: BinaryIO) -> None:
+    def write(self, target: Path, content: BinaryIO, overwrite: bool = True) -> None:
         """Put `content` at `target` in one step, so that nobody reads half a file. Makes its folders."""
         make_folder(target.parent)
-        handle, name = tempfile.mkstemp(dir=self.tmp)
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(content, file)
-        move_into_place(Path(name), target)
+        with self.new_file() as temporary:
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            move_into_place(temporary, target, overwrite)
+
+    @contextmanager
+    def new_file(self) -> Iterator[Path]:
+        """A file to be filled and moved into place; if it is still there at the end it is removed."""
+        self.arriving.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=self.arriving)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def remove(self, target: Path) -> None:
+        """Make a file or folder vanish in one step, and then give back its space."""
+        self.arriving.mkdir(parents=True, exist_ok=True, mode=0o700)
+        leaving = Path(tempfile.mkdtemp(dir=self.arriving))
+        try:
+            target.rename(leaving / "removed")
+        finally:
+            shutil.rmtree(leaving)
 
 
 def _is_in(path: str, prefix: str) -> bool:
@@ -132,9 +175,39 @@ def make_folder(folder: Path) -> None:
         raise AlreadyExists(f"a file is in the way of folder {folder.name!r}") from error
 
 
-def move_into_place(temporary: Path, target: Path) -> None:
-    """Give a finished temporary file its name; a folder of that name is an AlreadyExists."""
-    if target.is_dir():
-        temporary.unlink()
-        raise AlreadyExists(f"a folder of the name {target.name!r} exists")
-    temporary.replace(target)
+def move_into_place(temporary: Path, target: Path, overwrite: bool = True) -> None:
+    """Give a finished file its name, for good; AlreadyExists for a folder of it, or a file to be kept."""
+    _settle(temporary)
+    with _MOVING:
+        if target.is_dir():
+            raise AlreadyExists(f"a folder of the name {target.name!r} exists")
+        if target.exists() and not overwrite:
+            raise AlreadyExists(f"a file of the name {target.name!r} exists")
+        temporary.replace(target)
+    _settle(target.parent)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Move a file or folder to a name that is free; AlreadyExists when it is not."""
+    with _MOVING:
+        if target.exists():
+            raise AlreadyExists(f"a file or folder of the name {target.name!r} exists")
+        source.rename(target)
+
+
+def described(children: Iterable[Path], describe: Callable[[Path], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `describe` says of each; one that vanishes while a folder is listed is left out."""
+    found = []
+    for child in children:
+        with suppress(FileNotFoundError):
+            found.append(describe(child))
+    return found
+
+
+def _settle(path: Path) -> None:
+    """Have a file or the names in a folder written to the disk itself: an answer promises that they stay."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

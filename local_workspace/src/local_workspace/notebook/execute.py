@@ -7,6 +7,7 @@ Started as `python -m local_workspace.notebook.execute RUN_FOLDER`; reads `task.
 import asyncio
 import json
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from local_workspace.notebook.environment import create_environment
+from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
 
@@ -121,12 +123,24 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
                     return {"status": "SUCCESS", "exit_value": failure.evalue}
                 else:
                     cell.metadata["state"] = "failed"
-                    return _failed(f"{failure.ename}: {failure.evalue}", failure.traceback)
+                    error = explained(failure.ename, f"{failure.ename}: {failure.evalue}")
+                    return _failed(error, failure.traceback)
             except DeadKernelError:
                 cell.metadata["state"] = "failed"
-                message = "The Python process of the notebook died (ended from outside, or out of memory)"
+                message = await _how_it_died(client)
                 return _failed(message, message)
     return {"status": "SUCCESS", "exit_value": None}
+
+
+async def _how_it_died(client: RunClient) -> str:
+    status = await client.km.provisioner.poll()
+    if status == -signal.SIGKILL:
+        return (
+            "The Python process of the notebook was killed (SIGKILL): most likely the machine ran out of "
+            f"memory. {SETTING} limits what a run may take"
+        )
+    how = signal.Signals(-status).name if status and status < 0 else f"exit code {status}"
+    return f"The Python process of the notebook died ({how})"
 
 
 async def _restart(client: RunClient) -> None:

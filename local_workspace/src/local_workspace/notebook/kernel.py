@@ -19,7 +19,9 @@ from IPython.display import display as display_in_jupyter
 
 from local_workspace.notebook.dbutils import DbUtils
 from local_workspace.notebook.environment import has_own_packages
+from local_workspace.notebook.memory import limit_memory
 from local_workspace.notebook.source import read_notebook
+from local_workspace.run_processes import uses_cluster
 
 DISPLAY_LIMIT = 1000
 _WHOLE_CELL_MAGICS = ("%sql", "%sh", "%md")
@@ -27,6 +29,7 @@ _WHOLE_CELL_MAGICS = ("%sql", "%sh", "%md")
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Prepares the kernel for the task that `LOCAL_WORKSPACE_TASK` names."""
+    limit_memory()
     task = json.loads(Path(os.environ["LOCAL_WORKSPACE_TASK"]).read_text())
     dbutils = DbUtils(task["parameters"], task["notebook_path"])
     magics = Magics(shell, dbutils)
@@ -101,6 +104,7 @@ def open_session() -> Any:
     """A Spark session on the workspace's cluster, whose workers use this run's packages if it has any."""
     from pyspark.sql import SparkSession
 
+    uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
     session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     if has_own_packages(Path(sys.prefix)):
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)

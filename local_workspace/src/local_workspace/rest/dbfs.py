@@ -2,9 +2,9 @@
 
 import base64
 import io
-import itertools
 import os
-import shutil
+import secrets
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -21,7 +21,7 @@ from local_workspace.errors import (
     StorageError,
 )
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.state import StateFolder, make_folder, move_into_place
+from local_workspace.state import StateFolder, described, make_folder, move_into_place, rename
 
 MEGABYTE = 1024 * 1024
 
@@ -39,11 +39,11 @@ def router(state: StateFolder) -> APIRouter:
 def _add_writing(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/put")
     def put(fields: RequestFields) -> dict[str, Any]:
-        target = _new_file(state, fields)
+        target, overwrite = _new_file(state, fields), fields.flag("overwrite")
         if "file" in fields:
-            state.write(target, fields.content("file"))
+            state.write(target, fields.content("file"), overwrite)
         else:
-            state.write(target, io.BytesIO(_block(fields, "contents")))
+            state.write(target, io.BytesIO(_block(fields, "contents")), overwrite)
         return {}
 
     @routes.post("/mkdirs")
@@ -55,12 +55,11 @@ def _add_writing(routes: APIRouter, state: StateFolder) -> None:
 def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -> None:
     @routes.post("/create")
     def create(fields: RequestFields) -> dict[str, Any]:
-        return {"handle": streams.open(_new_file(state, fields))}
+        return {"handle": streams.open(_new_file(state, fields), fields.flag("overwrite"))}
 
     @routes.post("/add-block")
     def add_block(fields: RequestFields) -> dict[str, Any]:
-        with streams.temporary(fields.integer("handle")).open("ab") as file:
-            file.write(_block(fields, "data"))
+        _append(streams.temporary(fields.integer("handle")), _block(fields, "data"))
         return {}
 
     @routes.post("/close")
@@ -79,8 +78,9 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
         path, folder = _plain(fields), _existing(state, fields, "path")
         if not folder.is_dir():
             return {"files": [_info(path, folder)]}
-        children = sorted(folder.iterdir())
-        return {"files": [_info(f"{path.rstrip('/')}/{child.name}", child) for child in children]}
+        root = path.rstrip("/")
+        children = described(sorted(folder.iterdir()), lambda child: _info(f"{root}/{child.name}", child))
+        return {"files": children}
 
     @routes.get("/read")
     def read(fields: RequestFields) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
         if target.is_relative_to(source):
             raise InvalidParameter(f"{fields['source_path']} cannot be moved into itself")
         make_folder(target.parent)
-        source.rename(target)
+        rename(source, target)
         return {}
 
     @routes.post("/delete")
@@ -115,7 +115,7 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
         if not target.is_dir():
             target.unlink()
         elif fields.flag("recursive"):
-            shutil.rmtree(target)
+            state.remove(target)
         elif any(target.iterdir()):
             raise StorageError(f"The directory {_plain(fields)} is not empty; delete it with recursive=true")
         else:
@@ -128,30 +128,49 @@ class _Streams:
 
     def __init__(self, state: StateFolder) -> None:
         self._state = state
-        self._handles = itertools.count(1)
-        self._open: dict[int, tuple[Path, Path]] = {}
+        self._open: dict[int, tuple[Path, Path, bool]] = {}
         self._lock = threading.Lock()
 
-    def open(self, target: Path) -> int:
-        handle, name = tempfile.mkstemp(dir=self._state.tmp)
+    def open(self, target: Path, overwrite: bool) -> int:
+        handle, name = tempfile.mkstemp(dir=self._state.arriving)
         os.close(handle)
+        # Not 1, 2, 3, …: a client that goes on after a restart must not write into another one's file.
+        number = secrets.randbits(52)
         with self._lock:
-            number = next(self._handles)
-            self._open[number] = (Path(name), target)
+            self._open[number] = (Path(name), target, overwrite)
         return number
 
     def temporary(self, number: int) -> Path:
         with self._lock:
-            if number not in self._open:
-                raise DoesNotExist(f"No open streams with handle {number}")
-            return self._open[number][0]
+            return self._found(number)[0]
 
     def close(self, number: int) -> None:
-        self.temporary(number)
         with self._lock:
-            temporary, target = self._open.pop(number)
-        make_folder(target.parent)
-        move_into_place(temporary, target)
+            temporary, target, overwrite = self._found(number)
+            del self._open[number]
+        try:
+            make_folder(target.parent)
+            move_into_place(temporary, target, overwrite)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _found(self, number: int) -> tuple[Path, Path, bool]:
+        if number not in self._open:
+            raise DoesNotExist(f"No open streams with handle {number}")
+        return self._open[number]
+
+
+def _append(file: Path, block: bytes) -> None:
+    """Add a block, or nothing of it: one that does not fit may be sent again."""
+    with file.open("ab", buffering=0) as opened:
+        size = opened.tell()
+        try:
+            written = opened.write(block)
+            if written < len(block):  # the rest tells why
+                opened.write(block[written:])
+        except OSError:
+            opened.truncate(size)
+            raise
 
 
 def _plain(fields: Fields, name: str = "path") -> str:
@@ -195,7 +214,8 @@ def _read_part(file: Path, offset: int, length: int) -> bytes:
 
 
 def _info(path: str, file: Path) -> dict[str, Any]:
-    stat = file.stat()
-    size = 0 if file.is_dir() else stat.st_size
-    modified = int(stat.st_mtime * 1000)
-    return {"path": path, "is_dir": file.is_dir(), "file_size": size, "modification_time": modified}
+    status = file.stat()
+    is_folder = stat.S_ISDIR(status.st_mode)
+    size = 0 if is_folder else status.st_size
+    modified = int(status.st_mtime * 1000)
+    return {"path": path, "is_dir": is_folder, "file_size": size, "modification_time": modified}

@@ -1,16 +1,16 @@
 """Files in volumes: `/api/2.0/fs/files/Volumes` and `/api/2.0/fs/directories/Volumes`."""
 
-import os
-import tempfile
+import stat
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
 
-from local_workspace.errors import DirectoryNotEmpty, DoesNotExist, InvalidParameter, NameTaken
+from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter, NameTaken
 from local_workspace.rest.fields import Fields
-from local_workspace.state import StateFolder, make_folder, move_into_place
+from local_workspace.state import StateFolder, described, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
@@ -26,10 +26,14 @@ def _add_files(routes: APIRouter, state: StateFolder) -> None:
     async def upload(request: Request, path: str) -> None:
         target = _volume_path(state, path)
         # Without the parameter Databricks keeps the file that is there.
-        if target.exists() and not Fields(request.query_params).flag("overwrite"):
+        overwrite = Fields(request.query_params).flag("overwrite")
+        if target.exists() and not overwrite:
             raise NameTaken(f"The file being created already exists: /Volumes/{path}")
-        make_folder(target.parent)
-        move_into_place(await _received(request, state), target)
+        with state.new_file() as temporary:
+            with temporary.open("wb") as file:
+                async for part in request.stream():
+                    file.write(part)
+            await run_in_threadpool(_keep, temporary, target, overwrite)
 
     @routes.api_route("/files/Volumes/{path:path}", methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:
@@ -54,7 +58,7 @@ def _add_directories(routes: APIRouter, state: StateFolder) -> None:
     def list_directory(path: str) -> dict[str, Any]:
         children = sorted(_directory(state, path).iterdir())
         folder = f"/Volumes/{path.strip('/')}"
-        return {"contents": [_entry(folder, child) for child in children]}
+        return {"contents": described(children, lambda child: _entry(folder, child))}
 
     @routes.delete("/directories/Volumes/{path:path}", status_code=204)
     def delete_directory(path: str) -> None:
@@ -66,19 +70,12 @@ def _add_directories(routes: APIRouter, state: StateFolder) -> None:
         directory.rmdir()
 
 
-async def _received(request: Request, state: StateFolder) -> Path:
-    """The request's body as a temporary file, so that a broken upload leaves nothing at the target."""
-    handle, name = tempfile.mkstemp(dir=state.tmp)
-    temporary, complete = Path(name), False
+def _keep(temporary: Path, target: Path, overwrite: bool) -> None:
+    make_folder(target.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            async for part in request.stream():
-                file.write(part)
-        complete = True
-    finally:
-        if not complete:
-            temporary.unlink()
-    return temporary
+        move_into_place(temporary, target, overwrite)
+    except AlreadyExists as error:
+        raise NameTaken(error.message) from error
 
 
 def _volume_path(state: StateFolder, path: str) -> Path:
@@ -100,11 +97,12 @@ def _directory(state: StateFolder, path: str) -> Path:
 
 
 def _entry(folder: str, child: Path) -> dict[str, Any]:
-    stat = child.stat()
+    status = child.stat()
+    is_folder = stat.S_ISDIR(status.st_mode)
     entry = {
         "path": f"{folder}/{child.name}",
         "name": child.name,
-        "is_directory": child.is_dir(),
-        "last_modified": int(stat.st_mtime * 1000),
+        "is_directory": is_folder,
+        "last_modified": int(status.st_mtime * 1000),
     }
-    return entry if child.is_dir() else entry | {"file_size": stat.st_size}
+    return entry if is_folder else entry | {"file_size": status.st_size}

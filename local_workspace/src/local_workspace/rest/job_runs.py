@@ -28,14 +28,15 @@ def add_routes(routes: APIRouter, database: Database, runs: RunManager, version:
 def create_once(database: Database, fields: Fields, create: Callable[[], Document]) -> Document:
     """Create a run, or find the one that an earlier request with the same idempotency token created."""
     token = fields.get("idempotency_token")
-    known = database.get("idempotency_token", str(token)) if token else None
-    run = database.get("run", str(known["run_id"])) if known else None
-    if run is not None:
+    with database.transaction():  # the run is there whole and with its token, or not at all
+        known = database.get("idempotency_token", str(token)) if token else None
+        run = database.get("run", str(known["run_id"])) if known else None
+        if run is not None:
+            return run
+        run = create()
+        if token:
+            database.put("idempotency_token", str(token), {"run_id": run["run_id"]})
         return run
-    run = create()
-    if token:
-        database.put("idempotency_token", str(token), {"run_id": run["run_id"]})
-    return run
 
 
 def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None:
@@ -109,10 +110,13 @@ def _only_task(runs: RunManager, run_id: int) -> Document:
 
 
 def _output(runs: RunManager, task: Document) -> Document:
+    if task["state"]["life_cycle_state"] == "INTERNAL_ERROR":
+        return {"error": task["state"]["state_message"]}
     result = read_result(runs.folder(task["run_id"])) if has_ended(task) else None
     if result is None:
-        failed = has_ended(task) and task["state"]["result_state"] != "SUCCESS"
-        return {"error": task["state"]["state_message"]} if failed else {"notebook_output": {}}
+        if has_ended(task) and task["state"]["result_state"] == "SUCCESS":
+            return {"error": f"the output of this run was deleted: {runs.folder(task['run_id'])}"}
+        return {"error": task["state"]["state_message"]} if has_ended(task) else {"notebook_output": {}}
     if result["status"] != "SUCCESS":
         return {"error": result["error"], "error_trace": result["error_trace"]}
     value = result["exit_value"]

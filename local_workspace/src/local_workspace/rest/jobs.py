@@ -58,10 +58,11 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/update")
     def update(fields: RequestFields) -> dict[str, Any]:
-        job = find_job(database, fields)
         removed = fields.get("fields_to_remove") or []
-        kept = {name: value for name, value in job["settings"].items() if name not in removed}
-        save(job, _merged(kept, fields.mapping("new_settings")))
+        with database.transaction():  # two updates at once change both what they name
+            job = find_job(database, fields)
+            kept = {name: value for name, value in job["settings"].items() if name not in removed}
+            save(job, _merged(kept, fields.mapping("new_settings")))
         return {}
 
     @routes.post("/delete")

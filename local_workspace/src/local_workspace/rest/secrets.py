@@ -44,19 +44,22 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
 
     @routes.post("/scopes/delete")
     def delete_scope(fields: RequestFields) -> dict[str, Any]:
-        scope = _scope(database, fields)["name"]
-        for secret in _secrets(database, scope):
-            database.delete("secret", f"{scope}/{secret['key']}")
-        database.delete("secret_scope", scope)
+        with database.transaction():
+            scope = _scope(database, fields)["name"]
+            for secret in _secrets(database, scope):
+                database.delete("secret", f"{scope}/{secret['key']}")
+            database.delete("secret_scope", scope)
         return {}
 
 
 def _add_secrets(routes: APIRouter, database: Database) -> None:
     @routes.post("/put")
     def put_secret(fields: RequestFields) -> dict[str, Any]:
-        scope, key = _scope(database, fields)["name"], _name(fields, "key")
-        document = {"scope": scope, "key": key, "value": _value(fields), "updated": int(time.time() * 1000)}
-        database.put("secret", f"{scope}/{key}", document)
+        with database.transaction():  # the scope is not deleted meanwhile
+            scope, key = _scope(database, fields)["name"], _name(fields, "key")
+            updated = int(time.time() * 1000)
+            document = {"scope": scope, "key": key, "value": _value(fields), "updated": updated}
+            database.put("secret", f"{scope}/{key}", document)
         return {}
 
     @routes.get("/get")

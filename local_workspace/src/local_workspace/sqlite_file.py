@@ -1,0 +1,101 @@
+"""A sqlite file that is put back, whole, when somebody removes it while it is open."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+BUSY_SECONDS = 30
+
+
+class UnreadableDatabase(Exception):
+    """The file is there and is no sqlite database, or is a broken one."""
+
+
+class SqliteFile:
+    """An open sqlite file, readable by its owner alone.
+
+    A removed file lives on in its open connection, but what is written there is gone with the process.
+    """
+
+    def __init__(self, path: Path, journal_mode: str = "DELETE") -> None:
+        self.path = path
+        self._journal_mode = journal_mode
+        self._open()
+
+    def in_place(self) -> sqlite3.Connection:
+        """The connection; a file that is not at its path any more is written there again first."""
+        if self._seen() != self._opened:
+            self._put_back()
+        return self.connection
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.connection.close()
+
+    def _open(self) -> None:
+        _touch(self.path)
+        self.connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self.connection.execute(f"PRAGMA journal_mode={self._journal_mode}")
+            self.connection.execute("SELECT name FROM sqlite_master").fetchall()  # opens the journal too
+        except sqlite3.DatabaseError as error:
+            self.connection.close()
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+            raise UnreadableDatabase(
+                f"{self.path} cannot be read ({error}); put a copy in its place, or move it away to start "
+                "with an empty one"
+            ) from error
+        self._opened = self._seen()
+
+    def _put_back(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copy = self.path.with_name(self.path.name + ".partial")
+        copy.unlink(missing_ok=True)
+        _touch(copy)
+        with closing(sqlite3.connect(copy)) as connection:
+            self.connection.backup(connection)
+        self.connection.close()  # before the new file is there: it removes the journal of its name
+        for journal in self._journals():
+            journal.unlink(missing_ok=True)
+        copy.replace(self.path)
+        self._open()
+
+    def _seen(self) -> list[tuple[int, int] | None]:
+        """Which files are at the paths; a file that is open keeps its number, so that no other gets it."""
+        write_ahead_log = self._journals()[:1] if self._journal_mode == "WAL" else []
+        return [_identity(path) for path in (self.path, *write_ahead_log)]
+
+    def _journals(self) -> list[Path]:
+        return [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+def _touch(path: Path) -> None:
+    """sqlite gives its journal files the mode of the database: secrets stay with their owner."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+class KeepInPlace:
+    """Looks after a sqlite file that another part of the application uses, before each request."""
+
+    def __init__(self, app: ASGIApp, file: SqliteFile) -> None:
+        self.app = app
+        self.file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on when the file is where it belongs."""
+        self.file.in_place()
+        await self.app(scope, receive, send)
