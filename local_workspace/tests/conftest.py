@@ -22,7 +22,7 @@ from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
 
 STAND_IN = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text())
@@ -30,7 +30,9 @@ wanted = task["parameters"]
 print("the stand-in runs", task["task_key"], flush=True)
 if wanted.get("do") == "die":
     sys.exit("the stand-in died")
-if wanted.get("do") == "sleep":
+if wanted.get("do") == "stay":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its child inherits this
+if wanted.get("do") in ("sleep", "stay"):
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     (folder / "child.pid").write_text(str(child.pid))
     time.sleep(600)
