@@ -1,0 +1,192 @@
+"""The command line with the real server and MLflow; a stand-in for Java listens where Spark would.
+
+What Spark itself does is tested where the whole loop runs on it.
+"""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from local_workspace.cluster import PID_FILE
+from local_workspace.processes import recall
+from local_workspace.profile import read_profile
+from local_workspace.state import StateFolder
+
+JAVA = f"""#!{sys.executable}
+import socket, sys
+if "-version" in sys.argv:
+    sys.exit('openjdk version "17.0.1"')
+port = next(int(word.rpartition("=")[2]) for word in sys.argv if "binding.port=" in word)
+listener = socket.create_server(("127.0.0.1", port))
+while True:
+    listener.accept()[0].close()
+"""
+
+
+class CommandLine:
+    """`python -m local_workspace` with a state folder and a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        java = folder / "java" / "bin" / "java"
+        java.parent.mkdir(parents=True)
+        java.write_text(JAVA)
+        java.chmod(0o700)
+        self.state = StateFolder(folder / "state")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.environment = os.environ | {"JAVA_HOME": str(folder / "java")}
+
+    def begin(self, command: str, *options: str) -> subprocess.Popen[str]:
+        words = ["--state", str(self.state.root), "--port", str(self.port), *options]
+        return subprocess.Popen(
+            [sys.executable, "-m", "local_workspace", command, *words],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, command: str, *options: str) -> tuple[int, str]:
+        process = self.begin(command, *options)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def call(self, method: str, path: str, **options: object) -> requests.Response:
+        profile = read_profile(self.state.config_file)
+        headers = {"Authorization": f"Bearer {profile.token}"}
+        return requests.request(method, f"{profile.host}/api/2.0/{path}", headers=headers, timeout=60, **options)
+
+    def servers(self) -> list[psutil.Process]:
+        words = ["serve", "--state", str(self.state.root)]
+        return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[3:] == words]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CommandLine, list[tuple[int, str]]]]:
+    """A workspace that two commands started at the same moment, over a pid file that names a stranger."""
+    line = CommandLine(tmp_path_factory.mktemp("command_line"))
+    line.state.create()
+    line.state.pid_file.write_text(f"{os.getpid()} 1.0")
+    (line.state.mlflow_artifacts / "1").mkdir()
+    both = [line.begin("start"), line.begin("start")]
+    ends = [(process.communicate(timeout=120)[0], process.returncode) for process in both]
+    yield line, [(code, output) for output, code in ends]
+    line.run("stop")
+
+
+@pytest.fixture
+def line(started: tuple[CommandLine, list[tuple[int, str]]]) -> CommandLine:
+    return started[0]
+
+
+def test_of_two_starts_at_the_same_moment_one_starts_it_and_both_end_well(started):
+    line, ends = started
+
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert sum("Starting the local workspace" in output for _, output in ends) == 1
+    assert sum("is running already" in output for _, output in ends) == 1
+    assert len(line.servers()) == 1
+    assert any("mlflow.db is missing, and with it the experiments and models" in text for _, text in ends)
+
+
+def test_a_deleted_pid_file_hides_no_server(line: CommandLine):
+    line.state.pid_file.unlink()
+    code, output = line.run("status")
+
+    assert code == 0
+    assert f"(process {line.servers()[0].pid})" in output
+    assert recall(line.state.pid_file) == line.servers()[0]
+
+
+def test_a_folder_is_served_once(line: CommandLine):
+    code, output = line.run("serve")
+
+    assert code == 1
+    assert f"process {line.servers()[0].pid} serves {line.state.root} already" in output
+    assert line.call("GET", "clusters/list").ok
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do(line: CommandLine, tmp_path: Path):
+    other = CommandLine(tmp_path)
+    other.port = line.port
+    code, output = other.run("start")
+
+    assert code == 1
+    assert f"port {line.port} of 127.0.0.1 is taken" in output
+    assert f"LOCAL_WORKSPACE_PORT={line.port + 1}" in output
+    assert other.servers() == []
+
+
+def test_mlflows_database_that_is_removed_while_it_is_open_is_put_back(line: CommandLine):
+    made = line.call("POST", "mlflow/experiments/create", json={"name": "kept"}).json()
+    line.state.mlflow_database.unlink()
+    found = line.call("GET", "mlflow/experiments/get-by-name", params={"experiment_name": "kept"})
+    more = line.call("POST", "mlflow/experiments/create", json={"name": "more"})
+
+    assert found.json()["experiment"]["experiment_id"] == made["experiment_id"]
+    assert more.ok
+    with sqlite3.connect(line.state.mlflow_database) as file:
+        names = {name for (name,) in file.execute("SELECT name FROM experiments")}
+    assert {"kept", "more"} <= names
+
+
+def test_stop_after_a_kill_ends_what_the_server_left_behind(line: CommandLine):
+    java = recall(line.state.spark / PID_FILE)
+    assert java is not None and java.is_running()
+    line.servers()[0].kill()
+    code, output = line.run("stop")
+
+    assert (code, output) == (0, "The local workspace is not running.\n")
+    assert not java.is_running()
+    assert line.servers() == []
+
+
+def test_stop_ends_a_start_that_is_under_way(tmp_path: Path):
+    line = CommandLine(tmp_path)
+    starting = line.begin("start")
+    deadline = time.monotonic() + 30
+    while not line.state.pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    code, output = line.run("stop")
+    what_start_said, _ = starting.communicate(timeout=60)
+
+    assert (code, output) == (0, "The local workspace is stopped.\n")
+    assert starting.returncode == 1
+    assert "it was stopped while it started" in what_start_said
+    assert line.servers() == []
+    assert recall(line.state.spark / PID_FILE) is None
+
+
+def test_a_start_over_a_broken_database_says_which_file_it_is(tmp_path: Path):
+    line = CommandLine(tmp_path)
+    line.state.create()
+    line.state.database.write_bytes(b"no database" * 1000)
+    code, output = line.run("start")
+
+    assert code == 1
+    assert f"{line.state.database} cannot be read (file is not a database)" in output
+    assert "Traceback" not in output
+    assert not line.state.pid_file.exists()
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path):
+    line = CommandLine(tmp_path)
+    starting = line.begin("start")
+    deadline = time.monotonic() + 30
+    while not line.state.pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    starting.send_signal(signal.SIGINT)
+    output, _ = starting.communicate(timeout=60)
+
+    assert starting.returncode == 130, output
+    assert line.servers() == []
