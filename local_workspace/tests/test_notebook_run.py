@@ -134,7 +134,30 @@ def test_a_developers_working_copy_is_out_of_sight(execute):
 
 
 def test_a_kernel_that_dies_fails_the_run_with_a_reason(execute):
-    run = execute("import os; os._exit(1)")
+    run = execute("import os; os._exit(7)")
 
     assert run.result["status"] == "FAILED"
-    assert "died" in run.result["error"]
+    assert run.result["error"] == "The Python process of the notebook died (exit code 7)"
+
+
+def test_a_kernel_that_the_system_kills_for_its_memory_says_so(execute):
+    run = execute(
+        "from pathlib import Path; print(Path('/proc/self/oom_score_adj').read_text())",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    )
+
+    assert run.result["error"].startswith("The Python process of the notebook was killed (SIGKILL): most likely")
+    assert "LOCAL_WORKSPACE_RUN_MEMORY_GB" in run.result["error"]
+    if sys.platform == "linux":
+        assert run.printed(0).strip() == "500"  # it is the first to go, before the server and Spark
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_a_notebook_that_takes_too_much_memory_fails_with_the_limit(execute, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORKSPACE_RUN_MEMORY_GB", "1.5")
+    run = execute("import numpy; numpy.ones(2**28)")  # 2 GB
+
+    assert run.result["status"] == "FAILED"
+    assert "Unable to allocate 2.00 GiB" in run.result["error"]
+    assert "each process of a run may take 1.5 GB of memory" in run.result["error"]
+    assert "LOCAL_WORKSPACE_RUN_MEMORY_GB" in run.result["error"]

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import requests
 from local_workspace.database import Database
+from local_workspace.processes import has_ended
 from local_workspace.recovery import losses
 from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
@@ -330,8 +331,8 @@ class Runs(Client):
             if run["state"]["result_state"] == "SUCCESS":
                 output = self.server.call("GET", "2.1/jobs/runs/get-output", params={"run_id": run_id})
                 assert output["notebook_output"]["result"] == '{"do": "end"}'
-        notes = self.server.state.runs.glob("*/child.pid")
-        assert not [note for note in notes if note.read_text() and psutil.pid_exists(int(note.read_text()))]
+        notes = [note.read_text() for note in self.server.state.runs.glob("*/child.pid")]
+        assert not [pid for pid in notes if pid and is_alive(int(pid))]
 
     def names(self) -> list[str]:
         listed, offset = [], 0
@@ -342,6 +343,13 @@ class Runs(Client):
             offset += 25
             if not page["has_more"]:
                 return listed
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return not has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def keep_writing(client: Client) -> None:

@@ -13,6 +13,7 @@ import pytest
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
 from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
 from local_workspace.database import Database
+from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
@@ -283,6 +284,7 @@ WORKSPACE_WITH_A_RUN = """
 import os, sys, time
 from pathlib import Path
 from local_workspace.database import Database
+from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.run_documents import new_run
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
@@ -306,13 +308,13 @@ def test_a_killed_workspace_leaves_no_process_and_no_run_that_runs(own_state, st
     left_over = psutil.Process(int(note.read_text()))
     workspace.kill()
     workspace.wait()
-    survived = left_over.is_running()
+    survived = not has_ended_process(left_over)
 
     database = Database(own_state.database)
     runs = RunManager(database, own_state, lambda run: dict(os.environ), "")
     state = runs.find(1)["state"]
     assert survived
-    assert not left_over.is_running()
+    assert has_ended_process(left_over)
     assert state["life_cycle_state"] == "INTERNAL_ERROR"
     assert state["state_message"] == "the workspace was restarted while it ran"
 
@@ -329,7 +331,7 @@ def test_stopping_the_workspace_ends_its_runs(own_state, stand_in, eventually):
     child = psutil.Process(int(note.read_text()))
     runs.shutdown()
 
-    assert not child.is_running()
+    assert has_ended_process(child)
     assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
 
 

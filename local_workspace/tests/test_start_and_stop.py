@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from local_workspace.cluster import PID_FILE
-from local_workspace.processes import recall
+from local_workspace.processes import has_ended, recall
 from local_workspace.profile import read_profile
 from local_workspace.state import StateFolder
 
@@ -142,12 +142,12 @@ def test_mlflows_database_that_is_removed_while_it_is_open_is_put_back(line: Com
 
 def test_stop_after_a_kill_ends_what_the_server_left_behind(line: CommandLine):
     java = recall(line.state.spark / PID_FILE)
-    assert java is not None and java.is_running()
+    assert java is not None
     line.servers()[0].kill()
     code, output = line.run("stop")
 
     assert (code, output) == (0, "The local workspace is not running.\n")
-    assert not java.is_running()
+    assert has_ended(java)
     assert line.servers() == []
 
 

@@ -16,7 +16,7 @@ import requests
 
 from local_workspace.cluster import end_left_over
 from local_workspace.java import NoJavaError, find_java
-from local_workspace.processes import end_process_tree, find, locked, recall, remember
+from local_workspace.processes import end_process_tree, find, has_ended, locked, recall, remember, wait_for
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
 from local_workspace.recovery import losses
 from local_workspace.run_processes import end_processes
@@ -75,8 +75,8 @@ def stop(state: StateFolder, _port: int | None) -> None:
         if process is not None:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()  # it ends its runs and Spark itself
-            psutil.wait_procs([process], timeout=STOP_SECONDS)
-            end_process_tree(process)
+            if wait_for([process], STOP_SECONDS):
+                end_process_tree(process)
         end_processes(state.runs)  # of a workspace that was killed
         end_left_over(state.spark)
     print("The local workspace is stopped." if process else "The local workspace is not running.")
@@ -185,20 +185,13 @@ def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None
     }
     for what, is_ready in waiting.items():
         while not is_ready():
-            if _has_ended(process):
+            if has_ended(process):
                 log = _last_lines(state.logs / "server.log", 15)
                 raise LocalWorkspaceError(f"it ended while it started:\n{log}")
             if time.monotonic() - began > START_SECONDS:
                 raise LocalWorkspaceError(f"{what} did not answer within {START_SECONDS} s; see the logs")
             time.sleep(0.3)
         print(f"  {what}: ready ({time.monotonic() - began:.0f} s)", flush=True)
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _answers(profile: Profile) -> bool:

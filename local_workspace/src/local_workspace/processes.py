@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +43,24 @@ def recall(pid_file: Path) -> psutil.Process | None:
         return None
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process is over, also when its parent has not taken notice of it."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Waits until these have ended, but not longer than `seconds`; gives those that have not."""
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in processes if not has_ended(process)]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    return alive
+
+
 def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
     """Ends a process and all that it started: first asks, then kills."""
     try:
@@ -50,10 +69,10 @@ def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
         return
     for member in family:
         _signal(member.terminate)
-    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
+    alive = wait_for(family, grace_seconds)
     for member in alive:
         _signal(member.kill)
-    psutil.wait_procs(alive, timeout=grace_seconds)
+    wait_for(alive, grace_seconds)
 
 
 def _signal(send: Callable[[], None]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from local_workspace.processes import wait_for
+
 MARK = "LOCAL_WORKSPACE_RUN_FOLDER"
 GRACE_SECONDS = 5
 _KERNEL = "ipykernel_launcher"
@@ -49,7 +51,7 @@ def _end(processes: list[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue  # it ended by itself
-    psutil.wait_procs(processes, timeout=GRACE_SECONDS)
+    wait_for(processes, GRACE_SECONDS)
 
 
 def _command_line(process: psutil.Process) -> list[str]:

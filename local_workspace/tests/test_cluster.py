@@ -1,0 +1,87 @@
+"""A cluster whose Spark dies: a stand-in for Java listens where Spark would."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from local_workspace.cluster import PID_FILE, SparkCluster
+from local_workspace.database import Database
+from local_workspace.processes import recall
+from local_workspace.run_documents import has_ended, new_run
+from local_workspace.runs import RunManager
+from local_workspace.state import StateFolder
+from test_start_and_stop import JAVA
+
+USER = """
+import sys, time
+from pathlib import Path
+(Path(sys.argv[1]) / "uses_cluster").touch()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFolder:
+    state = StateFolder(tmp_path / "state")
+    state.create()
+    (state.workspace_files / "job").write_text("# Databricks notebook source\n")
+    return state
+
+
+@pytest.fixture
+def cluster(state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkCluster]:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(JAVA)
+    java.chmod(0o700)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
+    yield cluster
+    cluster.stop()
+
+
+def submit(runs: RunManager, database: Database) -> int:
+    task = {"task_key": "main", "existing_cluster_id": "c1", "notebook_task": {"notebook_path": "/job"}}
+    run_id: int = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task]}, "me")["run_id"]
+    runs.submit(run_id)
+    return run_id
+
+
+def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(
+    state: StateFolder, cluster: SparkCluster, tmp_path: Path, eventually
+):
+    def environment(_run: Any) -> dict[str, str]:
+        cluster.ensure_running()
+        return dict(os.environ) | cluster.environment
+
+    script = tmp_path / "user.py"
+    script.write_text(USER)
+    database = Database(state.database)
+    database.put("cluster", "c1", {"cluster_id": "c1", "terminated": False})
+    command = (sys.executable, str(script))
+    runs = RunManager(database, state, environment, "", command, cluster_serves=cluster.serves)
+    first = submit(runs, database)
+    eventually(lambda: list(state.runs.glob("*/uses_cluster")) != [])
+    address = cluster.environment["SPARK_REMOTE"]
+    java = recall(state.spark / PID_FILE)
+    java.kill()
+    eventually(lambda: has_ended(runs.find(first)))
+    second = submit(runs, database)
+    eventually(lambda: len(list(state.runs.glob("*/uses_cluster"))) == 2)
+    ended = runs.find(first)
+    runs.shutdown()
+
+    message = "the cluster's Spark ended while the run used it; the next run starts it again"
+    assert ended["tasks"][0]["state"]["life_cycle_state"] == "INTERNAL_ERROR"
+    assert ended["tasks"][0]["state"]["state_message"] == message
+    assert message in ended["state"]["state_message"]
+    assert ended["status"]["termination_details"]["code"] == "DRIVER_ERROR"
+    assert runs.find(second)["state"]["state_message"] == "the workspace was stopped while it ran"
+    assert cluster.environment["SPARK_REMOTE"] != address
+    assert cluster.state() == "RUNNING"
+    assert psutil.pid_exists(recall(state.spark / PID_FILE).pid)
+    database.close()
