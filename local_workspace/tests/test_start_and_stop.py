@@ -64,7 +64,8 @@ class CommandLine:
     def call(self, method: str, path: str, **options: object) -> requests.Response:
         profile = read_profile(self.state.config_file)
         headers = {"Authorization": f"Bearer {profile.token}"}
-        return requests.request(method, f"{profile.host}/api/2.0/{path}", headers=headers, timeout=60, **options)
+        address = f"{profile.host}/api/2.0/{path}"
+        return requests.request(method, address, headers=headers, timeout=60, **options)
 
     def servers(self) -> list[psutil.Process]:
         words = ["serve", "--state", str(self.state.root)]
