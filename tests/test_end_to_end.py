@@ -389,14 +389,35 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def test_stop_cleans_up_after_a_workspace_that_was_killed(tmp_path):
+def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_after_a_killed_server(tmp_path):
     workspace = WorkspaceUnderTest(tmp_path)
     assert workspace.make("local-workspace-start").returncode == 0
-    pid = int((workspace.state / "workspace.pid").read_text().split()[0])
-    psutil.Process(pid).kill()
+    client = workspace.client
+    cluster_id = client.clusters.create(spark_version="18").response.cluster_id
+    client.workspace.mkdirs(FOLDER)
+    source = "# Databricks notebook source\nspark.sql('CREATE TABLE kept AS SELECT 7 AS n')\n"
+    waiting = "\n# COMMAND ----------\nimport subprocess; subprocess.run(['sleep', '4322'])\n"
+    client.workspace.upload(
+        f"{FOLDER}/user",
+        (source + waiting).encode(),
+        format=ImportFormat.SOURCE,
+        language=Language.PYTHON,
+    )
+    task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/user"))
+    run_id = client.jobs.submit(run_name="user", tasks=[task]).run_id
+    wait_for(lambda: any("sleep 4322" in arguments for arguments in command_lines()))
+    psutil.Process(int((workspace.state / "spark" / "server.pid").read_text().split()[0])).kill()
+    run = client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+    rows = workspace.run_cells(
+        "import json; dbutils.notebook.exit(json.dumps(spark.table('kept').collect()[0].n))"
+    )
+    psutil.Process(int((workspace.state / "workspace.pid").read_text().split()[0])).kill()
 
     assert workspace.make("local-workspace-stop").returncode == 0
 
+    assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
+    assert "the cluster's Spark ended while the run used it" in run.state.state_message
+    assert rows == 7
     assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
 
 

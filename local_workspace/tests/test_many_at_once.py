@@ -104,10 +104,11 @@ def test_notebooks_that_are_imported_and_listed_at_once_are_whole(local):
 
 
 def test_requests_with_one_idempotency_token_at_once_make_one_run(local, cluster_id, notebook):
-    body = submission(cluster_id, notebook) | {"idempotency_token": "at once"}
-    answers = at_once(lambda _: call(local, "POST", "2.1/jobs/runs/submit", json=body))
+    for token in ("a", "b", "c", "d", "e"):
+        body = submission(cluster_id, notebook) | {"idempotency_token": f"at once {token}"}
+        answers = at_once(lambda _, body=body: call(local, "POST", "2.1/jobs/runs/submit", json=body))
 
-    assert len({answer.json()["run_id"] for answer in answers}) == 1
+        assert len({answer.json()["run_id"] for answer in answers}) == 1
 
 
 def submission(cluster_id: str, notebook: str, **parameters: str) -> dict[str, Any]:

@@ -117,17 +117,6 @@ def test_a_folder_is_served_once(line: CommandLine):
     assert line.call("GET", "clusters/list").ok
 
 
-def test_a_port_that_is_taken_is_named_with_what_to_do(line: CommandLine, tmp_path: Path):
-    other = CommandLine(tmp_path)
-    other.port = line.port
-    code, output = other.run("start")
-
-    assert code == 1
-    assert f"port {line.port} of 127.0.0.1 is taken" in output
-    assert f"LOCAL_WORKSPACE_PORT={line.port + 1}" in output
-    assert other.servers() == []
-
-
 def test_mlflows_database_that_is_removed_while_it_is_open_is_put_back(line: CommandLine):
     made = line.call("POST", "mlflow/experiments/create", json={"name": "kept"}).json()
     line.state.mlflow_database.unlink()
