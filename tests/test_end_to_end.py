@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 import requests
-from databricks.sdk.service.jobs import NotebookTask, SubmitTask
+from databricks.sdk.service.jobs import NotebookTask, Run, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes.scoring import predict
 from mlflow import MlflowClient
@@ -392,33 +392,43 @@ def wait_for(condition, seconds: float = 60) -> None:
 def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_after_a_killed_server(tmp_path):
     workspace = WorkspaceUnderTest(tmp_path)
     assert workspace.make("local-workspace-start").returncode == 0
-    client = workspace.client
-    cluster_id = client.clusters.create(spark_version="18").response.cluster_id
-    client.workspace.mkdirs(FOLDER)
-    source = "# Databricks notebook source\nspark.sql('CREATE TABLE kept AS SELECT 7 AS n')\n"
-    waiting = "\n# COMMAND ----------\nimport subprocess; subprocess.run(['sleep', '4322'])\n"
-    client.workspace.upload(
-        f"{FOLDER}/user",
-        (source + waiting).encode(),
-        format=ImportFormat.SOURCE,
-        language=Language.PYTHON,
-    )
-    task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/user"))
-    run_id = client.jobs.submit(run_name="user", tasks=[task]).run_id
-    wait_for(lambda: any("sleep 4322" in arguments for arguments in command_lines()))
-    psutil.Process(int((workspace.state / "spark" / "server.pid").read_text().split()[0])).kill()
-    run = client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
-    rows = workspace.run_cells(
-        "import json; dbutils.notebook.exit(json.dumps(spark.table('kept').collect()[0].n))"
-    )
-    psutil.Process(int((workspace.state / "workspace.pid").read_text().split()[0])).kill()
-
-    assert workspace.make("local-workspace-stop").returncode == 0
+    try:
+        run, rows = kill_spark_under_a_run(workspace)
+        kill_process_of(workspace.state / "workspace.pid")
+    finally:
+        stopped = workspace.make("local-workspace-stop")
 
     assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
     assert "the cluster's Spark ended while the run used it" in run.state.state_message
     assert rows == 7
+    assert stopped.returncode == 0
     assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
+
+
+def kill_spark_under_a_run(workspace: WorkspaceUnderTest) -> tuple[Run, int]:
+    """The run that was busy, and what a later one reads of its table."""
+    client = workspace.client
+    cluster_id = client.clusters.create(spark_version="18").response.cluster_id
+    client.workspace.mkdirs(FOLDER)
+    source = b"""# Databricks notebook source
+import subprocess
+spark.sql("CREATE TABLE kept AS SELECT 7 AS n")
+subprocess.run(["sleep", "4322"])
+"""
+    client.workspace.upload(
+        f"{FOLDER}/busy", source, format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
+    )
+    task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/busy"))
+    run_id = client.jobs.submit(run_name="busy", tasks=[task]).run_id
+    wait_for(lambda: any("sleep 4322" in arguments for arguments in command_lines()), seconds=200)
+    kill_process_of(workspace.state / "spark" / "server.pid")
+    run = client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+    read = "import json; dbutils.notebook.exit(json.dumps(spark.table('kept').collect()[0].n))"
+    return run, workspace.run_cells(read)
+
+
+def kill_process_of(pid_file: Path) -> None:
+    psutil.Process(int(pid_file.read_text().split()[0])).kill()
 
 
 def test_a_port_that_does_not_exist_is_refused_and_not_kept(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
-from local_workspace.state import StateFolder, resolve
+from local_workspace.state import StateFolder, described, resolve
 
 
 @pytest.fixture
@@ -124,3 +124,10 @@ def test_a_file_does_not_replace_a_folder(state: StateFolder):
         state.write(state.dbfs / "data", io.BytesIO(b"x"))
 
     assert list(state.tmp.iterdir()) == []
+
+
+def test_what_vanishes_while_a_folder_is_listed_is_left_out(tmp_path: Path):
+    (tmp_path / "there").touch()
+    names = described([tmp_path / "gone", tmp_path / "there"], lambda path: {path.name: path.stat().st_size})
+
+    assert names == [{"there": 0}]
