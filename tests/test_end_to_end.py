@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 import requests
+from databricks.sdk.errors import OperationFailed
 from databricks.sdk.service.jobs import NotebookTask, Run, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes.scoring import predict
@@ -399,7 +400,7 @@ def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_afte
         stopped = workspace.make("local-workspace-stop")
 
     assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
-    assert "the cluster's Spark ended while the run used it" in run.state.state_message
+    assert run.status.termination_details.code.value == "DRIVER_ERROR"
     assert rows == 7
     assert stopped.returncode == 0
     assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
@@ -422,9 +423,10 @@ subprocess.run(["sleep", "4322"])
     run_id = client.jobs.submit(run_name="busy", tasks=[task]).run_id
     wait_for(lambda: any("sleep 4322" in arguments for arguments in command_lines()), seconds=200)
     kill_process_of(workspace.state / "spark" / "server.pid")
-    run = client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+    with pytest.raises(OperationFailed, match="the cluster's Spark ended while the run used it"):
+        client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
     read = "import json; dbutils.notebook.exit(json.dumps(spark.table('kept').collect()[0].n))"
-    return run, workspace.run_cells(read)
+    return client.jobs.get_run(run_id), workspace.run_cells(read)
 
 
 def kill_process_of(pid_file: Path) -> None:

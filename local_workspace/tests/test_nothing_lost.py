@@ -22,6 +22,7 @@ from local_workspace.database import Database
 from local_workspace.objects import WorkspaceObjects
 from local_workspace.processes import has_ended
 from local_workspace.recovery import losses, recover
+from local_workspace.run_processes import end_processes
 from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
 
@@ -76,6 +77,10 @@ class Server:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    def close(self) -> None:
+        self.kill()
+        end_processes(self.state.runs)
+
     def call(self, method: str, path: str, **options: Any) -> Any:
         answer = requests.request(method, f"http://127.0.0.1:{self.port}/api/{path}", timeout=30, **options)
         assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
@@ -93,7 +98,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 def server(tmp_path: Path, starter: Starter, stand_in: Path) -> Iterator[Server]:
     server = Server(tmp_path, starter, stand_in)
     yield server
-    server.kill()
+    server.close()
 
 
 class Promises:
@@ -523,7 +528,7 @@ def small_disk(tmp_path: Path, stand_in: Path) -> Iterator[Server]:
     starter = Starter(tmp_path, *mount)
     server = Server(tmp_path, starter, stand_in)
     yield server
-    server.kill()
+    server.close()
     starter.close()
 
 

@@ -17,11 +17,12 @@ from local_workspace import access, pages
 from local_workspace.cluster import SparkCluster
 from local_workspace.database import Database
 from local_workspace.errors import add_handlers
+from local_workspace.mlflow_file import keep_in_place
 from local_workspace.profile import Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
-from local_workspace.sqlite_file import KeepInPlace, SqliteFile
+from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
 
 
@@ -117,16 +118,14 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
 
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
     os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
-    # Each request opens the file anew: one that was removed and put back is used at once.
-    os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     handlers.initialize_backend_stores(
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
+    keep_in_place(SqliteFile(state.mlflow_database))
     from mlflow.server.fastapi_app import app
 
     mlflow_app: FastAPI = app
-    mlflow_app.add_middleware(KeepInPlace, file=SqliteFile(state.mlflow_database))
     return mlflow_app
 
 

@@ -5,8 +5,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 BUSY_SECONDS = 30
 
 
@@ -69,7 +67,7 @@ class SqliteFile:
     def _seen(self) -> list[tuple[int, int] | None]:
         """Which files are at the paths; a file that is open keeps its number, so that no other gets it."""
         write_ahead_log = self._journals()[:1] if self._journal_mode == "WAL" else []
-        return [_identity(path) for path in (self.path, *write_ahead_log)]
+        return [identity(path) for path in (self.path, *write_ahead_log)]
 
     def _journals(self) -> list[Path]:
         return [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal")]
@@ -80,22 +78,10 @@ def _touch(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`, if there is one."""
     try:
         stat = path.stat()
     except FileNotFoundError:
         return None
     return stat.st_dev, stat.st_ino
-
-
-class KeepInPlace:
-    """Looks after a sqlite file that another part of the application uses, before each request."""
-
-    def __init__(self, app: ASGIApp, file: SqliteFile) -> None:
-        self.app = app
-        self.file = file
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on when the file is where it belongs."""
-        self.file.in_place()
-        await self.app(scope, receive, send)
