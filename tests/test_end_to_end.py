@@ -411,17 +411,19 @@ def kill_spark_under_a_run(workspace: WorkspaceUnderTest) -> tuple[Run, int]:
     client = workspace.client
     cluster_id = client.clusters.create(spark_version="18").response.cluster_id
     client.workspace.mkdirs(FOLDER)
-    source = b"""# Databricks notebook source
-import subprocess
+    made = workspace.folder / "made"
+    source = f"""# Databricks notebook source
+import pathlib, time
 spark.sql("CREATE TABLE kept AS SELECT 7 AS n")
-subprocess.run(["sleep", "4322"])
+pathlib.Path("{made}").touch()
+time.sleep(600)
 """
     client.workspace.upload(
-        f"{FOLDER}/busy", source, format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
+        f"{FOLDER}/busy", source.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON
     )
     task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/busy"))
     run_id = client.jobs.submit(run_name="busy", tasks=[task]).run_id
-    wait_for(lambda: any("sleep 4322" in arguments for arguments in command_lines()), seconds=200)
+    wait_for(made.exists, seconds=200)
     kill_process_of(workspace.state / "spark" / "server.pid")
     with pytest.raises(OperationFailed, match="the cluster's Spark ended while the run used it"):
         client.jobs.wait_get_run_job_terminated_or_skipped(run_id)

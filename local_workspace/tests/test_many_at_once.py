@@ -151,7 +151,7 @@ def test_two_hundred_runs_wait_in_their_order_and_are_cancelled(
     cancelled = time.monotonic() - begun
 
     assert listed[:RUNS] == ids[::-1]
-    assert starts == sorted(starts)
+    assert all(starts[i] <= starts[i + 2] for i in range(4))  # two run at once
     assert {state_of(run_id)["result_state"] for run_id in ids[:6]} == {"SUCCESS"}
     assert {state_of(run_id)["result_state"] for run_id in ids[6:]} == {"CANCELED"}
     eventually(lambda: run_processes._members(local.state.runs) == [])

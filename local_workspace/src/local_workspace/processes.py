@@ -38,7 +38,8 @@ def recall(pid_file: Path) -> psutil.Process | None:
     try:
         pid, created = pid_file.read_text().split()
         process = psutil.Process(int(pid))
-        return process if process.create_time() == float(created) else None
+        is_it = process.create_time() == float(created) and not has_ended(process)
+        return process if is_it else None
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
 
