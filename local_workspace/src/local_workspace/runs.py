@@ -33,6 +33,7 @@ from local_workspace.run_documents import (
     timed_out,
 )
 from local_workspace.run_processes import end_processes, mark
+from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
@@ -50,7 +51,8 @@ class RunManager:
     """Runs what is submitted, `workers` runs at once; the tasks of one run follow each other.
 
     `environment(run)` gives the environment of a run's processes and may wait until the cluster is
-    up. `command` is started with the folder of the task run as its last argument.
+    up. `command` is started with the folder of the task run as its last argument, unless `spares` has a
+    process ready.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RunManager:
         host: str,
         command: Sequence[str] = EXECUTOR,
         workers: int = 2,
+        spares: Spares | None = None,
     ) -> None:
         self.host = host
         self._database = database
@@ -68,6 +71,7 @@ class RunManager:
         self._objects = WorkspaceObjects(database, state)
         self._environment = environment
         self._command = command
+        self._spares = spares
         self._lock = threading.RLock()
         self._slots = threading.Semaphore(workers)
         self._stops: dict[int, threading.Event] = {}
@@ -183,13 +187,15 @@ class RunManager:
             return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")
         except ApiError as error:
             return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
-        environment = {**self._environment(run), **mark(folder)}
+        environment = self._environment(run)
         if stop.is_set():
             return CANCELED
-        process = self._start_process(run, task, folder, environment)
+        process = self._start_process(run, task, folder, {**environment, **mark(folder)})
         outcome = _wait(process, stop, limits)
         end_processes(folder)
         process.wait()
+        if self._spares:
+            self._spares.refill_soon(environment)
         return outcome or _outcome_of(folder)
 
     def _prepare(self, run: Document, task: Document) -> Path:
@@ -215,8 +221,15 @@ class RunManager:
     def _start_process(
         self, run: Document, task: Document, folder: Path, environment: dict[str, str]
     ) -> subprocess.Popen[bytes]:
+        process = self._spares.take(folder, environment) if self._spares else None
+        process = process or self._start_anew(folder, environment)
+        self._change_task(run["run_id"], task["run_id"], begin)
+        self._change(run["run_id"], begin)
+        return process
+
+    def _start_anew(self, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with (folder / "process.log").open("wb") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self._command, str(folder.absolute())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -225,9 +238,6 @@ class RunManager:
                 env=environment,
                 start_new_session=True,
             )
-        self._change_task(run["run_id"], task["run_id"], begin)
-        self._change(run["run_id"], begin)
-        return process
 
     def _interrupt(self, run_id: int, outcome: Outcome) -> None:
         """Write the outcome first, so that the dying process cannot make it a failure; then let it die."""

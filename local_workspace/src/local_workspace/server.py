@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from local_workspace.errors import ApiError, to_response
 from local_workspace.profile import Profile
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 
@@ -47,10 +49,13 @@ def open_runs(
         cluster.ensure_running()
         return run_environment(state, profile) | cluster.environment
 
-    runs = RunManager(database, state, environment, profile.host)
+    spares = Spares(state.runs)
+    runs = RunManager(database, state, environment, profile.host, spares=spares)
+    threading.Thread(target=lambda: spares.refill(environment(None)), daemon=True).start()
     try:
         yield database, runs
     finally:
+        spares.close()
         runs.shutdown()
         database.close()
 
