@@ -14,8 +14,8 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient

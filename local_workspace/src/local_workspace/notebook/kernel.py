@@ -19,7 +19,6 @@ from IPython.display import display as display_in_jupyter
 
 from local_workspace.notebook.dbutils import DbUtils
 from local_workspace.notebook.environment import has_own_packages
-from local_workspace.notebook.signals import NotebookExit, PythonRestart
 from local_workspace.notebook.source import read_notebook
 
 DISPLAY_LIMIT = 1000
@@ -32,7 +31,6 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     dbutils = DbUtils(task["parameters"], task["notebook_path"])
     magics = Magics(shell, dbutils)
     shell.push({"dbutils": dbutils, "display": magics.display, "displayHTML": magics.display_html})
-    shell.set_custom_exc((NotebookExit, PythonRestart), _end_cell)
     shell.events.register("pre_run_cell", magics.open_session_when_named)
     shell.input_transformers_cleanup.append(_to_cell_magic)
     shell.register_magic_function(magics.pip, magic_name="pip")
@@ -107,13 +105,6 @@ def open_session() -> Any:
     if has_own_packages(Path(sys.prefix)):
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
     return session
-
-
-def _end_cell(
-    shell: InteractiveShell, kind: type[BaseException], error: BaseException, _trace: Any, tb_offset: Any = None
-) -> None:
-    """Reports what is no error, without the trace of one: drawing it takes a third of a second."""
-    shell._showtraceback(kind, error, [])
 
 
 def _names_spark(source: str) -> bool:

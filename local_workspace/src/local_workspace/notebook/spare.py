@@ -40,7 +40,10 @@ MODULES = (
     "sklearn.pipeline",
     "sklearn.linear_model",
     "mlflow.sklearn",
+    "mlflow.pyfunc",
     "skops.io",
+    "git",
+    "jinja2",
 )
 KERNEL_NAME = "ipykernel"
 _LONGEST_REQUEST = 1 << 20
@@ -57,11 +60,11 @@ class Imports:
 
     def do(self, names: Sequence[str] = MODULES) -> None:
         """Imports the modules that are installed, and notes which packages were looked for in vain."""
-        sys.meta_path.append(self)  # type: ignore[arg-type]  # has the one method that is called
+        sys.meta_path.append(self)  # asked last, for what nobody else has found
         for name in names:
             if find_spec(name.partition(".")[0]):
                 importlib.import_module(name)
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> None:
         """Called by Python for a module that it found nowhere."""
@@ -123,22 +126,22 @@ class Forker:
         return Kernel(int(pid), descriptors[0])
 
 
-def main() -> int:
-    """Imports, waits for a run, and executes it; returns the exit code of the process."""
+def main() -> None:
+    """Imports, waits for a run, and does a part of it: forks, executes the notebook, or is a kernel."""
     del sys.path[0]  # the folder in which it was started
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
     imports = Imports()
     imports.do()
     folder = sys.stdin.readline().strip()
     if not folder:  # the workspace has ended
-        return 0
+        return
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     os.chdir(folder)
     gc.freeze()
-    return _fork(Path(folder), imports)()
+    _fork(Path(folder), imports)()
 
 
-def _fork(folder: Path, imports: Imports) -> Callable[[], int]:
+def _fork(folder: Path, imports: Imports) -> Callable[[], None]:
     """Forks the executor and then kernels as it asks; returns in each process what it has to do."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     executor = os.fork()
@@ -155,7 +158,7 @@ def _fork(folder: Path, imports: Imports) -> Callable[[], int]:
             os.close(descriptor)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid == executor:
-                return lambda: code
+                return lambda: _leave(code)
         if ours not in ready:
             continue
         request = ours.recv(_LONGEST_REQUEST)
@@ -172,16 +175,20 @@ def _fork(folder: Path, imports: Imports) -> Callable[[], int]:
         socket.send_fds(ours, [str(kernel).encode()], [descriptor])
 
 
-def _execute(folder: Path, forker: Forker) -> int:
+def _execute(folder: Path, forker: Forker) -> None:
     from local_workspace.notebook import execute
 
-    code = execute.main(folder, forker)
+    _leave(execute.main(folder, forker))
+
+
+def _leave(code: int) -> None:
+    """Ends this process at once: taking all the modules apart would take a while."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # its files are written; taking all these modules apart would take a while
+    os._exit(code)
 
 
-def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> int:
+def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()
@@ -194,7 +201,6 @@ def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> i
         numpy.random.seed()  # else the kernels of a run would draw the same numbers
     sys.argv = command[command.index("ipykernel_launcher") :]
     IPKernelApp.launch_instance(sys.argv[1:])
-    return 0
 
 
 def _changed_at(folder: Path) -> int:
@@ -202,4 +208,4 @@ def _changed_at(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
