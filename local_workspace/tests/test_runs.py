@@ -14,7 +14,9 @@ from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoe
 from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
 from local_workspace.database import Database
 from local_workspace.run_documents import has_ended, new_run
+from local_workspace.run_processes import end_processes
 from local_workspace.runs import RunManager
+from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 
@@ -331,6 +333,22 @@ def test_stopping_the_workspace_ends_its_runs(own_state, stand_in, eventually):
 
     assert not child.is_running()
     assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
+
+
+def test_a_run_that_finds_no_spare_process_is_started_anew_and_followed_by_one(
+    own_state, stand_in, eventually, monkeypatch
+):
+    monkeypatch.setattr("local_workspace.spares.REFILL_SECONDS", 0)
+    database, spares = Database(own_state.database), Spares(own_state.runs)
+    command = (sys.executable, str(stand_in))
+    runs = RunManager(database, own_state, lambda run: dict(os.environ), "", command, spares=spares)
+    run = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task_of("c1", "/Shared/job")]}, "me")
+    runs.submit(run["run_id"])
+    eventually(lambda: has_ended(runs.find(1)))
+
+    assert runs.find(1)["state"]["result_state"] == "SUCCESS"
+    eventually(lambda: spares.take(own_state.runs / "2", dict(os.environ)) is not None)
+    end_processes(own_state.runs)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -99,7 +99,7 @@ class Spares:
     def _discard(self) -> None:
         if self._spare is not None:
             self._spare.process.kill()
-            self._spare.process.wait()
+            self._spare.process.communicate()
             shutil.rmtree(self._spare.folder)
             self._spare = None
 

@@ -50,13 +50,15 @@ _LONGEST_REQUEST = 1 << 20
 
 
 class Imports:
-    """The imports that were done ahead, and what must not have changed for them to hold."""
+    """The imports that were done ahead, and what must not have changed for them to hold.
 
-    def __init__(self) -> None:
+    `own` is the folder into which the run installs packages, `base` the one that all runs share.
+    """
+
+    def __init__(self, own: Path, base: Path) -> None:
+        self._own, self._base = own, base
+        self._began = _changed_at(base)
         self._missed: set[str] = set()
-        self._own = environment.packages_of(Path(sys.prefix))
-        self._base = environment.base_packages_of(Path(sys.prefix))
-        self._began = _changed_at(self._base)
 
     def do(self, names: Sequence[str] = MODULES) -> None:
         """Imports the modules that are installed, and notes which packages were looked for in vain."""
@@ -130,7 +132,8 @@ def main() -> None:
     """Imports, waits for a run, and does a part of it: forks, executes the notebook, or is a kernel."""
     del sys.path[0]  # the folder in which it was started
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
-    imports = Imports()
+    here = Path(sys.prefix)
+    imports = Imports(environment.packages_of(here), environment.base_packages_of(here))
     imports.do()
     folder = sys.stdin.readline().strip()
     if not folder:  # the workspace has ended
