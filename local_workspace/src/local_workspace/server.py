@@ -47,11 +47,17 @@ def open_runs(
 
     def environment(_run: object) -> dict[str, str]:
         cluster.ensure_running()
+        cluster.end_warm_up()
         return run_environment(state, profile) | cluster.environment
 
     spares = Spares(state.runs)
     runs = RunManager(database, state, environment, profile.host, spares=spares)
-    threading.Thread(target=lambda: spares.refill(environment(None)), daemon=True).start()
+
+    def prepare() -> None:
+        spares.refill(environment(None))
+        cluster.warm_up()
+
+    threading.Thread(target=prepare, daemon=True).start()
     try:
         yield database, runs
     finally:
