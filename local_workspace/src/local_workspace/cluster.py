@@ -115,6 +115,8 @@ class SparkCluster:
 
     def warm_up(self) -> None:
         """Has the server do what runs will ask of it, on tables that nobody sees; returns at once."""
+        if self._process is None:  # stopped meanwhile
+            return
         with self.log.open("ab") as log:
             self._warm_up = psutil.Popen(
                 [sys.executable, "-m", "local_workspace.warm_up", str(self._warm_up_folder)],

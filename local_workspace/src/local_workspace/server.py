@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from local_workspace import access, pages
-from local_workspace.cluster import SparkCluster
+from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
 from local_workspace.profile import Profile
@@ -54,8 +54,9 @@ def open_runs(
     runs = RunManager(database, state, environment, profile.host, spares=spares)
 
     def prepare() -> None:
-        spares.refill(environment(None))
-        cluster.warm_up()
+        with suppress(ClusterError):  # whoever starts a run is told
+            spares.refill(environment(None))
+            cluster.warm_up()
 
     threading.Thread(target=prepare, daemon=True).start()
     try:
