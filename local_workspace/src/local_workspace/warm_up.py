@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def _steps(spark: SparkSession, folder: str) -> list[Callable[[], Any]]:
     def read() -> DataFrame:
         return spark.read.csv(csv, header=True, inferSchema=True)
 
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def score(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         yield from batches
 
     def write(mode: str, **options: str) -> None:
