@@ -111,8 +111,8 @@ def test_a_run_of_a_spare_process_is_like_any_other(bench):
     assert run.printed(7).startswith(prefix)
     assert "image/png" in run.printed(8)
     assert run.printed(2) == run.printed(9) == "64000000.0\n"
-    bench.spares.refill(bench.environment)
-    assert not Path(prefix).exists(), "what the run installed is gone with it"
+    bench.spares.close()
+    assert [path.name for path in bench.runs.iterdir()] == ["1"], "what the run installed is gone with it"
 
 
 def test_a_package_that_the_run_installs_wins_over_an_imported_one(bench):

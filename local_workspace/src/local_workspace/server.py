@@ -62,8 +62,8 @@ def open_runs(
     try:
         yield database, runs
     finally:
-        spares.close()
         runs.shutdown()
+        spares.close()
         database.close()
 
 

@@ -42,9 +42,7 @@ class Spares:
     def refill(self, environment: Mapping[str, str]) -> None:
         """Starts a spare process unless there is one, and clears up after those whose runs have ended."""
         with self._lock:
-            for spare in [spare for spare in self._taken if spare.process.poll() is not None]:
-                shutil.rmtree(spare.folder)
-                self._taken.remove(spare)
+            self._clear_up()
             if not self._closed and (self._spare is None or self._spare.process.poll() is not None):
                 self._discard()
                 self._spare = self._start(environment)
@@ -74,10 +72,11 @@ class Spares:
             return spare.process
 
     def close(self) -> None:
-        """Ends the spare process; there will be no other."""
+        """Ends the spare process; there will be no other. To be called when the runs have ended."""
         with self._lock:
             self._closed = True
             self._discard()
+            self._clear_up()
 
     def _start(self, environment: Mapping[str, str]) -> _Spare:
         folder = self._runs.absolute() / f"{PREFIX}{uuid.uuid4().hex[:8]}"
@@ -96,11 +95,16 @@ class Spares:
             )
         return _Spare(process, folder, environment)
 
+    def _clear_up(self) -> None:
+        for spare in [spare for spare in self._taken if spare.process.poll() is not None]:
+            shutil.rmtree(spare.folder, ignore_errors=True)
+            self._taken.remove(spare)
+
     def _discard(self) -> None:
         if self._spare is not None:
             self._spare.process.kill()
             self._spare.process.communicate()
-            shutil.rmtree(self._spare.folder)
+            shutil.rmtree(self._spare.folder, ignore_errors=True)
             self._spare = None
 
 
