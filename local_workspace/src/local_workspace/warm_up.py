@@ -45,7 +45,8 @@ def _steps(spark: SparkSession, folder: str) -> list[Callable[[], Any]]:
         yield from batches
 
     def write(mode: str, **options: str) -> None:
-        scored = read().mapInArrow(score, "id long, value double, part string")
+        found = read()
+        scored = found.mapInArrow(score, found.schema)
         scored.write.format("delta").mode(mode).options(**options).partitionBy("part").save(table)
 
     return [
