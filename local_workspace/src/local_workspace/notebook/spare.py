@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -135,6 +136,8 @@ def main() -> None:
     here = Path(sys.prefix)
     imports = Imports(environment.packages_of(here), environment.base_packages_of(here))
     imports.do()
+    if threading.active_count() > 1:
+        sys.exit(f"an import has started {threading.enumerate()}: no process for a fork; runs start anew")
     folder = sys.stdin.readline().strip()
     if not folder:  # the workspace has ended
         return
