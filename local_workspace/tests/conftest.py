@@ -17,8 +17,10 @@ from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
 STAND_IN = """
@@ -93,6 +95,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     host = f"http://127.0.0.1:{port}"
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     app.add_exception_handler(ApiError, to_response)
     app.include_router(identity.router(host))
@@ -115,6 +118,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
     server.should_exit = True
     thread.join()
+    scheduler.stop()
     runs.shutdown()
     database.close()
 

@@ -16,9 +16,11 @@ from local_workspace import access, pages
 from local_workspace.cluster import SparkCluster
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.profile import Profile
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
 
@@ -48,9 +50,11 @@ def open_runs(
         return run_environment(state, profile) | cluster.environment
 
     runs = RunManager(database, state, environment, profile.host)
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     try:
         yield database, runs
     finally:
+        scheduler.stop()
         runs.shutdown()
         database.close()
 

@@ -7,13 +7,16 @@ from fastapi import APIRouter
 
 from local_workspace import job_settings
 from local_workspace.database import Database, Document
-from local_workspace.errors import InvalidParameter
+from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import has_ended, new_run, shown
-from local_workspace.runs import RunManager, read_result
+from local_workspace.run_documents import has_ended, latest_attempts, new_run, shown
+from local_workspace.runs import RunManager
+from local_workspace.task_processes import read_result
 
+RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
+LONGEST_TOKEN = 64
 LONGEST_RESULT = 5 * 1024 * 1024
 LISTED_AT_ONCE = {"2.0": 1000, "2.1": 25, "2.2": 25}
 
@@ -28,20 +31,29 @@ def add_routes(routes: APIRouter, database: Database, runs: RunManager, version:
 def create_once(database: Database, fields: Fields, create: Callable[[], Document]) -> Document:
     """Create a run, or find the one that an earlier request with the same idempotency token created."""
     token = fields.get("idempotency_token")
-    known = database.get("idempotency_token", str(token)) if token else None
-    run = database.get("run", str(known["run_id"])) if known else None
-    if run is not None:
-        return run
-    run = create()
-    if token:
-        database.put("idempotency_token", str(token), {"run_id": run["run_id"]})
-    return run
+    if not token:
+        return create()
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN:
+        raise InvalidParameter(
+            f"idempotency_token must be text of at most {LONGEST_TOKEN} letters, not {token!r}"
+        )
+    with database.transaction():
+        known = database.get("idempotency_token", token)
+        if known is None:
+            run = create()
+            database.put("idempotency_token", token, {"run_id": run["run_id"]})
+            return run
+        found = database.get("run", str(known["run_id"]))
+        if found is None:
+            raise InvalidParameter(f"the run of idempotency_token {token!r} was deleted; use another token")
+        return found
 
 
 def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/submit")
     def submit(fields: RequestFields) -> dict[str, Any]:
         named = {**fields, "name": fields.get("run_name") or "Untitled"}
+        named.pop("idempotency_token", None)
         settings = job_settings.normalised(named, database)
 
         def create() -> Document:
@@ -56,6 +68,9 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
 def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
     @routes.get("/runs/get")
     def get(fields: RequestFields) -> dict[str, Any]:
+        for name in ("include_history", "include_resolved_values"):
+            if fields.flag(name):
+                raise NotSupported(f"{name} is not part of the local workspace")
         return _run_or_task(runs, fields.integer("run_id"), version)
 
     @routes.get("/runs/list")
@@ -80,6 +95,15 @@ def _add_endings(routes: APIRouter, runs: RunManager) -> None:
         runs.cancel(fields.integer("run_id"))
         return {}
 
+    @routes.post("/runs/cancel-all")
+    def cancel_all(fields: RequestFields) -> dict[str, Any]:
+        job_id = fields.integer("job_id") if fields.get("job_id") is not None else None
+        only_queued = fields.flag("all_queued_runs")
+        if job_id is None and not only_queued:
+            raise InvalidParameter("cancel-all needs a job_id, or all_queued_runs")
+        runs.cancel_all(job_id, only_queued)
+        return {}
+
     @routes.post("/runs/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
         runs.delete(fields.integer("run_id"))
@@ -93,13 +117,15 @@ def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
         return run
     task: Document = next(task for task in run["tasks"] if task["run_id"] == run_id)
     shared = ("job_id", "number_in_job", "run_name", "run_type", "creator_user_name", "trigger")
-    return {**{name: run[name] for name in shared}, **task, "job_run_id": run["run_id"]}
+    trigger = {"trigger": "RETRY"} if task["attempt_number"] else {}
+    of_run: Document = {name: run[name] for name in shared} | trigger
+    return of_run | task | {"job_run_id": run["run_id"]}
 
 
 def _only_task(runs: RunManager, run_id: int) -> Document:
     """The task whose output is asked for: by its own id, or as the only one of its run."""
-    tasks: list[Document] = runs.find(run_id)["tasks"]
-    asked = [task for task in tasks if task["run_id"] == run_id] or tasks
+    run = runs.find(run_id)
+    asked = [task for task in run["tasks"] if task["run_id"] == run_id] or list(latest_attempts(run).values())
     if len(asked) > 1:
         raise InvalidParameter(
             "Retrieving the output of runs with multiple tasks is not supported. "
@@ -128,6 +154,8 @@ def _shortened(value: str) -> Document:
 def _matches(run: Document, fields: Fields) -> bool:
     if fields.flag("active_only") and fields.flag("completed_only"):
         raise InvalidParameter("active_only and completed_only cannot both be true")
+    if fields.get("run_type", RUN_TYPES[0]) not in RUN_TYPES:
+        raise InvalidParameter(f"run_type {fields['run_type']!r} is none of {list(RUN_TYPES)}")
     wanted: dict[str, Callable[[], bool]] = {
         "job_id": lambda: run["job_id"] == fields.integer("job_id"),
         "run_type": lambda: run["run_type"] == fields["run_type"],
