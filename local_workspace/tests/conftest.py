@@ -24,7 +24,7 @@ from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
 STAND_IN = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text())
@@ -35,6 +35,17 @@ if wanted.get("do") == "die":
 if wanted.get("do") == "sleep":
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     (folder / "child.pid").write_text(str(child.pid))
+    time.sleep(600)
+if "touch" in wanted:
+    Path(wanted["touch"]).touch()
+if "set_values" in wanted:
+    (folder / "task_values.json").write_text(wanted["set_values"])
+if "fail_unless" in wanted and not Path(wanted["fail_unless"]).exists():
+    Path(wanted["fail_unless"]).touch()
+    wanted["do"] = "fail"
+if wanted.get("do") == "cling":
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.7), sys.exit(1)))
+    (folder / "clings").touch()
     time.sleep(600)
 while "until" in wanted and not Path(wanted["until"]).exists():
     time.sleep(0.02)

@@ -44,7 +44,7 @@ ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 
 
 class RunManager:
-    """Runs what is submitted, `workers` tasks at once.
+    """Runs what is submitted, `workers` tasks at once beside those that `notebook.run` waits for.
 
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
     `command` is started with the folder of the task run as its last argument.
@@ -105,10 +105,12 @@ class RunManager:
             tasks = [task["run_id"] for task in run["tasks"]]
             if not has_ended(run) or any(task_run_id in self._stops for task_run_id in tasks):
                 raise InvalidState(f"Run {run['run_id']} is active; cancel it before it is deleted")
+            with self._database.transaction():
+                for task_run_id in tasks:
+                    self._database.delete("task_run", str(task_run_id))
+                self._database.delete("run", str(run["run_id"]))
             for task_run_id in tasks:
                 shutil.rmtree(self.folder(task_run_id), ignore_errors=True)
-                self._database.delete("task_run", str(task_run_id))
-            self._database.delete("run", str(run["run_id"]))
 
     def shutdown(self) -> None:
         """End every run, and come back when none of their processes is left."""
@@ -163,7 +165,7 @@ class RunManager:
         with self._lock:
             run = self._change(run_id, advance)
             for task in launched:
-                self._workers.put(task["run_id"])
+                self._put(run, task["run_id"])
             if has_ended(run):
                 self._has_ended(run)
 
@@ -174,6 +176,10 @@ class RunManager:
             if not self._is_allowed(waiting):
                 break
             self.submit(waiting["run_id"])
+
+    def _put(self, run: Document, task_run_id: int) -> None:
+        # The task that called `notebook.run` keeps its worker busy until this one has ended.
+        self._workers.put(task_run_id, at_once=run["run_type"] == "WORKFLOW_RUN")
 
     def _work(self, task_run_id: int) -> None:
         """Carry out one attempt; called by the workers."""
@@ -239,8 +245,7 @@ class RunManager:
                 launch(task)
 
         del self._timers[task_run_id]
-        self._change(run_id, change)
-        self._workers.put(task_run_id)
+        self._put(self._change(run_id, change), task_run_id)
 
     def _interrupt(self, run_id: int, outcome: Outcome, task_run_id: int | None = None) -> None:
         """End the tasks of a run, or one; one that has a process is TERMINATING until it is gone."""

@@ -112,17 +112,24 @@ class Scheduler:
             if (when := due[key]) is not None and when <= moment:
                 rest = timedelta(seconds=LEAST_SECONDS_BETWEEN_RUNS) - timedelta(microseconds=1)
                 due[key] = Schedule(*key[1:]).next_after(max(moment, when + rest))
-                self._start(job)
+                self._start_one(job)
         self._due = due
         self._last = moment
+
+    def _start_one(self, job: Document) -> None:
+        try:
+            self._start(job)
+        except Exception:
+            # One job that cannot be started must not keep the others from their time.
+            logging.getLogger(__name__).exception("job %s could not be started on time", job["job_id"])
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             try:
                 self.tick(datetime.now(UTC))
             except Exception:
-                # One job that cannot be started must not keep the others from their time.
-                logging.getLogger(__name__).exception("a scheduled job could not be started")
+                # The next tick looks again; what is due by then is started.
+                logging.getLogger(__name__).exception("the schedules could not be read")
 
 
 def _as_croniter_reads_it(expression: str) -> str:

@@ -54,11 +54,17 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
     def submit(fields: RequestFields) -> dict[str, Any]:
         named = {**fields, "name": fields.get("run_name") or "Untitled"}
         named.pop("idempotency_token", None)
+        # What `dbutils.notebook.run` asks for; to other clients the type is not theirs to choose.
+        run_type = named.pop("run_type", "SUBMIT_RUN")
+        if run_type not in ("SUBMIT_RUN", "WORKFLOW_RUN"):
+            raise InvalidParameter(
+                f"run_type {run_type!r} of a submitted run is none of SUBMIT_RUN, WORKFLOW_RUN"
+            )
         settings = job_settings.normalised(named, database)
 
         def create() -> Document:
             # Databricks gives a one-time run a job id of its own too.
-            return new_run(database, database.next_id("job"), "SUBMIT_RUN", settings, USER_NAME)
+            return new_run(database, database.next_id("job"), run_type, settings, USER_NAME)
 
         run = create_once(database, fields, create)
         runs.submit(run["run_id"])
@@ -76,7 +82,7 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
     @routes.get("/runs/list")
     def list_runs(fields: RequestFields) -> dict[str, Any]:
         matching = [run for run in reversed(database.all("run")) if _matches(run, fields)]
-        reply = page("runs", matching, fields, LISTED_AT_ONCE[version])
+        reply = page("runs", matching, fields, LISTED_AT_ONCE[version], "run_id")
         reply["runs"] = [shown(run, runs.host, version) for run in reply["runs"]]
         if version != "2.0" and not fields.flag("expand_tasks"):
             reply["runs"] = [{k: v for k, v in run.items() if k != "tasks"} for run in reply["runs"]]
@@ -119,13 +125,16 @@ def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
     shared = ("job_id", "number_in_job", "run_name", "run_type", "creator_user_name", "trigger")
     trigger = {"trigger": "RETRY"} if task["attempt_number"] else {}
     of_run: Document = {name: run[name] for name in shared} | trigger
-    return of_run | task | {"job_run_id": run["run_id"]}
+    of_run.update(task, job_run_id=run["run_id"])
+    return of_run
 
 
 def _only_task(runs: RunManager, run_id: int) -> Document:
     """The task whose output is asked for: by its own id, or as the only one of its run."""
     run = runs.find(run_id)
-    asked = [task for task in run["tasks"] if task["run_id"] == run_id] or list(latest_attempts(run).values())
+    asked: list[Document] = [task for task in run["tasks"] if task["run_id"] == run_id] or list(
+        latest_attempts(run).values()
+    )
     if len(asked) > 1:
         raise InvalidParameter(
             "Retrieving the output of runs with multiple tasks is not supported. "
@@ -156,6 +165,8 @@ def _matches(run: Document, fields: Fields) -> bool:
         raise InvalidParameter("active_only and completed_only cannot both be true")
     if fields.get("run_type", RUN_TYPES[0]) not in RUN_TYPES:
         raise InvalidParameter(f"run_type {fields['run_type']!r} is none of {list(RUN_TYPES)}")
+    if "run_type" not in fields and run["run_type"] == "WORKFLOW_RUN":
+        return False
     wanted: dict[str, Callable[[], bool]] = {
         "job_id": lambda: run["job_id"] == fields.integer("job_id"),
         "run_type": lambda: run["run_type"] == fields["run_type"],

@@ -59,9 +59,10 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/update")
     def update(fields: RequestFields) -> dict[str, Any]:
-        job = find_job(database, fields)
-        kept = _without(job["settings"], fields.get("fields_to_remove") or [])
-        save(job, _merged(kept, fields.mapping("new_settings")))
+        with database.transaction():  # two updates at once change both what they name
+            job = find_job(database, fields)
+            kept = _without(job["settings"], fields.get("fields_to_remove") or [])
+            save(job, _merged(kept, fields.mapping("new_settings")))
         return {}
 
     @routes.post("/delete")
@@ -82,7 +83,7 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
         named = [job for job in jobs if not name or job["settings"].get("name", "").lower() == name]
         if version == "2.0":
             return {"jobs": named}
-        reply = page("jobs", named, fields, LISTED_AT_ONCE)
+        reply = page("jobs", named, fields, LISTED_AT_ONCE, "job_id")
         if not fields.flag("expand_tasks"):
             reply["jobs"] = [_without_tasks(job) for job in reply["jobs"]]
         return reply
