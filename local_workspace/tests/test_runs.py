@@ -333,7 +333,6 @@ def test_stopping_the_workspace_ends_its_runs(own_state, stand_in, eventually):
     assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):
     def no_cluster(run: dict[str, Any]) -> dict[str, str]:
         raise RuntimeError("Spark did not start")
@@ -349,7 +348,7 @@ def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):
     assert "Spark did not start" in state["state_message"]
 
 
-def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, stand_in, monkeypatch):
+def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, stand_in, monkeypatch, caplog):
     monkeypatch.setattr("local_workspace.runs.SHUTDOWN_SECONDS", 0.1)
     asked, up = threading.Event(), threading.Event()
 
@@ -364,9 +363,12 @@ def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, s
     runs.submit(run["run_id"])
     asked.wait(30)
     runs.shutdown()
+    state = runs.find(1)["state"]
+    database.close()
     monkeypatch.undo()
     up.set()
-    runs.shutdown()
+    runs._workers.stop(30)
 
-    assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
+    assert state["state_message"] == "the workspace was stopped while it ran"
+    assert caplog.records == []
     assert not (own_state.runs / "2" / "process.log").exists()

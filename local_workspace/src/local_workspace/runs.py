@@ -1,7 +1,7 @@
 """Runs jobs: starts their tasks when their time has come, and keeps the book of what became of them.
 
 The documents of runs tell everything; what is in memory are the attempts that are being worked on.
-`dependencies` and `retries` decide, `workers` and `task_processes` carry out.
+`dependencies` and `retries` decide, `workers`, `timers` and `task_processes` carry out.
 """
 
 import logging
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from local_workspace.run_documents import (
 from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
 from local_workspace.task_processes import EXECUTOR, Environment, Start, TaskProcesses
+from local_workspace.timers import Timers
 from local_workspace.workers import Workers
 
 RESTARTED = internal_error("the workspace was restarted while it ran")
@@ -67,7 +69,8 @@ class RunManager:
         self._stops: dict[int, threading.Event] = {}
         # How runs end that are being ended, by run.
         self._endings: dict[int, Outcome] = {}
-        self._timers: dict[int, threading.Timer] = {}
+        # What becomes of runs that take too long, and of attempts that wait for their turn.
+        self._timers = Timers(self._lock)
         self._is_shut = False
         self._end_left_overs(state.runs)
         self._workers = Workers(workers, self._work)
@@ -84,7 +87,7 @@ class RunManager:
                 return
             self._change(run_id, launch)
             if limit := int(run["settings"].get("timeout_seconds") or 0):
-                self._after(run_id, limit, lambda: self._interrupt(run_id, timed_out(limit)))
+                self._timers.set(run_id, limit, lambda: self._interrupt(run_id, timed_out(limit)))
             self._advance(run_id)
 
     def cancel(self, run_id: int) -> None:
@@ -121,9 +124,7 @@ class RunManager:
         with self._lock:
             # A worker that still waits for the cluster finds the database closed when it comes back.
             self._is_shut = True
-            for timer in self._timers.values():
-                timer.cancel()
-            self._timers.clear()
+            self._timers.call_off_all()
             for run in self._runs_in("QUEUED", *ACTIVE):
                 self._close(run["run_id"], STOPPED)
 
@@ -167,11 +168,11 @@ class RunManager:
             for task in launched:
                 self._put(run, task["run_id"])
             if has_ended(run):
-                self._has_ended(run)
+                self._start_waiting(run)
 
-    def _has_ended(self, run: Document) -> None:
-        if timer := self._timers.pop(run["run_id"], None):
-            timer.cancel()
+    def _start_waiting(self, run: Document) -> None:
+        """Start the runs that waited for the end of this one."""
+        self._timers.call_off(run["run_id"])
         for waiting in self._runs_in("QUEUED", job_id=run["job_id"]):
             if not self._is_allowed(waiting):
                 break
@@ -214,10 +215,6 @@ class RunManager:
             self._change(run_id, change)
             return process
 
-    def _retry_later(self, run_id: int, failed: Document, attempt: Document) -> None:
-        task_run_id = attempt["run_id"]
-        self._after(task_run_id, retries.seconds_until(failed), lambda: self._try_again(run_id, task_run_id))
-
     def _finish(self, run_id: int, task_run_id: int, outcome: Outcome) -> None:
         """Write how an attempt ended and go on: with the next attempt, or with the tasks behind it."""
         retried: list[Document] = []
@@ -235,7 +232,9 @@ class RunManager:
                 return
             run = self._change(run_id, change)
             for attempt in retried:
-                self._retry_later(run_id, task_record(run, task_run_id), attempt)
+                seconds = retries.seconds_until(task_record(run, task_run_id))
+                again = partial(self._try_again, run_id, attempt["run_id"])
+                self._timers.set(attempt["run_id"], seconds, again)
             self._advance(run_id)
 
     def _try_again(self, run_id: int, task_run_id: int) -> None:
@@ -244,7 +243,6 @@ class RunManager:
             if is_in(task, "WAITING_FOR_RETRY"):
                 launch(task)
 
-        del self._timers[task_run_id]
         self._put(self._change(run_id, change), task_run_id)
 
     def _interrupt(self, run_id: int, outcome: Outcome, task_run_id: int | None = None) -> None:
@@ -270,8 +268,8 @@ class RunManager:
             for task in self._change(run_id, change)["tasks"]:
                 if not is_in(task, "PENDING", "RUNNING") and task["run_id"] in self._stops:
                     self._stops[task["run_id"]].set()
-                if has_ended(task) and task["run_id"] in self._timers:
-                    self._timers.pop(task["run_id"]).cancel()
+                if has_ended(task):
+                    self._timers.call_off(task["run_id"])
             self._advance(run_id)
 
     def _close(self, run_id: int, outcome: Outcome) -> None:
@@ -283,19 +281,6 @@ class RunManager:
 
     def _change(self, run_id: int, change: Callable[[Document], Any]) -> Document:
         return self._database.update("run", str(run_id), change)
-
-    def _after(self, number: int, seconds: float, action: Callable[[], None]) -> None:
-        """Do something later, unless the timer of this run or task run is cancelled."""
-
-        def act() -> None:
-            with self._lock:
-                if self._timers.get(number) is timer:
-                    action()
-
-        timer = threading.Timer(seconds, act)
-        timer.daemon = True
-        self._timers[number] = timer
-        timer.start()
 
     def _end_left_overs(self, folder: Path) -> None:
         """End the processes and runs of a workspace that was killed."""

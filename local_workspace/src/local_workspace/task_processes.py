@@ -73,11 +73,13 @@ class TaskProcesses:
         except ApiError as error:
             return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
         environment = {**self._environment(run), **mark(folder)}
-        process = begin(lambda: self._start(folder, environment))
-        if process is None:
-            return CANCELED
-        outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0))
-        end_processes(folder)
+        try:
+            process = begin(lambda: self._start(folder, environment))
+            if process is None:
+                return CANCELED
+            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0))
+        finally:
+            end_processes(folder)
         process.wait()
         return outcome or _outcome_of(folder)
 
