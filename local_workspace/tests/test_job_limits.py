@@ -59,6 +59,7 @@ def states(local) -> Callable[..., list[str]]:
         ({"max_concurrent_runs": 1001}, InvalidParameterValue, "between 0 and 1000, not 1001"),
         ({"max_concurrent_runs": "2"}, InvalidParameterValue, "max_concurrent_runs must be a whole number"),
         ({"timeout_seconds": -1}, InvalidParameterValue, "timeout_seconds .* not -1"),
+        ({"timeout_seconds": 2**31}, InvalidParameterValue, "timeout_seconds .* 2147483647, not 2147483648"),
         ({"queue": {"enabled": "yes"}}, InvalidParameterValue, "queue must be"),
         ({"schedule": "daily"}, InvalidParameterValue, "schedule must be an object"),
         ({"parameters": [{"name": "a"}]}, InvalidParameterValue, "name and default"),
@@ -77,6 +78,7 @@ def states(local) -> Callable[..., list[str]]:
             InvalidParameterValue,
             "retry_on_timeout must be true or false",
         ),
+        ({"task": {"run_if": []}}, InvalidParameterValue, r"run_if \[\] is none of"),
         ({"task": {"run_if": "MAYBE"}}, InvalidParameterValue, "run_if 'MAYBE' is none of .*ALL_FAILED"),
         ({"task": {"depends_on": ["a"]}}, InvalidParameterValue, "depends_on must be a list of task_keys"),
         ({"task": {"task_key": "a b"}}, InvalidParameterValue, "'a b'"),
@@ -91,6 +93,11 @@ def test_what_cannot_be_done_is_refused_with_its_name(local, settings, changes, 
         local.request("POST", "/api/2.2/jobs/create", body=settings(**changes))
     with pytest.raises(error, match=reason):
         local.request("POST", "/api/2.2/jobs/runs/submit", body=settings(**changes))
+
+
+def test_the_name_of_a_job_is_a_text(create):
+    with pytest.raises(InvalidParameterValue, match="name must be a text, not 5"):
+        create(name=5)
 
 
 def test_empty_fields_of_what_is_not_here_ask_for_nothing(local, create):
@@ -112,6 +119,13 @@ def test_what_runs_do_not_offer_here_is_said(local, path):
     method = {"repair": "POST", "export": "GET"}[path]
     with pytest.raises(NotImplementedHere, match=f"runs/{path} is not part of the local workspace"):
         local.request(method, f"/api/2.2/jobs/runs/{path}", body={"run_id": 1} if method == "POST" else None)
+
+
+@pytest.mark.parametrize("tasks", ["main", [1], [{"task_key": {}}], [{}]])
+def test_an_update_with_what_are_no_tasks_is_refused(local, create, tasks):
+    body = {"job_id": create(), "new_settings": {"tasks": tasks}}
+    with pytest.raises(InvalidParameterValue, match="task"):
+        local.request("POST", "/api/2.2/jobs/update", body=body)
 
 
 def test_a_task_and_a_field_are_removed_from_a_job(local, settings, create):
@@ -168,6 +182,8 @@ def test_cancel_all_ends_every_run_of_one_job(local, create, run_now, states, ev
     eventually(lambda: states(other) == ["SUCCESS"])
     with pytest.raises(InvalidParameterValue, match="needs a job_id"):
         local.client.jobs.cancel_all_runs()
+    with pytest.raises(InvalidParameterValue, match=f"Job {2**70} does not exist"):
+        local.client.jobs.cancel_all_runs(job_id=2**70)
 
 
 def test_cancel_all_can_spare_the_runs_that_have_started(

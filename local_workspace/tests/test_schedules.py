@@ -8,7 +8,10 @@ import pytest
 from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.errors import NotImplemented as NotImplementedHere
 from databricks.sdk.service.jobs import CronSchedule, JobSettings, PauseStatus, TriggerType
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from local_workspace.database import Database
+from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.schedules import Schedule, Scheduler
 
 # A Tuesday.
@@ -51,6 +54,17 @@ def times(expression: str, count: int, zone: str = "UTC", start: datetime = STAR
 )
 def test_expressions_mean_what_quartz_means(expression, expected):
     assert times(expression, len(expected) + (len(expected) == 1)) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("0123456789*?/-,#LW MONJAN", min_size=1, max_size=5), min_size=6, max_size=7))
+def test_whatever_an_expression_is_it_has_times_or_is_refused(fields):
+    try:
+        due = Schedule(" ".join(fields), "Europe/Berlin").next_after(START)
+    except (InvalidParameter, NotSupported):
+        return
+
+    assert due is None or due > START
 
 
 def test_times_follow_the_clock_of_the_zone_through_summer_time():

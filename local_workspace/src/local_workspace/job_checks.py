@@ -12,6 +12,7 @@ from local_workspace.schedules import check_schedule
 
 MOST_TASKS = 100
 MOST_CONCURRENT_RUNS = 1000
+LARGEST = 2**31 - 1
 NOT_HERE = "is not part of the local workspace"
 
 # Fields that would change what happens; empty ones ask for nothing.
@@ -50,7 +51,9 @@ def check_job(settings: Document) -> None:
     """Raise InvalidParameter or NotSupported for what the settings hold beside the tasks."""
     refuse(settings, REFUSED_OF_JOBS, "")
     _check_notifications(settings, "")
-    _check_number(settings, "timeout_seconds", 0, None, "")
+    if not isinstance(settings.get("name", ""), str):
+        raise InvalidParameter(f"name must be a text, not {settings['name']!r}")
+    _check_number(settings, "timeout_seconds", 0, LARGEST, "")
     _check_number(settings, "max_concurrent_runs", 0, MOST_CONCURRENT_RUNS, "")
     if settings.get("run_as") not in (None, {}, {"user_name": USER_NAME}):
         raise NotSupported(f"run_as {settings['run_as']} {NOT_HERE}: every run is one of {USER_NAME}")
@@ -76,14 +79,14 @@ def check_task(task: Document, settings: Document) -> None:
     for dependency in task.get("depends_on") or []:
         refuse(dependency, ("outcome",), where)
     _check_notifications(task, where)
-    _check_number(task, "max_retries", -1, None, where)
+    _check_number(task, "max_retries", -1, LARGEST, where)
     for name in ("min_retry_interval_millis", "timeout_seconds"):
-        _check_number(task, name, 0, None, where)
+        _check_number(task, name, 0, LARGEST, where)
     if not isinstance(task.get("retry_on_timeout") or False, bool):
         raise InvalidParameter(
             f"{where}retry_on_timeout must be true or false, not {task['retry_on_timeout']!r}"
         )
-    if task.get("run_if", "ALL_SUCCESS") not in CONDITIONS:
+    if task.get("run_if", "ALL_SUCCESS") not in list(CONDITIONS):
         raise InvalidParameter(f"{where}run_if {task['run_if']!r} is none of {list(CONDITIONS)}")
     _check_notebook(task, settings, where)
 
@@ -146,9 +149,10 @@ def _check_notifications(settings: Document, where: str) -> None:
             raise NotSupported(f"{where}{name} {NOT_HERE}: nothing is sent to {receivers}")
 
 
-def _check_number(settings: Document, name: str, least: int, most: int | None, where: str) -> None:
+def _check_number(settings: Document, name: str, least: int, most: int, where: str) -> None:
     value = settings.get(name)
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if value is not None and not (is_number and least <= value and (most is None or value <= most)):
-        bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise InvalidParameter(f"{where}{name} must be a whole number, {bounds}, not {value!r}")
+    if value is not None and not (is_number and least <= value <= most):
+        raise InvalidParameter(
+            f"{where}{name} must be a whole number between {least} and {most}, not {value!r}"
+        )

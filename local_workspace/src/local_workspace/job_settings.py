@@ -33,9 +33,13 @@ def normalised(settings: Document, database: Database) -> Document:
         raise InvalidParameter(f"the settings have tasks, so {sorted(top)} belong into the tasks")
     single = {"tasks": [{"task_key": ONLY_TASK_KEY, **top}], "format": "SINGLE_TASK"}
     complete = rest | ({"format": "MULTI_TASK"} if settings.get("tasks") else single)
-    _check_tasks(complete["tasks"], database)
+    tasks = complete["tasks"]
+    check_task_keys(tasks)
+    for task in tasks:
+        _check_upstream_and_cluster(task, [other["task_key"] for other in tasks], database)
+    in_order(tasks)
     check_job(complete)
-    for task in complete["tasks"]:
+    for task in tasks:
         check_task(task, complete)
     return complete
 
@@ -48,7 +52,8 @@ def as_version_2_0(settings: Document) -> Document:
     return {**{name: value for name, value in settings.items() if name != "tasks"}, **task}
 
 
-def _check_tasks(tasks: Any, database: Database) -> None:
+def check_task_keys(tasks: Any) -> None:
+    """Raise InvalidParameter unless these are tasks, each with a key of its own."""
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise InvalidParameter(f"tasks must be a list of objects, not {tasks!r}")
     keys = [task.get("task_key") for task in tasks]
@@ -58,12 +63,9 @@ def _check_tasks(tasks: Any, database: Database) -> None:
         raise InvalidParameter(
             f"every task needs a task_key of its own, of letters, digits, _ and -; there are {keys}"
         )
-    for task in tasks:
-        _check_task(task, keys, database)
-    in_order(tasks)
 
 
-def _check_task(task: Document, keys: Iterable[str | None], database: Database) -> None:
+def _check_upstream_and_cluster(task: Document, keys: Iterable[str], database: Database) -> None:
     key, depends_on = task["task_key"], task.get("depends_on") or []
     if not isinstance(depends_on, list) or not all(
         isinstance(d, dict) and "task_key" in d for d in depends_on

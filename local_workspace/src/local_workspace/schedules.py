@@ -142,7 +142,7 @@ def _as_croniter_reads_it(expression: str) -> str:
         )
     for (field_name, (allowed, longest_step)), field in zip(FIELDS.items(), fields, strict=False):
         steps = [int(step) for step in re.findall(r"/(\d+)", field)]
-        if not re.fullmatch(allowed, field) or any(step > longest_step for step in steps):
+        if not re.fullmatch(allowed, field, re.ASCII) or any(step > longest_step for step in steps):
             raise InvalidParameter(f"{name} cannot be read: {field_name} is {field!r}")
     day_of_month, day_of_week = fields[3], fields[5]
     if [day_of_month, day_of_week].count("?") != 1:

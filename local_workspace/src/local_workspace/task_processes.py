@@ -131,7 +131,7 @@ def task_parameters(run: Document, task: Document, values: Document) -> dict[str
     """The widget values of a task: its own, then the job's parameters, then those of this run."""
     job_parameters = {parameter["name"]: parameter["value"] for parameter in run.get("job_parameters", [])}
     notebook_params = run["overriding_parameters"].get("notebook_params", {})
-    merged = task["notebook_task"].get("base_parameters", {}) | job_parameters | notebook_params
+    merged = (task["notebook_task"].get("base_parameters") or {}) | job_parameters | notebook_params
     return {str(name): value_references.resolve(text, run, task, values) for name, text in merged.items()}
 
 

@@ -25,7 +25,16 @@ def add_routes(routes: APIRouter, database: Database, runs: RunManager, version:
     """Add what can be done with runs to the jobs routes of one API version."""
     _add_submit(routes, database, runs)
     _add_lookups(routes, database, runs, version)
-    _add_endings(routes, runs)
+    _add_endings(routes, database, runs)
+
+
+def find_job(database: Database, fields: Fields) -> Document:
+    """The job that a request is about; a missing one is an InvalidParameter, as on Databricks."""
+    job_id = fields.integer("job_id")
+    job = database.get("job", str(job_id))
+    if job is None:
+        raise InvalidParameter(f"Job {job_id} does not exist.")
+    return job
 
 
 def create_once(database: Database, fields: Fields, create: Callable[[], Document]) -> Document:
@@ -95,7 +104,7 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
         return _output(runs, task) | {"metadata": _run_or_task(runs, run_id, version)}
 
 
-def _add_endings(routes: APIRouter, runs: RunManager) -> None:
+def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/cancel")
     def cancel(fields: RequestFields) -> dict[str, Any]:
         runs.cancel(fields.integer("run_id"))
@@ -103,7 +112,7 @@ def _add_endings(routes: APIRouter, runs: RunManager) -> None:
 
     @routes.post("/runs/cancel-all")
     def cancel_all(fields: RequestFields) -> dict[str, Any]:
-        job_id = fields.integer("job_id") if fields.get("job_id") is not None else None
+        job_id = find_job(database, fields)["job_id"] if fields.get("job_id") is not None else None
         only_queued = fields.flag("all_queued_runs")
         if job_id is None and not only_queued:
             raise InvalidParameter("cancel-all needs a job_id, or all_queued_runs")

@@ -9,7 +9,7 @@ from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
 from local_workspace.job_starts import create_job_run
 from local_workspace.rest import job_runs
-from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.fields import RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
 from local_workspace.run_documents import now
@@ -32,15 +32,6 @@ def router(database: Database, runs: RunManager) -> APIRouter:
     return routes
 
 
-def find_job(database: Database, fields: Fields) -> Document:
-    """The job that a request is about; a missing one is an InvalidParameter, as on Databricks."""
-    job_id = fields.integer("job_id")
-    job = database.get("job", str(job_id))
-    if job is None:
-        raise InvalidParameter(f"Job {job_id} does not exist.")
-    return job
-
-
 def _add_definitions(routes: APIRouter, database: Database, version: str) -> None:
     def save(job: Document, settings: Document) -> None:
         complete = _complete(job_settings.normalised(settings, database), version)
@@ -54,27 +45,27 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/reset")
     def reset(fields: RequestFields) -> dict[str, Any]:
-        save(find_job(database, fields), fields.mapping("new_settings"))
+        save(job_runs.find_job(database, fields), fields.mapping("new_settings"))
         return {}
 
     @routes.post("/update")
     def update(fields: RequestFields) -> dict[str, Any]:
         with database.transaction():  # two updates at once change both what they name
-            job = find_job(database, fields)
+            job = job_runs.find_job(database, fields)
             kept = _without(job["settings"], fields.get("fields_to_remove") or [])
             save(job, _merged(kept, fields.mapping("new_settings")))
         return {}
 
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
-        database.delete("job", str(find_job(database, fields)["job_id"]))
+        database.delete("job", str(job_runs.find_job(database, fields)["job_id"]))
         return {}
 
 
 def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
     @routes.get("/get")
     def get(fields: RequestFields) -> dict[str, Any]:
-        return _shown(find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
+        return _shown(job_runs.find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
 
     @routes.get("/list")
     def list_jobs(fields: RequestFields) -> dict[str, Any]:
@@ -92,7 +83,7 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
 def _add_run_now(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/run-now")
     def run_now(fields: RequestFields) -> dict[str, Any]:
-        job = find_job(database, fields)
+        job = job_runs.find_job(database, fields)
         job_checks.refuse(fields, job_checks.REFUSED_OF_JOBS, "")
         job_checks.check_queue(fields.get("queue"))
         settings = job["settings"] | ({"queue": fields["queue"]} if fields.get("queue") else {})
@@ -137,6 +128,7 @@ def _merged(settings: Document, changes: Document) -> Document:
     """New settings over old ones; tasks replace those of the same key, and others stay."""
     if "tasks" not in changes:
         return job_settings.as_version_2_0(settings) | changes
+    job_settings.check_task_keys(changes["tasks"])
     tasks = {task.get("task_key"): task for task in settings["tasks"] + changes["tasks"]}
     return settings | changes | {"tasks": list(tasks.values())}
 
