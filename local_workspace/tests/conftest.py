@@ -44,7 +44,7 @@ if "fail_unless" in wanted and not Path(wanted["fail_unless"]).exists():
     Path(wanted["fail_unless"]).touch()
     wanted["do"] = "fail"
 if wanted.get("do") == "cling":
-    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.7), sys.exit(1)))
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.5), sys.exit(1)))
     (folder / "clings").touch()
     time.sleep(600)
 while "until" in wanted and not Path(wanted["until"]).exists():

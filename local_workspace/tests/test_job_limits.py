@@ -128,6 +128,19 @@ def test_an_update_with_what_are_no_tasks_is_refused(local, create, tasks):
         local.request("POST", "/api/2.2/jobs/update", body=body)
 
 
+@pytest.mark.parametrize("name", ["tasks", "tasks/main"])
+@pytest.mark.parametrize("version", ["2.0", "2.1"])
+def test_a_job_keeps_its_last_task(local, settings, cluster_id, version, name):
+    single = {"name": "single", **{k: v for k, v in settings()["tasks"][0].items() if k != "task_key"}}
+    body = single if version == "2.0" else settings()
+    job_id = local.request("POST", f"/api/{version}/jobs/create", body=body)["job_id"]
+
+    with pytest.raises(InvalidParameterValue, match="Task 'main' has no existing_cluster_id"):
+        local.client.jobs.update(job_id, fields_to_remove=[name])
+    replaced = {"job_id": job_id, "fields_to_remove": [name], "new_settings": {"tasks": settings()["tasks"]}}
+    local.request("POST", "/api/2.2/jobs/update", body=replaced)
+
+
 def test_a_task_and_a_field_are_removed_from_a_job(local, settings, create):
     second = settings(task={"task_key": "second"})["tasks"]
     job_id = create(description="x", tags={"a": "b"})

@@ -46,7 +46,7 @@ def normalised(settings: Document, database: Database) -> Document:
 
 def as_version_2_0(settings: Document) -> Document:
     """Settings as API 2.0 shows them: the task of a single-task job at the top."""
-    if settings.get("format") != "SINGLE_TASK":
+    if settings.get("format") != "SINGLE_TASK" or not settings.get("tasks"):
         return settings
     task = {name: value for name, value in settings["tasks"][0].items() if name != "task_key"}
     return {**{name: value for name, value in settings.items() if name != "tasks"}, **task}

@@ -121,8 +121,7 @@ def end(record: Document, outcome: Outcome) -> None:
         return
     record["end_time"] = now()
     record["run_duration"] = record["end_time"] - record["start_time"]
-    # Of a run with several tasks only the whole duration is told.
-    if len(record.get("tasks", [])) <= 1:
+    if not _has_many_tasks(record):
         record["execution_duration"] = max(0, record["run_duration"] - record["setup_duration"])
     record["state"] = {
         "life_cycle_state": outcome.life_cycle,
@@ -154,7 +153,7 @@ def launch(record: Document) -> None:
 def begin(record: Document) -> None:
     """Write that a run or task is running; one that runs or has ended stays as it is."""
     if is_in(record, "PENDING"):
-        if len(record.get("tasks", [])) <= 1:
+        if not _has_many_tasks(record):
             record["setup_duration"] = now() - record["start_time"]
         record |= states("RUNNING")
 
@@ -175,6 +174,11 @@ def shown(run: Document, host: str, version: str) -> Document:
 def now() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def _has_many_tasks(record: Document) -> bool:
+    """Whether this is a run with several tasks, of which only the whole duration is told."""
+    return "tasks" in record and len(latest_attempts(record)) > 1
 
 
 def _new_task(database: Database, job_run_id: int, task: Document) -> Document:

@@ -129,7 +129,7 @@ def _merged(settings: Document, changes: Document) -> Document:
     if "tasks" not in changes:
         return job_settings.as_version_2_0(settings) | changes
     job_settings.check_task_keys(changes["tasks"])
-    tasks = {task.get("task_key"): task for task in settings["tasks"] + changes["tasks"]}
+    tasks = {task.get("task_key"): task for task in settings.get("tasks", []) + changes["tasks"]}
     return settings | changes | {"tasks": list(tasks.values())}
 
 
