@@ -212,6 +212,15 @@ def test_a_paused_changed_or_deleted_job_is_not_started_by_its_old_schedule(data
     assert clock.tick_after(seconds=1) == []
 
 
+def test_a_schedule_that_cannot_be_read_does_not_stop_the_others(database, monkeypatch, caplog):
+    put_job(database, 1, "every day")
+    put_job(database, 2, "0 * * * * ?")
+    clock = Clock(database, monkeypatch)
+
+    assert [clock.tick_after(minutes=1) for _ in range(2)] == [[2], [2]]
+    assert caplog.text.count("job 1 never starts by itself: quartz_cron_expression 'every day'") == 1
+
+
 def test_one_job_that_cannot_be_started_does_not_stop_the_others(database, monkeypatch, caplog, eventually):
     put_job(database, 1, "* * * * * ?")
     put_job(database, 2, "* * * * * ?")

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from croniter import CroniterBadDateError, CroniterError, croniter
 
 from local_workspace.database import Database, Document
-from local_workspace.errors import InvalidParameter, NotSupported
+from local_workspace.errors import ApiError, InvalidParameter, NotSupported
 
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _NUMBERS = r"[\d*,/\-]+"
@@ -30,8 +30,8 @@ FIELDS = {
 }
 PAUSE_STATES = ("PAUSED", "UNPAUSED")
 TICK_SECONDS = 0.5
-# As on Databricks, whatever the expression's seconds say.
-LEAST_SECONDS_BETWEEN_RUNS = 10
+# At least ten seconds lie between two runs, as on Databricks, whatever the expression's seconds say.
+REST = timedelta(seconds=10) - timedelta(microseconds=1)
 
 Key = tuple[int, str, str]
 
@@ -108,10 +108,9 @@ class Scheduler:
             if not schedule or schedule.get("pause_status") == "PAUSED":
                 continue
             key = (job["job_id"], schedule["quartz_cron_expression"], schedule["timezone_id"])
-            due[key] = self._due[key] if key in self._due else Schedule(*key[1:]).next_after(self._last)
+            due[key] = self._due[key] if key in self._due else _next_time(key, self._last)
             if (when := due[key]) is not None and when <= moment:
-                rest = timedelta(seconds=LEAST_SECONDS_BETWEEN_RUNS) - timedelta(microseconds=1)
-                due[key] = Schedule(*key[1:]).next_after(max(moment, when + rest))
+                due[key] = _next_time(key, max(moment, when + REST))
                 self._start_one(job)
         self._due = due
         self._last = moment
@@ -130,6 +129,15 @@ class Scheduler:
             except Exception:
                 # The next tick looks again; what is due by then is started.
                 logging.getLogger(__name__).exception("the schedules could not be read")
+
+
+def _next_time(key: Key, moment: datetime) -> datetime | None:
+    try:
+        return Schedule(*key[1:]).next_after(moment)
+    except ApiError as error:
+        # Kept by an older version that took every schedule.
+        logging.getLogger(__name__).warning("job %s never starts by itself: %s", key[0], error.message)
+        return None
 
 
 def _as_croniter_reads_it(expression: str) -> str:
