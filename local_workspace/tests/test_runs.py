@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +373,22 @@ def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, s
     assert state["state_message"] == "the workspace was stopped while it ran"
     assert caplog.records == []
     assert not (own_state.runs / "2" / "process.log").exists()
+
+
+def test_nothing_reads_the_state_of_a_workspace_that_has_stopped(
+    own_state, stand_in, monkeypatch, caplog, eventually
+):
+    start_waiting = RunManager._start_waiting
+    monkeypatch.setattr(
+        RunManager, "_start_waiting", lambda runs, run: (time.sleep(0.5), start_waiting(runs, run))
+    )
+    database = Database(own_state.database)
+    runs = RunManager(database, own_state, lambda run: dict(os.environ), "", (sys.executable, str(stand_in)))
+    run = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task_of("c1", "/Shared/job")]}, "me")
+    runs.submit(run["run_id"])
+    eventually(lambda: has_ended(runs.find(1)))
+    runs.shutdown()
+    database.close()
+    runs._workers.stop(10)
+
+    assert caplog.records == []
