@@ -17,12 +17,14 @@ from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
 STAND_IN = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
 task = json.loads((folder / "task.json").read_text())
@@ -33,6 +35,17 @@ if wanted.get("do") == "die":
 if wanted.get("do") == "sleep":
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     (folder / "child.pid").write_text(str(child.pid))
+    time.sleep(600)
+if "touch" in wanted:
+    Path(wanted["touch"]).touch()
+if "set_values" in wanted:
+    (folder / "task_values.json").write_text(wanted["set_values"])
+if "fail_unless" in wanted and not Path(wanted["fail_unless"]).exists():
+    Path(wanted["fail_unless"]).touch()
+    wanted["do"] = "fail"
+if wanted.get("do") == "cling":
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.5), sys.exit(1)))
+    (folder / "clings").touch()
     time.sleep(600)
 while "until" in wanted and not Path(wanted["until"]).exists():
     time.sleep(0.02)
@@ -93,6 +106,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     host = f"http://127.0.0.1:{port}"
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     app.add_exception_handler(ApiError, to_response)
     app.include_router(identity.router(host))
@@ -115,6 +129,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
     server.should_exit = True
     thread.join()
+    scheduler.stop()
     runs.shutdown()
     database.close()
 

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Database:
 
     def put(self, kind: str, key: str, document: Document) -> None:
         """Create or replace one document; a replaced one keeps its place in `all`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO documents (kind, key, document) VALUES (?, ?, ?) "
                 "ON CONFLICT (kind, key) DO UPDATE SET document = excluded.document",
@@ -55,19 +55,28 @@ class Database:
 
     def delete(self, kind: str, key: str) -> None:
         """Remove one document; a missing one is no error."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
 
     def all(self, kind: str) -> list[Document]:
         """Every document of a kind, the oldest first."""
         return self._select("SELECT document FROM documents WHERE kind = ? ORDER BY position", kind)
 
+    def where(self, kind: str, conditions: Mapping[str, Sequence[str | int]]) -> list[Document]:
+        """The documents of a kind that have one of the values at each JSON path, the oldest first."""
+        query = "SELECT document FROM documents WHERE kind = ?"
+        values: list[str | int] = [kind]
+        for path, wanted in conditions.items():
+            query += f" AND json_extract(document, ?) IN ({', '.join('?' * len(wanted))})"
+            values += [path, *wanted]
+        return self._select(query + " ORDER BY position", *values)
+
     def update(self, kind: str, key: str, change: Callable[[Document], None]) -> Document:
         """Let `change` alter one document in a single transaction, and give back what it has become.
 
         Raises DoesNotExist when the document is missing.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             document = self.get(kind, key)
             if document is None:
                 raise DoesNotExist(f"{kind} {key!r} does not exist")
@@ -80,20 +89,24 @@ class Database:
 
     def next_id(self, kind: str) -> int:
         """The next number of a kind: 1, 2, 3, …; never the same one twice."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 0)", (kind,))
             connection.execute("UPDATE counters SET value = value + 1 WHERE kind = ?", (kind,))
             row = connection.execute("SELECT value FROM counters WHERE kind = ?", (kind,)).fetchone()
             return int(row[0])
 
-    def _select(self, query: str, *values: str) -> list[Document]:
+    def _select(self, query: str, *values: str | int) -> list[Document]:
         with self._lock:
             rows = self._connection.execute(query, values).fetchall()
         return [json.loads(row[0]) for row in rows]
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All changes inside happen together or not at all; one inside another becomes a part of it."""
         with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -17,9 +17,11 @@ from local_workspace import access, pages
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.profile import Profile
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
@@ -59,9 +61,11 @@ def open_runs(
             cluster.warm_up()
 
     threading.Thread(target=prepare, daemon=True).start()
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     try:
         yield database, runs
     finally:
+        scheduler.stop()
         runs.shutdown()
         spares.close()
         database.close()
