@@ -135,13 +135,15 @@ clean: ## Remove the wheels and the caches; .venv and the local workspace stay
 
 ##@ Benchmarks: minutes each, on a quiet machine
 
-.PHONY: bench-scoring bench-memory
+.PHONY: bench-scoring bench-memory bench-run
 ROWS ?=
 BENCHMARK = env $(addprefix -u ,$(SETTINGS)) .venv/bin/python benchmarks/
 bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000
 	@$(BENCHMARK)scoring.py $(addprefix --rows ,$(ROWS))
 bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000'
 	@$(BENCHMARK)memory.py $(if $(ROWS),--rows $(ROWS))
+bench-run: has-local-workspace $(INSTALLED) ## A training by make against a plain script and `mlflow run`; start and idle memory
+	@$(BENCHMARK)run.py
 
 ##@ Local workspace
 
@@ -207,15 +209,15 @@ deploy: ## Deploy code and jobs
 	@$(MAKE) databricks-deploy-jobs
 
 .PHONY: run-diabetes-model-training
-run-diabetes-model-training: which-workspace ## Run training and wait; PARAMS='alpha=0.3', WAIT=0
+run-diabetes-model-training: $(INSTALLED) ## Run training and wait; PARAMS='alpha=0.3', WAIT=0
 	@$(DEPLOYMENT) run diabetes_model_training
 
 .PHONY: run-diabetes-batch-scoring
-run-diabetes-batch-scoring: which-workspace ## Run batch scoring and wait; PARAMS='model_version=3', WAIT=0
+run-diabetes-batch-scoring: $(INSTALLED) ## Run batch scoring and wait; PARAMS='model_version=3', WAIT=0
 	@$(DEPLOYMENT) run diabetes_batch_scoring
 
 .PHONY: run-diabetes-monitoring
-run-diabetes-monitoring: which-workspace ## Look at what was scored: drift, and true error with PARAMS='labels_data=...'
+run-diabetes-monitoring: $(INSTALLED) ## Look at what was scored: drift, and true error with PARAMS='labels_data=...'
 	@$(DEPLOYMENT) run diabetes_monitoring
 
 .PHONY: report

@@ -94,11 +94,17 @@ def write_rows(folder: Path, rows: int) -> Path:
     return folder
 
 
-def alternate(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Run all ways in turn, `runs` times after one run to warm up; returns the seconds of each run."""
+def alternate(
+    ways: Mapping[str, Callable[[], object]], runs: int, idle_seconds: float = 0
+) -> dict[str, list[float]]:
+    """Run all ways in turn, `runs` times after one run to warm up; returns the seconds of each run.
+
+    Before each there are `idle_seconds`, so that none pays for what another left to be done.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(runs + 1):
         for name, way in ways.items():
+            time.sleep(idle_seconds)
             start = time.perf_counter()
             way()
             took = time.perf_counter() - start

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -100,6 +101,29 @@ def test_the_page_of_a_run_shows_its_notebook(workspace):
     assert page.status_code == 200
     assert run.tasks[0].notebook_task.notebook_path in page.text
     assert "Notebook exited" in page.text
+
+
+def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind(workspace):
+    time.sleep(2)  # the spare process is started a second after the run before
+
+    warm, ended, left = workspace.run_cells(
+        "import json, os, signal, subprocess, sys, time\nwarm = 'sklearn' in sys.modules",
+        "folder = os.path.join(os.environ['TMPDIR'], 'warm-up')\n"
+        "command = [sys.executable, '-m', 'local_workspace.warm_up', folder]\n"
+        "before = [table.name for table in spark.catalog.listTables('default')]\n"
+        "whole = subprocess.run(command, capture_output=True, text=True)\n"
+        "stopped = subprocess.Popen(command)\n"
+        "while not os.path.exists(folder) and stopped.poll() is None: time.sleep(0.05)\n"
+        "stopped.terminate()\n"
+        "ended = [whole.returncode, whole.stderr[-500:], stopped.wait(60)]",
+        "after = [table.name for table in spark.catalog.listTables('default')]\n"
+        "left = os.path.exists(folder) or after != before\n"
+        "dbutils.notebook.exit(json.dumps([warm, ended, left]))",
+    )
+
+    assert warm is (sys.platform == "linux")
+    assert ended[0] == ended[2] == 0, ended
+    assert not left
 
 
 def test_pages_and_api_ask_who_is_there(workspace):

@@ -17,8 +17,10 @@ from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import add_handlers
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
 STAND_IN = """
@@ -35,6 +37,17 @@ if wanted.get("do") == "stay":
 if wanted.get("do") in ("sleep", "stay"):
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     (folder / "child.pid").write_text(str(child.pid))
+    time.sleep(600)
+if "touch" in wanted:
+    Path(wanted["touch"]).touch()
+if "set_values" in wanted:
+    (folder / "task_values.json").write_text(wanted["set_values"])
+if "fail_unless" in wanted and not Path(wanted["fail_unless"]).exists():
+    Path(wanted["fail_unless"]).touch()
+    wanted["do"] = "fail"
+if wanted.get("do") == "cling":
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.5), sys.exit(1)))
+    (folder / "clings").touch()
     time.sleep(600)
 while "until" in wanted and not Path(wanted["until"]).exists():
     time.sleep(0.02)
@@ -95,6 +108,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     host = f"http://127.0.0.1:{port}"
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     add_handlers(app)
     app.include_router(identity.router(host))
@@ -117,6 +131,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
     server.should_exit = True
     thread.join()
+    scheduler.stop()
     runs.shutdown()
     database.close()
 

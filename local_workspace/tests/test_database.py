@@ -47,6 +47,30 @@ def test_concurrent_changes_and_numbers_are_never_lost(database: Database):
     assert sorted(numbers) == list(range(1, 201))
 
 
+def test_a_transaction_happens_as_a_whole_also_with_others_inside(database: Database):
+    with pytest.raises(RuntimeError), database.transaction():
+        database.put("run", "1", {})
+        with database.transaction():
+            database.put("token", "1", {})
+        raise RuntimeError("killed before the end")
+
+    assert database.get("run", "1") is None
+    assert database.get("token", "1") is None
+
+
+def test_documents_are_found_by_values_inside(database: Database):
+    for key, state in enumerate(["QUEUED", "RUNNING", "QUEUED", "TERMINATED"]):
+        database.put("run", str(key), {"key": key, "job_id": key % 3, "state": {"name": state}})
+
+    def found(**conditions: list[str | int]) -> list[int]:
+        paths = {f"$.{path.replace('__', '.')}": values for path, values in conditions.items()}
+        return [document["key"] for document in database.where("run", paths)]
+
+    assert found(state__name=["QUEUED", "RUNNING"]) == [0, 1, 2]
+    assert found(state__name=["QUEUED"], job_id=[0]) == [0]
+    assert found(missing=[1]) == []
+
+
 def test_a_failed_change_leaves_the_document_as_it_was(database: Database):
     database.put("job", "1", {"name": "train"})
 

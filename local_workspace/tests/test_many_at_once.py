@@ -178,7 +178,7 @@ def test_a_run_whose_folder_is_deleted_says_so(local, cluster_id, notebook, stat
     body = submission(cluster_id, notebook, until=str(go))
     run_id = call(local, "POST", "2.1/jobs/runs/submit", json=body).json()["run_id"]
     folder = local.state.runs / str(local.client.jobs.get_run(run_id).tasks[0].run_id)
-    eventually((folder / "process.log").exists)
+    eventually(lambda: state_of(run_id)["life_cycle_state"] == "RUNNING")
     shutil.rmtree(folder)
     go.touch()
     eventually(lambda: "result_state" in state_of(run_id))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.run_documents import has_ended, new_run
+from local_workspace.run_processes import end_processes
 from local_workspace.runs import RunManager
+from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 
@@ -335,7 +338,24 @@ def test_stopping_the_workspace_ends_its_runs(own_state, stand_in, eventually):
     assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_that_finds_no_spare_process_is_started_anew_and_followed_by_one(
+    own_state, stand_in, eventually, monkeypatch
+):
+    monkeypatch.setattr("local_workspace.spares.REFILL_SECONDS", 0)
+    database, spares = Database(own_state.database), Spares(own_state.runs)
+    command = (sys.executable, str(stand_in))
+    runs = RunManager(database, own_state, lambda run: dict(os.environ), "", command, spares=spares)
+    run = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task_of("c1", "/Shared/job")]}, "me")
+    runs.submit(run["run_id"])
+    eventually(lambda: has_ended(runs.find(1)))
+
+    assert runs.find(1)["state"]["result_state"] == "SUCCESS"
+    eventually(lambda: spares.take(own_state.runs / "2", dict(os.environ)) is not None)
+    end_processes(own_state.runs)
+    runs.shutdown()
+    spares.close()
+
+
 def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):
     def no_cluster(run: dict[str, Any]) -> dict[str, str]:
         raise RuntimeError("Spark did not start")
@@ -351,7 +371,7 @@ def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):
     assert "Spark did not start" in state["state_message"]
 
 
-def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, stand_in, monkeypatch):
+def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, stand_in, monkeypatch, caplog):
     monkeypatch.setattr("local_workspace.runs.SHUTDOWN_SECONDS", 0.1)
     asked, up = threading.Event(), threading.Event()
 
@@ -366,9 +386,31 @@ def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, s
     runs.submit(run["run_id"])
     asked.wait(30)
     runs.shutdown()
+    state = runs.find(1)["state"]
+    database.close()
     monkeypatch.undo()
     up.set()
-    runs.shutdown()
+    runs._workers.stop(30)
 
-    assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
+    assert state["state_message"] == "the workspace was stopped while it ran"
+    assert caplog.records == []
     assert not (own_state.runs / "2" / "process.log").exists()
+
+
+def test_nothing_reads_the_state_of_a_workspace_that_has_stopped(
+    own_state, stand_in, monkeypatch, caplog, eventually
+):
+    start_waiting = RunManager._start_waiting
+    monkeypatch.setattr(
+        RunManager, "_start_waiting", lambda runs, run: (time.sleep(0.5), start_waiting(runs, run))
+    )
+    database = Database(own_state.database)
+    runs = RunManager(database, own_state, lambda run: dict(os.environ), "", (sys.executable, str(stand_in)))
+    run = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task_of("c1", "/Shared/job")]}, "me")
+    runs.submit(run["run_id"])
+    eventually(lambda: has_ended(runs.find(1)))
+    runs.shutdown()
+    database.close()
+    runs._workers.stop(10)
+
+    assert caplog.records == []

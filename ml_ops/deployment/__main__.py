@@ -95,6 +95,7 @@ def _require_wheels(cli: DatabricksCli, folder: str) -> None:
 
 def _run(job: str) -> None:
     params = parse_params(os.environ.get("PARAMS", ""))
+    _show_workspace("")
     run_job(_cli(), job, params, wait=os.environ.get("WAIT", "1") != "0")
 
 

@@ -2,8 +2,10 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -43,6 +45,8 @@ _OPENED = [
 ]
 # Without these the download of Delta is 76 MB and not 173.
 _CARRIED_BY_SPARK = ("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime")
+# A proxy does not lead to this machine.
+_DIRECT = {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
 
 
@@ -60,6 +64,7 @@ class SparkCluster:
         self.token = secrets.token_urlsafe(32)
         self._dbfs, self._volumes = dbfs, volumes
         self._process: psutil.Popen | None = None
+        self._warm_up: psutil.Popen | None = None
         self._lock = threading.Lock()
 
     @property
@@ -76,9 +81,8 @@ class SparkCluster:
         java = find_java()
         python = create_environment(self.folder / "python")
         end_left_over(self.folder)
-        self.port = (
-            _free_port()
-        )  # a new one each time: the old one may be taken, and it tells two servers apart
+        # A new one for each server: it tells two apart, and the old one may be taken.
+        self.port = _free_port()
         with self.log.open("wb") as log:
             self._process = psutil.Popen(
                 [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
@@ -118,12 +122,39 @@ class SparkCluster:
         if self.state() != "RUNNING":
             raise ClusterError(f"Spark did not start (state {self.state()}); see {self.log}")
 
+    def warm_up(self) -> None:
+        """Has the server do what runs will ask of it, on tables that nobody sees; returns at once."""
+        if self._process is None:  # stopped meanwhile
+            return
+        with self.log.open("ab") as log:
+            self._warm_up = psutil.Popen(
+                [sys.executable, "-m", "local_workspace.warm_up", str(self._warm_up_folder)],
+                env=self._server_environment(Path(sys.executable)) | self.environment | _DIRECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def end_warm_up(self) -> None:
+        """Asks it to end with the step that it is at: a run needs the machine."""
+        if self._warm_up is not None and self._warm_up.poll() is None:
+            self._warm_up.terminate()
+
     def stop(self) -> None:
         """Ends the server and its Python workers."""
+        if self._warm_up is not None:
+            self._warm_up.kill()
+            self._warm_up.wait()
         if self._process is not None:
             end_process_tree(self._process)
             self._process = None
+        shutil.rmtree(self._warm_up_folder, ignore_errors=True)
         (self.folder / PID_FILE).unlink(missing_ok=True)
+
+    @property
+    def _warm_up_folder(self) -> Path:
+        return self.folder / "tmp" / "warm-up"
 
     def _server_environment(self, python: Path) -> dict[str, str]:
         kept = {

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,15 @@ class Database:
         """Every document of a kind, the oldest first."""
         return self._select("SELECT document FROM documents WHERE kind = ? ORDER BY position", kind)
 
+    def where(self, kind: str, conditions: Mapping[str, Sequence[str | int]]) -> list[Document]:
+        """The documents of a kind that have one of the values at each JSON path, the oldest first."""
+        query = "SELECT document FROM documents WHERE kind = ?"
+        values: list[str | int] = [kind]
+        for path, wanted in conditions.items():
+            query += f" AND json_extract(document, ?) IN ({', '.join('?' * len(wanted))})"
+            values += [path, *wanted]
+        return self._select(query + " ORDER BY position", *values)
+
     def update(self, kind: str, key: str, change: Callable[[Document], None]) -> Document:
         """Let `change` alter one document in a single transaction, and give back what it has become.
 
@@ -103,7 +112,7 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _select(self, query: str, *values: str) -> list[Document]:
+    def _select(self, query: str, *values: str | int) -> list[Document]:
         with self._lock:
             inside = self._file.connection.in_transaction
             connection = self._file.connection if inside else self._file.in_place()

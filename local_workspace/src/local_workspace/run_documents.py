@@ -1,14 +1,20 @@
-"""What is kept about a run and its tasks, in the official shape of the newest Jobs API."""
+"""What is kept about a run and its tasks, in the official shape of the newest Jobs API.
+
+A run has one record a task attempt in `tasks`: a task that is retried has several with its key.
+"""
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from local_workspace.database import Database, Document
-from local_workspace.job_settings import upstream
+from local_workspace.task_order import upstream
 
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
-FAULTS = {"SUCCESS": "SUCCESS", "INTERNAL_ERROR": "INTERNAL_ERROR"}
+NOT_STARTED = ("QUEUED", "BLOCKED")
+# How API 2.2 calls the states that have another name there.
+NEWER_NAMES = {"WAITING_FOR_RETRY": "WAITING"}
+FAULTS = {"SUCCESS": "SUCCESS", "SUCCESS_WITH_FAILURES": "SUCCESS", "INTERNAL_ERROR": "INTERNAL_ERROR"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,6 @@ TOO_MANY_RUNS = Outcome(
     "An active run of the same job is in progress.",
     "MAX_CONCURRENT_RUNS_EXCEEDED",
 )
-UPSTREAM_FAILED = Outcome("SKIPPED", "UPSTREAM_FAILED", "Upstream tasks failed.", "SKIPPED")
 
 
 def internal_error(message: str, code: str = "INTERNAL_ERROR") -> Outcome:
@@ -43,31 +48,58 @@ def timed_out(seconds: int) -> Outcome:
     return Outcome("TERMINATED", "TIMEDOUT", f"Run timed out after {seconds} seconds.", "CANCELED")
 
 
-def new_run(database: Database, job_id: int, run_type: str, settings: Document, user_name: str) -> Document:
-    """Create the document of a run of `settings` (normalised) in state QUEUED, and one record a task."""
-    run_id = database.next_id("run")
-    run = {
-        **_timed(run_id),
-        "job_id": job_id,
-        "number_in_job": run_id,
-        "run_name": settings.get("name") or "Untitled",
-        "run_type": run_type,
-        "creator_user_name": user_name,
-        "trigger": "ONE_TIME",
-        "overriding_parameters": {},
-        **states("QUEUED"),
-        "tasks": [_new_task(database, task) for task in settings["tasks"]],
-        "settings": settings,
-    }
-    for task in run["tasks"]:
-        database.put("task_run", str(task["run_id"]), {"run_id": run_id})
-    database.put("run", str(run_id), run)
+def new_run(
+    database: Database, job_id: int, run_type: str, settings: Document, user_name: str, **details: Any
+) -> Document:
+    """Create the document of a run of `settings` (normalised) in state QUEUED, and one record a task.
+
+    `details` are further fields of the run, such as its `trigger`.
+    """
+    with database.transaction():
+        run_id = database.next_id("run")
+        run = {
+            **_timed(run_id),
+            "job_id": job_id,
+            "number_in_job": run_id,
+            "original_attempt_run_id": run_id,
+            "run_name": settings.get("name") or "Untitled",
+            "run_type": run_type,
+            "creator_user_name": user_name,
+            "trigger": "ONE_TIME",
+            "overriding_parameters": {},
+            **states("QUEUED"),
+            "tasks": [_new_task(database, run_id, task) for task in settings["tasks"]],
+            "settings": settings,
+            **details,
+        }
+        database.put("run", str(run_id), run)
     return run
 
 
+def next_attempt(database: Database, run: Document, task: Document) -> Document:
+    """Add the record of one more attempt to a run, in state WAITING_FOR_RETRY."""
+    settings = next(each for each in run["settings"]["tasks"] if each["task_key"] == task["task_key"])
+    attempt = _new_task(database, run["run_id"], settings) | states("WAITING_FOR_RETRY")
+    attempt["attempt_number"] = task["attempt_number"] + 1
+    attempt["original_attempt_run_id"] = task["original_attempt_run_id"]
+    run["tasks"].append(attempt)
+    return attempt
+
+
+def latest_attempts(run: Document) -> dict[str, Document]:
+    """The newest record of each task, by task key."""
+    return {task["task_key"]: task for task in run["tasks"]}
+
+
+def task_record(run: Document, task_run_id: int) -> Document:
+    """The record of one task attempt."""
+    record: Document = next(task for task in run["tasks"] if task["run_id"] == task_run_id)
+    return record
+
+
 def states(life_cycle: str) -> Document:
-    """`state` and `status` of a run that has not ended."""
-    status: Document = {"state": life_cycle}
+    """`state` and `status` of a run or task that has not ended."""
+    status: Document = {"state": NEWER_NAMES.get(life_cycle, life_cycle)}
     if life_cycle == "QUEUED":
         status["queue_details"] = {"code": "MAX_CONCURRENT_RUNS_REACHED", "message": ""}
     return {"state": {"life_cycle_state": life_cycle, "state_message": ""}, "status": status}
@@ -78,14 +110,19 @@ def has_ended(record: Document) -> bool:
     return record["state"]["life_cycle_state"] in ENDED
 
 
+def is_in(record: Document, *life_cycles: str) -> bool:
+    """Whether a run or task is in one of these states."""
+    return record["state"]["life_cycle_state"] in life_cycles
+
+
 def end(record: Document, outcome: Outcome) -> None:
     """Write an outcome into a run or task; one that has ended keeps its first outcome."""
     if has_ended(record):
         return
     record["end_time"] = now()
-    record["execution_duration"] = max(
-        0, record["end_time"] - record["start_time"] - record["setup_duration"]
-    )
+    record["run_duration"] = record["end_time"] - record["start_time"]
+    if not _has_many_tasks(record):
+        record["execution_duration"] = max(0, record["run_duration"] - record["setup_duration"])
     record["state"] = {
         "life_cycle_state": outcome.life_cycle,
         "result_state": outcome.result,
@@ -97,22 +134,28 @@ def end(record: Document, outcome: Outcome) -> None:
     record["status"] = {"state": "TERMINATED", "termination_details": details}
 
 
+def outcome_of(record: Document) -> Outcome:
+    """The outcome that `end` wrote."""
+    state = record["state"]
+    code = record["status"]["termination_details"]["code"]
+    return Outcome(state["life_cycle_state"], state["result_state"], state["state_message"], code)
+
+
+def launch(record: Document) -> None:
+    """Write that a run or task has left the queue; from here on its time counts."""
+    moment = now()
+    if "tasks" in record:
+        record["queue_duration"] = moment - record["start_time"]
+    record["start_time"] = moment
+    record |= states("PENDING")
+
+
 def begin(record: Document) -> None:
     """Write that a run or task is running; one that runs or has ended stays as it is."""
-    if not has_ended(record) and record["state"]["life_cycle_state"] != "RUNNING":
-        record["setup_duration"] = now() - record["start_time"]
+    if is_in(record, "PENDING"):
+        if not _has_many_tasks(record):
+            record["setup_duration"] = now() - record["start_time"]
         record |= states("RUNNING")
-
-
-def summary_of(outcomes: dict[str, Outcome]) -> Outcome:
-    """The outcome of a run from the outcomes of its tasks, by task key and in order."""
-    failed = {key: o for key, o in outcomes.items() if o not in (SUCCESS, UPSTREAM_FAILED)}
-    if not failed:
-        return SUCCESS
-    key, first = next(iter(failed.items()))
-    skipped = " This caused all downstream tasks to get skipped." * (UPSTREAM_FAILED in outcomes.values())
-    message = f"Task {key} failed with message: {first.message}.{skipped}"
-    return Outcome(first.life_cycle, first.result, message, first.code)
 
 
 def shown(run: Document, host: str, version: str) -> Document:
@@ -120,20 +163,12 @@ def shown(run: Document, host: str, version: str) -> Document:
     url = f"{host}/jobs/{run['job_id']}/runs/{run['run_id']}"
     reply = {name: value for name, value in run.items() if name != "settings"}
     reply |= {"run_page_url": url, "tasks": [{**task, "run_page_url": url} for task in run["tasks"]]}
-    if version == "2.0" and len(run["tasks"]) == 1:
-        task = run["tasks"][0]
+    if version == "2.0" and len(latest_attempts(run)) == 1:
+        task = run["tasks"][-1]
         reply["task"] = {"notebook_task": task["notebook_task"]}
         reply["cluster_spec"] = {"existing_cluster_id": task["existing_cluster_id"]}
         reply["cluster_instance"] = task["cluster_instance"]
     return reply
-
-
-def task_parameters(run: Document, task: Document) -> dict[str, str]:
-    """The widget values of a task: its own, then the job's parameters, then those of this run."""
-    job_parameters = {p["name"]: p.get("value", p.get("default")) for p in run.get("job_parameters", [])}
-    notebook_params = run["overriding_parameters"].get("notebook_params", {})
-    merged = task["notebook_task"].get("base_parameters", {}) | job_parameters | notebook_params
-    return {str(name): str(value) for name, value in merged.items()}
 
 
 def now() -> int:
@@ -141,11 +176,23 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-def _new_task(database: Database, task: Document) -> Document:
+def _has_many_tasks(record: Document) -> bool:
+    """Whether this is a run with several tasks, of which only the whole duration is told."""
+    return "tasks" in record and len(latest_attempts(record)) > 1
+
+
+def _new_task(database: Database, job_run_id: int, task: Document) -> Document:
     run_id = database.next_id("run")
+    database.put("task_run", str(run_id), {"run_id": job_run_id})
     cluster = {"cluster_id": task["existing_cluster_id"], "spark_context_id": "1"}
-    waiting = states("BLOCKED" if upstream(task) else "PENDING")
-    return {**task, **_timed(run_id), "attempt_number": 0, "cluster_instance": cluster, **waiting}
+    return {
+        **task,
+        **_timed(run_id),
+        "attempt_number": 0,
+        "original_attempt_run_id": run_id,
+        "cluster_instance": cluster,
+        **states("BLOCKED" if upstream(task) else "QUEUED"),
+    }
 
 
 def _timed(run_id: int) -> dict[str, Any]:

@@ -13,11 +13,14 @@ from local_workspace.processes import wait_for
 
 MARK = "LOCAL_WORKSPACE_RUN_FOLDER"
 GRACE_SECONDS = 5
-_KERNEL = "ipykernel_launcher"
+_KERNEL = "ipykernel"  # a part of the command line of a kernel, or the name of one that was forked
 
 
 def mark(folder: Path) -> dict[str, str]:
-    """What to add to the environment of a run's process, to find it and all that it starts."""
+    """What to add to the environment of a run's process, to find it and all that it starts.
+
+    The mark of a process that was started before its run leads to the run's folder through a link.
+    """
     return {MARK: str(folder.absolute())}
 
 
@@ -31,7 +34,7 @@ def end_processes(folder: Path) -> None:
 
     An interrupted cell can still clean up: its MLflow run is closed as FAILED. `folder` may hold many runs.
     """
-    kernels = [process for process in _members(folder) if _KERNEL in _command_line(process)]
+    kernels = [process for process in _members(folder) if _is_kernel(process)]
     _end(kernels, signal.SIGINT)
     _end(_members(folder), signal.SIGTERM)
     while remaining := _members(folder):
@@ -39,9 +42,9 @@ def end_processes(folder: Path) -> None:
 
 
 def _members(folder: Path) -> list[psutil.Process]:
-    root = folder.absolute()
+    root = folder.resolve()
     marks = [(p, (p.info["environ"] or {}).get(MARK)) for p in psutil.process_iter(["environ"])]
-    return [process for process, value in marks if value and Path(value).is_relative_to(root)]
+    return [process for process, value in marks if value and Path(value).resolve().is_relative_to(root)]
 
 
 def _end(processes: list[psutil.Process], number: signal.Signals) -> None:
@@ -54,8 +57,8 @@ def _end(processes: list[psutil.Process], number: signal.Signals) -> None:
     wait_for(processes, GRACE_SECONDS)
 
 
-def _command_line(process: psutil.Process) -> list[str]:
+def _is_kernel(process: psutil.Process) -> bool:
     try:
-        return list(process.cmdline())
+        return any(_KERNEL in word for word in (process.name(), *process.cmdline()))
     except psutil.NoSuchProcess:
-        return []
+        return False

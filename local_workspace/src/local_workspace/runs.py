@@ -1,64 +1,60 @@
-"""Runs the tasks of jobs, each in a process of its own, and keeps the book of what became of them."""
+"""Runs jobs: starts their tasks when their time has come, and keeps the book of what became of them.
 
-import json
+The documents of runs tell everything; what is in memory are the attempts that are being worked on.
+`dependencies` and `retries` decide, `workers`, `timers` and `task_processes` carry out.
+"""
+
+import logging
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from local_workspace import retries
 from local_workspace.database import Database, Document
-from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter, InvalidState, is_disk_full
-from local_workspace.job_settings import in_order, upstream
-from local_workspace.objects import WorkspaceObjects
-from local_workspace.rest import clusters
+from local_workspace.dependencies import launch_ready, summary_of
+from local_workspace.errors import InvalidParameter, InvalidState, is_disk_full
 from local_workspace.run_documents import (
     CANCELED,
-    FAILED,
-    SUCCESS,
     TOO_MANY_RUNS,
-    UPSTREAM_FAILED,
     Outcome,
     begin,
     end,
     has_ended,
     internal_error,
+    is_in,
+    launch,
+    next_attempt,
     states,
-    summary_of,
-    task_parameters,
+    task_record,
     timed_out,
 )
-from local_workspace.run_processes import end_processes, mark, uses_cluster
+from local_workspace.run_processes import end_processes
+from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
+from local_workspace.task_processes import EXECUTOR, ClusterServes, Environment, Start, TaskProcesses
+from local_workspace.timers import Timers
+from local_workspace.workers import Workers
 
-EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
 RESTARTED = internal_error("the workspace was restarted while it ran")
 STOPPED = internal_error("the workspace was stopped while it ran")
-CLUSTER_LOST = internal_error(
-    "the cluster's Spark ended while the run used it; the next run starts it again", "DRIVER_ERROR"
-)
-POLL_SECONDS = 0.1
 FULL_DISK_SECONDS = 1
-# With less room than this a notebook cannot even keep its outputs.
-NO_ROOM_BYTES = 1024 * 1024
-LOG_LINES = 20
 # More than it takes to end processes; only a run that still waits for the cluster takes longer.
 SHUTDOWN_SECONDS = 15
-
-Environment = Callable[[Document], Mapping[str, str]]
+ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 
 
 class RunManager:
-    """Runs what is submitted, `workers` runs at once; the tasks of one run follow each other.
+    """Runs what is submitted, `workers` tasks at once beside those that `notebook.run` waits for.
 
-    `environment(run)` gives the environment of a run's processes and may wait until the cluster is
-    up; `cluster_serves(environment)` tells whether that cluster is still there. `command` is started
-    with the folder of the task run as its last argument.
+    `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
+    `command` is started with the folder of the task run as its last argument, unless `spares` has a process
+    ready. `cluster_serves(environment)` tells whether the cluster of a task is still there.
     """
 
     def __init__(
@@ -69,59 +65,75 @@ class RunManager:
         host: str,
         command: Sequence[str] = EXECUTOR,
         workers: int = 2,
-        cluster_serves: Callable[[Mapping[str, str]], bool] = lambda environment: True,
+        spares: Spares | None = None,
+        cluster_serves: ClusterServes = lambda environment: True,
     ) -> None:
         self.host = host
         self._database = database
-        self._state = state
-        self._objects = WorkspaceObjects(database, state)
-        self._environment = environment
-        self._command = command
-        self._cluster_serves = cluster_serves
+        self._processes = TaskProcesses(database, state, environment, command, spares, cluster_serves)
         self._lock = threading.RLock()
-        self._slots = threading.Semaphore(workers)
+        # The attempts that a worker is busy with, by task run, and what ends them.
         self._stops: dict[int, threading.Event] = {}
-        self._threads: set[threading.Thread] = set()
-        self._end_left_overs()
+        # How runs end that are being ended, by run.
+        self._endings: dict[int, Outcome] = {}
+        # What becomes of runs that take too long, and of attempts that wait for their turn.
+        self._timers = Timers(self._lock)
+        self._is_shut = False
+        self._end_left_overs(state.runs)
+        self._workers = Workers(workers, self._work)
 
     def submit(self, run_id: int) -> None:
         """Start a QUEUED run when its job may have one more; else it waits or is SKIPPED."""
         with self._lock:
             run = self.find(run_id)
-            if run["state"]["life_cycle_state"] != "QUEUED":
+            if not is_in(run, "QUEUED"):
                 return
-            if self._is_allowed(run):
-                self._start(run_id)
-            elif not (run["settings"].get("queue") or {}).get("enabled"):
-                self._close(run_id, TOO_MANY_RUNS)
+            if not self._is_allowed(run):
+                if not (run["settings"].get("queue") or {}).get("enabled"):
+                    self._close(run_id, TOO_MANY_RUNS)
+                return
+            self._change(run_id, launch)
+            if limit := int(run["settings"].get("timeout_seconds") or 0):
+                self._timers.set(run_id, limit, lambda: self._interrupt(run_id, timed_out(limit)))
+            self._advance(run_id)
 
     def cancel(self, run_id: int) -> None:
-        """Mark a run CANCELED and end its processes; a run that has ended stays as it is."""
-        self._interrupt(self.find(run_id)["run_id"], CANCELED)
+        """End a run, or one task of it, as CANCELED; what has ended stays as it is."""
+        run = self.find(run_id)
+        self._interrupt(run["run_id"], CANCELED, None if run["run_id"] == run_id else run_id)
+
+    def cancel_all(self, job_id: int | None, only_queued: bool) -> None:
+        """End the active and queued runs of a job, or of every job, as CANCELED; or only the queued ones."""
+        with self._lock:
+            for run in self._runs_in("QUEUED", *(() if only_queued else ACTIVE), job_id=job_id):
+                self._interrupt(run["run_id"], CANCELED)
 
     def delete(self, run_id: int) -> None:
         """Forget a run and what it kept on disk; InvalidState while it, or a process of it, is alive."""
         with self._lock:
             run = self.find(run_id)
-            if run["run_id"] in self._stops or not has_ended(run):
+            tasks = [task["run_id"] for task in run["tasks"]]
+            if not has_ended(run) or any(task_run_id in self._stops for task_run_id in tasks):
                 raise InvalidState(f"Run {run['run_id']} is active; cancel it before it is deleted")
             with self._database.transaction():
-                for task in run["tasks"]:
-                    self._database.delete("task_run", str(task["run_id"]))
+                for task_run_id in tasks:
+                    self._database.delete("task_run", str(task_run_id))
                 self._database.delete("run", str(run["run_id"]))
-            for task in run["tasks"]:
-                shutil.rmtree(self.folder(task["run_id"]), ignore_errors=True)
+            for task_run_id in tasks:
+                shutil.rmtree(self.folder(task_run_id), ignore_errors=True)
 
     def shutdown(self) -> None:
         """End every run, and come back when none of their processes is left."""
         with self._lock:
-            active = [run["run_id"] for run in self._database.all("run") if not has_ended(run)]
-            for run_id in active:
-                self._interrupt(run_id, STOPPED)
-            threads = list(self._threads)
-        deadline = time.monotonic() + SHUTDOWN_SECONDS
-        for thread in threads:
-            thread.join(max(0, deadline - time.monotonic()))
+            for run in self._runs_in("QUEUED", *ACTIVE):
+                self._interrupt(run["run_id"], STOPPED)
+        self._workers.stop(SHUTDOWN_SECONDS)
+        with self._lock:
+            # A worker that still waits for the cluster finds the database closed when it comes back.
+            self._is_shut = True
+            self._timers.call_off_all()
+            for run in self._runs_in("QUEUED", *ACTIVE):
+                self._close(run["run_id"], STOPPED)
 
     def find(self, run_id: int) -> Document:
         """The document of a run, by its own id or by that of one of its tasks."""
@@ -133,125 +145,149 @@ class RunManager:
 
     def folder(self, task_run_id: int) -> Path:
         """Where a task run keeps its source, its output and its executed notebook."""
-        return self._state.runs / str(task_run_id)
+        return self._processes.folder(task_run_id)
 
     def _is_allowed(self, run: Document) -> bool:
         if run["run_type"] != "JOB_RUN":
             return True
         limit: int = run["settings"]["max_concurrent_runs"]
-        active = [other for other in self._runs_of(run["job_id"]) if _is_active(other)]
-        return len(active) < limit
+        return len(self._runs_in(*ACTIVE, job_id=run["job_id"])) < limit
 
-    def _runs_of(self, job_id: int) -> list[Document]:
-        return [run for run in self._database.all("run") if run["job_id"] == job_id]
+    def _runs_in(self, *life_cycles: str, job_id: int | None = None) -> list[Document]:
+        conditions: dict[str, Sequence[Any]] = {"$.state.life_cycle_state": life_cycles}
+        return self._database.where(
+            "run", conditions if job_id is None else conditions | {"$.job_id": [job_id]}
+        )
 
-    def _start(self, run_id: int) -> None:
-        self._change(run_id, lambda run: run.update(states("PENDING")))
-        self._stops[run_id] = threading.Event()
-        thread = threading.Thread(target=self._work, args=(run_id,), daemon=True)
-        self._threads.add(thread)
-        thread.start()
+    def _advance(self, run_id: int) -> None:
+        """Start the tasks whose time has come; without any left, end the run and start what waited for it."""
+        launched: list[Document] = []
 
-    def _work(self, run_id: int) -> None:
-        run, stop = self.find(run_id), self._stops[run_id]
-        try:
-            with self._slots:
-                if not stop.is_set():
-                    self._run_tasks(run, stop)
-        except BaseException as error:
-            # Whatever went wrong is recorded, so that nobody waits for this run for ever.
-            self._close_with_patience(run_id, internal_error(f"the workspace failed to run it: {error!r}"))
-            raise
-        finally:
-            with self._lock:
-                del self._stops[run_id]
-                self._threads.discard(threading.current_thread())
-            self._submit_waiting(run["job_id"])
+        def advance(run: Document) -> None:
+            if is_in(run, "PENDING", "RUNNING"):
+                launched.extend(launch_ready(run))
+            outcome = summary_of(run)
+            if outcome is not None:
+                end(run, self._endings.pop(run_id, outcome))
 
-    def _submit_waiting(self, job_id: int) -> None:
-        for run in self._runs_of(job_id):
-            if run["state"]["life_cycle_state"] == "QUEUED":
-                self.submit(run["run_id"])
-
-    def _run_tasks(self, run: Document, stop: threading.Event) -> None:
-        limit = _Limit(run["settings"])
-        outcomes: dict[str, Outcome] = {}
-        for task in in_order(run["tasks"]):
-            if any(outcomes[key] != SUCCESS for key in upstream(task)):
-                outcome = UPSTREAM_FAILED
-            else:
-                outcome = self._execute(run, task, stop, [limit, _Limit(task)])
-            outcomes[task["task_key"]] = outcome
-            self._change_task(run["run_id"], task["run_id"], partial(end, outcome=outcome))
-        self._close(run["run_id"], summary_of(outcomes))
-
-    def _execute(
-        self, run: Document, task: Document, stop: threading.Event, limits: list["_Limit"]
-    ) -> Outcome:
-        try:
-            clusters.start(self._database, task["existing_cluster_id"])
-            folder = self._prepare(run, task)
-        except DoesNotExist as error:
-            return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")
-        except ApiError as error:
-            return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
-        environment = {**self._environment(run), **mark(folder)}
-        if stop.is_set():
-            return CANCELED
-        process = self._start_process(run, task, folder, environment)
-
-        def cluster_is_lost() -> bool:
-            return uses_cluster(folder).exists() and not self._cluster_serves(environment)
-
-        outcome = _wait(process, stop, limits, cluster_is_lost)
-        end_processes(folder)
-        process.wait()
-        outcome = outcome or _outcome_of(folder)
-        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
-
-    def _prepare(self, run: Document, task: Document) -> Path:
-        """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
-        notebook = self._objects.notebook(task["notebook_task"]["notebook_path"])
-        folder = self.folder(task["run_id"])
-        folder.mkdir(parents=True)
-        source = folder / "notebook.source"
-        source.write_bytes(notebook.read().content)
-        description = {
-            "notebook_path": notebook.path,
-            "source_file": str(source.absolute()),
-            "language": notebook.language,
-            "format": notebook.format,
-            "parameters": task_parameters(run, task),
-            "run_id": task["run_id"],
-            "job_id": run["job_id"],
-            "task_key": task["task_key"],
-        }
-        (folder / "task.json").write_text(json.dumps(description))
-        return folder
-
-    def _start_process(
-        self, run: Document, task: Document, folder: Path, environment: dict[str, str]
-    ) -> subprocess.Popen[bytes]:
-        with (folder / "process.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*self._command, str(folder.absolute())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
-            )
-        self._change_task(run["run_id"], task["run_id"], begin)
-        self._change(run["run_id"], begin)
-        return process
-
-    def _interrupt(self, run_id: int, outcome: Outcome) -> None:
-        """Write the outcome first, so that the dying process cannot make it a failure; then let it die."""
         with self._lock:
-            self._close(run_id, outcome)
-            if run_id in self._stops:
-                self._stops[run_id].set()
+            run = self._change(run_id, advance)
+            for task in launched:
+                self._put(run, task["run_id"])
+            if has_ended(run):
+                self._start_waiting(run)
+
+    def _start_waiting(self, run: Document) -> None:
+        """Start the runs that waited for the end of this one."""
+        self._timers.call_off(run["run_id"])
+        for waiting in self._runs_in("QUEUED", job_id=run["job_id"]):
+            if not self._is_allowed(waiting):
+                break
+            self.submit(waiting["run_id"])
+
+    def _put(self, run: Document, task_run_id: int) -> None:
+        # The task that called `notebook.run` keeps its worker busy until this one has ended.
+        self._workers.put(task_run_id, at_once=run["run_type"] == "WORKFLOW_RUN")
+
+    def _work(self, task_run_id: int) -> None:
+        """Carry out one attempt; called by the workers."""
+        with self._lock:
+            if self._is_shut or self._database.get("task_run", str(task_run_id)) is None:
+                return
+            run = self.find(task_run_id)
+            task = task_record(run, task_run_id)
+            if not is_in(task, "PENDING"):
+                return
+            stop = self._stops[task_run_id] = threading.Event()
+        try:
+            outcome = self._processes.execute(
+                run, task, stop, lambda start: self._begin(run["run_id"], task_run_id, stop, start)
+            )
+        except Exception as error:
+            logging.getLogger(__name__).exception("task run %s", task_run_id)
+            outcome = internal_error(f"the workspace failed to run it: {error!r}")
+        self._finish_with_patience(run["run_id"], task_run_id, outcome)
+
+    def _finish_with_patience(self, run_id: int, task_run_id: int, outcome: Outcome) -> None:
+        """Finish an attempt; on a full disk as soon as there is room to write it."""
+        while True:
+            try:
+                return self._finish(run_id, task_run_id, outcome)
+            except sqlite3.OperationalError as error:
+                if not is_disk_full(error):
+                    raise
+            time.sleep(FULL_DISK_SECONDS)
+
+    def _begin(
+        self, run_id: int, task_run_id: int, stop: threading.Event, start: Start
+    ) -> subprocess.Popen[bytes] | None:
+        def change(run: Document) -> None:
+            begin(task_record(run, task_run_id))
+            begin(run)
+
+        with self._lock:
+            if stop.is_set():
+                return None
+            process = start()
+            self._change(run_id, change)
+            return process
+
+    def _finish(self, run_id: int, task_run_id: int, outcome: Outcome) -> None:
+        """Write how an attempt ended and go on: with the next attempt, or with the tasks behind it."""
+        retried: list[Document] = []
+
+        def change(run: Document) -> None:
+            task = task_record(run, task_run_id)
+            was_stopped = not is_in(task, "PENDING", "RUNNING")
+            end(task, self._endings.get(run_id, CANCELED) if was_stopped else outcome)
+            if not was_stopped and retries.is_due(task, outcome):
+                retried.append(next_attempt(self._database, run, task))
+
+        with self._lock:
+            self._stops.pop(task_run_id, None)
+            if self._is_shut:
+                return
+            run = self._change(run_id, change)
+            for attempt in retried:
+                seconds = retries.seconds_until(task_record(run, task_run_id))
+                again = partial(self._try_again, run_id, attempt["run_id"])
+                self._timers.set(attempt["run_id"], seconds, again)
+            self._advance(run_id)
+
+    def _try_again(self, run_id: int, task_run_id: int) -> None:
+        def change(run: Document) -> None:
+            task = task_record(run, task_run_id)
+            if is_in(task, "WAITING_FOR_RETRY"):
+                launch(task)
+
+        self._put(self._change(run_id, change), task_run_id)
+
+    def _interrupt(self, run_id: int, outcome: Outcome, task_run_id: int | None = None) -> None:
+        """End the tasks of a run, or one; one that has a process is TERMINATING until it is gone."""
+
+        def change(run: Document) -> None:
+            for task in run["tasks"]:
+                if task_run_id not in (None, task["run_id"]):
+                    continue
+                if is_in(task, "RUNNING"):
+                    task |= states("TERMINATING")
+                elif not is_in(task, "TERMINATING"):
+                    end(task, outcome)
+            if task_run_id is None and not has_ended(run):
+                run |= states("TERMINATING")
+
+        with self._lock:
+            run = self.find(run_id)
+            if has_ended(run):
+                return
+            if task_run_id is None:
+                self._endings.setdefault(run_id, outcome)
+            for task in self._change(run_id, change)["tasks"]:
+                if not is_in(task, "PENDING", "RUNNING") and task["run_id"] in self._stops:
+                    self._stops[task["run_id"]].set()
+                if has_ended(task):
+                    self._timers.call_off(task["run_id"])
+            self._advance(run_id)
 
     def _close(self, run_id: int, outcome: Outcome) -> None:
         def close(run: Document) -> None:
@@ -260,88 +296,11 @@ class RunManager:
 
         self._change(run_id, close)
 
-    def _close_with_patience(self, run_id: int, outcome: Outcome) -> None:
-        """Close a run; on a full disk as soon as there is room to write it."""
-        while True:
-            try:
-                return self._close(run_id, outcome)
-            except sqlite3.OperationalError as error:
-                if not is_disk_full(error):
-                    raise
-            time.sleep(FULL_DISK_SECONDS)
+    def _change(self, run_id: int, change: Callable[[Document], Any]) -> Document:
+        return self._database.update("run", str(run_id), change)
 
-    def _change(self, run_id: int, change: Callable[[Document], Any]) -> None:
-        self._database.update("run", str(run_id), change)
-
-    def _change_task(self, run_id: int, task_run_id: int, change: Callable[[Document], Any]) -> None:
-        def change_one(run: Document) -> None:
-            change(next(task for task in run["tasks"] if task["run_id"] == task_run_id))
-
-        self._change(run_id, change_one)
-
-    def _end_left_overs(self) -> None:
+    def _end_left_overs(self, folder: Path) -> None:
         """End the processes and runs of a workspace that was killed."""
-        end_processes(self._state.runs)
-        for run in self._database.all("run"):
-            if not has_ended(run):
-                self._close(run["run_id"], RESTARTED)
-
-
-class _Limit:
-    """The moment at which a run or task has taken too long, if there is one."""
-
-    def __init__(self, settings: Document) -> None:
-        self.seconds = int(settings.get("timeout_seconds") or 0)
-        self._started = time.monotonic()
-
-    def is_over(self) -> bool:
-        return 0 < self.seconds < time.monotonic() - self._started
-
-
-def read_result(folder: Path) -> Document | None:
-    """What a task's process left behind as its result, or None."""
-    try:
-        result: Document = json.loads((folder / "result.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return result
-
-
-def _is_active(run: Document) -> bool:
-    return run["state"]["life_cycle_state"] in ("PENDING", "RUNNING")
-
-
-def _wait(
-    process: subprocess.Popen[bytes],
-    stop: threading.Event,
-    limits: list[_Limit],
-    cluster_is_lost: Callable[[], bool],
-) -> Outcome | None:
-    """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
-    while process.poll() is None:
-        if cluster_is_lost():
-            return CLUSTER_LOST
-        over = [limit for limit in limits if limit.is_over()]
-        if over:
-            return timed_out(over[0].seconds)
-        if stop.wait(POLL_SECONDS):
-            return CANCELED
-    return None
-
-
-def _outcome_of(folder: Path) -> Outcome:
-    result = read_result(folder)
-    if result is None:
-        return internal_error(f"The notebook's process ended without a result{_last_words(folder)}")
-    return SUCCESS if result["status"] == "SUCCESS" else FAILED
-
-
-def _last_words(folder: Path) -> str:
-    """Why there is no result, as far as the disk can tell."""
-    if not folder.is_dir():
-        return f"; somebody deleted its folder {folder}"
-    room = shutil.disk_usage(folder).free
-    full = f"; the disk of {folder} is full ({room} bytes are free)" if room < NO_ROOM_BYTES else ""
-    log = folder / "process.log"
-    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
-    return full + ":\n" + "\n".join(lines)
+        end_processes(folder)
+        for run in self._runs_in("QUEUED", *ACTIVE):
+            self._close(run["run_id"], RESTARTED)

@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -14,14 +15,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from local_workspace import access, pages
-from local_workspace.cluster import SparkCluster
+from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database
 from local_workspace.errors import add_handlers
+from local_workspace.job_starts import create_scheduled_run
 from local_workspace.mlflow_file import keep_in_place
 from local_workspace.profile import Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
+from local_workspace.schedules import Scheduler
+from local_workspace.spares import Spares
 from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
 
@@ -52,13 +56,27 @@ def open_runs(
 
     def environment(_run: object) -> dict[str, str]:
         cluster.ensure_running()
+        cluster.end_warm_up()
         return run_environment(state, profile) | cluster.environment
 
-    runs = RunManager(database, state, environment, profile.host, cluster_serves=cluster.serves)
+    spares = Spares(state.runs)
+    runs = RunManager(
+        database, state, environment, profile.host, spares=spares, cluster_serves=cluster.serves
+    )
+
+    def prepare() -> None:
+        with suppress(ClusterError):  # whoever starts a run is told
+            spares.refill(environment(None))
+            cluster.warm_up()
+
+    threading.Thread(target=prepare, daemon=True).start()
+    scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     try:
         yield database, runs
     finally:
+        scheduler.stop()
         runs.shutdown()
+        spares.close()
         database.close()
 
 

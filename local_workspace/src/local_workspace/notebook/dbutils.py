@@ -9,6 +9,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
+from local_workspace.notebook.task_values import Jobs
 
 
 class DbUtils:
@@ -18,6 +19,7 @@ class DbUtils:
         self.widgets = Widgets(parameters)
         self.notebook = Notebook(notebook_path)
         self.library = Library()
+        self.jobs = Jobs()
         self.secrets = Secrets()
 
     @functools.cached_property

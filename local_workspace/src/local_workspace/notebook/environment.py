@@ -6,7 +6,7 @@ from pathlib import Path
 
 import local_workspace
 
-_BASE = "base-environment.pth"
+BASE = "base-environment.pth"
 
 
 def create_environment(folder: Path) -> Path:
@@ -18,7 +18,7 @@ def create_environment(folder: Path) -> Path:
     venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
     site_packages = packages_of(folder)
     here = Path(local_workspace.__file__).parents[1]
-    (site_packages / _BASE).write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n")
+    (site_packages / BASE).write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n")
     return python_of(folder)
 
 
@@ -30,6 +30,11 @@ def python_of(folder: Path) -> Path:
 def packages_of(folder: Path) -> Path:
     """The folder into which the environment in `folder` installs packages."""
     return Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+
+
+def base_packages_of(folder: Path) -> Path:
+    """The folder of the packages that the environment in `folder` shares with all others."""
+    return Path((packages_of(folder) / BASE).read_text().splitlines()[0])
 
 
 def has_own_packages(folder: Path) -> bool:

@@ -11,11 +11,14 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from queue import Empty
+from typing import TYPE_CHECKING, Any
 
 import nbformat
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
@@ -24,6 +27,9 @@ from local_workspace.notebook.environment import create_environment
 from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
+
+if TYPE_CHECKING:
+    from local_workspace.notebook.spare import Forker
 
 REDACTED = "[REDACTED]"
 _SAVE_EVERY_SECONDS = 0.5
@@ -72,19 +78,22 @@ class RunClient(NotebookClient):  # type: ignore[misc]
         return output
 
 
-def main(run_folder: Path) -> int:
-    """Runs the task described in `run_folder`; returns the exit code of the process."""
+def main(run_folder: Path, forker: "Forker | None" = None) -> int:
+    """Runs the task described in `run_folder`; returns the exit code of the process.
+
+    With a `forker` this process has its environment already, and its kernels come from there.
+    """
     task = json.loads((run_folder / "task.json").read_text())
     notebook = read_notebook(Path(task["source_file"]).read_text(), task["format"])
-    result = asyncio.run(_run(notebook, run_folder))
+    result = asyncio.run(_run(notebook, run_folder, forker))
     _write(run_folder / "result.json", json.dumps(result))
     return 0 if result["status"] == "SUCCESS" else 1
 
 
-async def _run(notebook: NotebookNode, folder: Path) -> dict[str, Any]:
+async def _run(notebook: NotebookNode, folder: Path, forker: "Forker | None") -> dict[str, Any]:
     client = RunClient(
         notebook,
-        km=_kernel_manager(folder),
+        km=_kernel_manager(folder, forker),
         timeout=None,
         startup_timeout=120,
         shutdown_kernel="immediate",
@@ -152,9 +161,47 @@ async def _restart(client: RunClient) -> None:
     client.kc.allow_stdin = False
 
 
-def _kernel_manager(folder: Path) -> AsyncKernelManager:
-    python = create_environment(folder / "python")
-    manager = AsyncKernelManager(kernel_name="python3")
+class RunProvisioner(LocalProvisioner):  # type: ignore[misc]
+    """Starts the kernels of a run: forked from the imports done ahead where these hold, else as usual."""
+
+    forker: "Forker | None" = None
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
+        """Starts one kernel and returns how to reach it."""
+        if self.forker is None or not self.forker.fits():
+            return await super().launch_kernel(cmd, **options)
+        self.process = self.forker.start(cmd, options["env"], options["cwd"])
+        self.pid = self.pgid = self.process.pid
+        return self.connection_info
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kills the kernel and returns when it has ended; by itself the caller looks ten times a second."""
+        process = self.process
+        await super().kill(restart)
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+
+
+class RunKernelClient(AsyncKernelClient):  # type: ignore[misc]
+    """A client that begins as soon as its kernel answers, and does not first listen for what else it says."""
+
+    async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
+        async with asyncio.timeout(timeout):
+            while True:
+                self.kernel_info()
+                with suppress(Empty):
+                    await self.get_shell_msg(timeout=1)
+                    await self.get_iopub_msg(timeout=0.2)
+                    return
+                if not await self.is_alive():
+                    raise DeadKernelError("the Python process of the notebook died while it started")
+
+    wait_for_ready = _async_wait_for_ready
+
+
+def _kernel_manager(folder: Path, forker: "Forker | None") -> AsyncKernelManager:
+    python = sys.executable if forker else create_environment(folder / "python")
+    manager = AsyncKernelManager(kernel_name="python3", client_factory=RunKernelClient)
     manager._kernel_spec = KernelSpec(
         argv=[
             str(python),
@@ -168,6 +215,8 @@ def _kernel_manager(folder: Path) -> AsyncKernelManager:
         display_name="Python",
         language="python",
     )
+    manager.provisioner = RunProvisioner(kernel_id="", kernel_spec=manager._kernel_spec, parent=manager)
+    manager.provisioner.forker = forker
     return manager
 
 

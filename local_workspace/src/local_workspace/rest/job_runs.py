@@ -7,13 +7,16 @@ from fastapi import APIRouter
 
 from local_workspace import job_settings
 from local_workspace.database import Database, Document
-from local_workspace.errors import InvalidParameter
+from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import has_ended, new_run, shown
-from local_workspace.runs import RunManager, read_result
+from local_workspace.run_documents import has_ended, latest_attempts, new_run, shown
+from local_workspace.runs import RunManager
+from local_workspace.task_processes import read_result
 
+RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
+LONGEST_TOKEN = 64
 LONGEST_RESULT = 5 * 1024 * 1024
 LISTED_AT_ONCE = {"2.0": 1000, "2.1": 25, "2.2": 25}
 
@@ -22,32 +25,56 @@ def add_routes(routes: APIRouter, database: Database, runs: RunManager, version:
     """Add what can be done with runs to the jobs routes of one API version."""
     _add_submit(routes, database, runs)
     _add_lookups(routes, database, runs, version)
-    _add_endings(routes, runs)
+    _add_endings(routes, database, runs)
+
+
+def find_job(database: Database, fields: Fields) -> Document:
+    """The job that a request is about; a missing one is an InvalidParameter, as on Databricks."""
+    job_id = fields.integer("job_id")
+    job = database.get("job", str(job_id))
+    if job is None:
+        raise InvalidParameter(f"Job {job_id} does not exist.")
+    return job
 
 
 def create_once(database: Database, fields: Fields, create: Callable[[], Document]) -> Document:
     """Create a run, or find the one that an earlier request with the same idempotency token created."""
     token = fields.get("idempotency_token")
-    with database.transaction():  # the run is there whole and with its token, or not at all
-        known = database.get("idempotency_token", str(token)) if token else None
-        run = database.get("run", str(known["run_id"])) if known else None
-        if run is not None:
+    if not token:
+        with database.transaction():  # the run is there whole, or not at all
+            return create()
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN:
+        raise InvalidParameter(
+            f"idempotency_token must be text of at most {LONGEST_TOKEN} letters, not {token!r}"
+        )
+    with database.transaction():
+        known = database.get("idempotency_token", token)
+        if known is None:
+            run = create()
+            database.put("idempotency_token", token, {"run_id": run["run_id"]})
             return run
-        run = create()
-        if token:
-            database.put("idempotency_token", str(token), {"run_id": run["run_id"]})
-        return run
+        found = database.get("run", str(known["run_id"]))
+        if found is None:
+            raise InvalidParameter(f"the run of idempotency_token {token!r} was deleted; use another token")
+        return found
 
 
 def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/submit")
     def submit(fields: RequestFields) -> dict[str, Any]:
         named = {**fields, "name": fields.get("run_name") or "Untitled"}
+        named.pop("idempotency_token", None)
+        # What `dbutils.notebook.run` asks for; to other clients the type is not theirs to choose.
+        run_type = named.pop("run_type", "SUBMIT_RUN")
+        if run_type not in ("SUBMIT_RUN", "WORKFLOW_RUN"):
+            raise InvalidParameter(
+                f"run_type {run_type!r} of a submitted run is none of SUBMIT_RUN, WORKFLOW_RUN"
+            )
         settings = job_settings.normalised(named, database)
 
         def create() -> Document:
             # Databricks gives a one-time run a job id of its own too.
-            return new_run(database, database.next_id("job"), "SUBMIT_RUN", settings, USER_NAME)
+            return new_run(database, database.next_id("job"), run_type, settings, USER_NAME)
 
         run = create_once(database, fields, create)
         runs.submit(run["run_id"])
@@ -57,12 +84,15 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
 def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
     @routes.get("/runs/get")
     def get(fields: RequestFields) -> dict[str, Any]:
+        for name in ("include_history", "include_resolved_values"):
+            if fields.flag(name):
+                raise NotSupported(f"{name} is not part of the local workspace")
         return _run_or_task(runs, fields.integer("run_id"), version)
 
     @routes.get("/runs/list")
     def list_runs(fields: RequestFields) -> dict[str, Any]:
         matching = [run for run in reversed(database.all("run")) if _matches(run, fields)]
-        reply = page("runs", matching, fields, LISTED_AT_ONCE[version])
+        reply = page("runs", matching, fields, LISTED_AT_ONCE[version], "run_id")
         reply["runs"] = [shown(run, runs.host, version) for run in reply["runs"]]
         if version != "2.0" and not fields.flag("expand_tasks"):
             reply["runs"] = [{k: v for k, v in run.items() if k != "tasks"} for run in reply["runs"]]
@@ -75,10 +105,19 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
         return _output(runs, task) | {"metadata": _run_or_task(runs, run_id, version)}
 
 
-def _add_endings(routes: APIRouter, runs: RunManager) -> None:
+def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/cancel")
     def cancel(fields: RequestFields) -> dict[str, Any]:
         runs.cancel(fields.integer("run_id"))
+        return {}
+
+    @routes.post("/runs/cancel-all")
+    def cancel_all(fields: RequestFields) -> dict[str, Any]:
+        job_id = find_job(database, fields)["job_id"] if fields.get("job_id") is not None else None
+        only_queued = fields.flag("all_queued_runs")
+        if job_id is None and not only_queued:
+            raise InvalidParameter("cancel-all needs a job_id, or all_queued_runs")
+        runs.cancel_all(job_id, only_queued)
         return {}
 
     @routes.post("/runs/delete")
@@ -94,13 +133,18 @@ def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
         return run
     task: Document = next(task for task in run["tasks"] if task["run_id"] == run_id)
     shared = ("job_id", "number_in_job", "run_name", "run_type", "creator_user_name", "trigger")
-    return {**{name: run[name] for name in shared}, **task, "job_run_id": run["run_id"]}
+    trigger = {"trigger": "RETRY"} if task["attempt_number"] else {}
+    of_run: Document = {name: run[name] for name in shared} | trigger
+    of_run.update(task, job_run_id=run["run_id"])
+    return of_run
 
 
 def _only_task(runs: RunManager, run_id: int) -> Document:
     """The task whose output is asked for: by its own id, or as the only one of its run."""
-    tasks: list[Document] = runs.find(run_id)["tasks"]
-    asked = [task for task in tasks if task["run_id"] == run_id] or tasks
+    run = runs.find(run_id)
+    asked: list[Document] = [task for task in run["tasks"] if task["run_id"] == run_id] or list(
+        latest_attempts(run).values()
+    )
     if len(asked) > 1:
         raise InvalidParameter(
             "Retrieving the output of runs with multiple tasks is not supported. "
@@ -132,6 +176,10 @@ def _shortened(value: str) -> Document:
 def _matches(run: Document, fields: Fields) -> bool:
     if fields.flag("active_only") and fields.flag("completed_only"):
         raise InvalidParameter("active_only and completed_only cannot both be true")
+    if fields.get("run_type", RUN_TYPES[0]) not in RUN_TYPES:
+        raise InvalidParameter(f"run_type {fields['run_type']!r} is none of {list(RUN_TYPES)}")
+    if "run_type" not in fields and run["run_type"] == "WORKFLOW_RUN":
+        return False
     wanted: dict[str, Callable[[], bool]] = {
         "job_id": lambda: run["job_id"] == fields.integer("job_id"),
         "run_type": lambda: run["run_type"] == fields["run_type"],

@@ -4,14 +4,15 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from local_workspace import job_settings
+from local_workspace import job_checks, job_settings, value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
+from local_workspace.job_starts import create_job_run
 from local_workspace.rest import job_runs
-from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.fields import RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import new_run, now
+from local_workspace.run_documents import now
 from local_workspace.runs import RunManager
 
 VERSIONS = ("2.0", "2.1", "2.2")
@@ -31,15 +32,6 @@ def router(database: Database, runs: RunManager) -> APIRouter:
     return routes
 
 
-def find_job(database: Database, fields: Fields) -> Document:
-    """The job that a request is about; a missing one is an InvalidParameter, as on Databricks."""
-    job_id = fields.integer("job_id")
-    job = database.get("job", str(job_id))
-    if job is None:
-        raise InvalidParameter(f"Job {job_id} does not exist.")
-    return job
-
-
 def _add_definitions(routes: APIRouter, database: Database, version: str) -> None:
     def save(job: Document, settings: Document) -> None:
         complete = _complete(job_settings.normalised(settings, database), version)
@@ -53,28 +45,27 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/reset")
     def reset(fields: RequestFields) -> dict[str, Any]:
-        save(find_job(database, fields), fields.mapping("new_settings"))
+        save(job_runs.find_job(database, fields), fields.mapping("new_settings"))
         return {}
 
     @routes.post("/update")
     def update(fields: RequestFields) -> dict[str, Any]:
-        removed = fields.get("fields_to_remove") or []
         with database.transaction():  # two updates at once change both what they name
-            job = find_job(database, fields)
-            kept = {name: value for name, value in job["settings"].items() if name not in removed}
+            job = job_runs.find_job(database, fields)
+            kept = _without(job["settings"], fields.get("fields_to_remove") or [])
             save(job, _merged(kept, fields.mapping("new_settings")))
         return {}
 
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
-        database.delete("job", str(find_job(database, fields)["job_id"]))
+        database.delete("job", str(job_runs.find_job(database, fields)["job_id"]))
         return {}
 
 
 def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
     @routes.get("/get")
     def get(fields: RequestFields) -> dict[str, Any]:
-        return _shown(find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
+        return _shown(job_runs.find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
 
     @routes.get("/list")
     def list_jobs(fields: RequestFields) -> dict[str, Any]:
@@ -83,7 +74,7 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
         named = [job for job in jobs if not name or job["settings"].get("name", "").lower() == name]
         if version == "2.0":
             return {"jobs": named}
-        reply = page("jobs", named, fields, LISTED_AT_ONCE)
+        reply = page("jobs", named, fields, LISTED_AT_ONCE, "job_id")
         if not fields.flag("expand_tasks"):
             reply["jobs"] = [_without_tasks(job) for job in reply["jobs"]]
         return reply
@@ -92,46 +83,54 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
 def _add_run_now(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/run-now")
     def run_now(fields: RequestFields) -> dict[str, Any]:
-        job = find_job(database, fields)
-        settings = job["settings"] | ({"queue": fields["queue"]} if "queue" in fields else {})
-        notebook_params = fields.mapping("notebook_params")
-        job_parameters = _job_parameters(settings, fields.mapping("job_parameters"))
+        job = job_runs.find_job(database, fields)
+        job_checks.refuse(fields, job_checks.REFUSED_OF_JOBS, "")
+        job_checks.check_queue(fields.get("queue"))
+        settings = job["settings"] | ({"queue": fields["queue"]} if fields.get("queue") else {})
+        values = fields.mapping("job_parameters")
+        overriding = {"notebook_params": fields.mapping("notebook_params")}
+        for value in overriding["notebook_params"].values():
+            value_references.check(value, *_names(settings))
 
         def create() -> Document:
-            run = new_run(database, job["job_id"], "JOB_RUN", settings, USER_NAME)
-            change = {
-                "overriding_parameters": {"notebook_params": notebook_params} if notebook_params else {},
-                "job_parameters": job_parameters,
-            }
-            return database.update("run", str(run["run_id"]), lambda document: document.update(change))
+            details = {"overriding_parameters": {name: v for name, v in overriding.items() if v}}
+            return create_job_run(database, job, values, settings=settings, **details)
 
         run = job_runs.create_once(database, fields, create)
         runs.submit(run["run_id"])
         return {"run_id": run["run_id"], "number_in_job": run["run_id"]}
 
 
+def _names(settings: Document) -> tuple[list[str], list[str]]:
+    parameters = [parameter["name"] for parameter in settings.get("parameters", [])]
+    return parameters, [task["task_key"] for task in settings["tasks"]]
+
+
 def _complete(settings: Document, version: str) -> Document:
     defaults: Document = {"name": "Untitled", "max_concurrent_runs": 1, "timeout_seconds": 0}
+    if settings.get("schedule"):
+        settings["schedule"] = {"pause_status": "UNPAUSED", **settings["schedule"]}
     if version == "2.2":
         # Only this version lets runs wait for their turn unless it is told otherwise.
         defaults["queue"] = {"enabled": True}
     return defaults | settings
 
 
+def _without(settings: Document, names: Any) -> Document:
+    """Settings without the named fields; `tasks/KEY` names one task."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidParameter(f"fields_to_remove must be a list of names, not {names!r}")
+    tasks = [task for task in settings["tasks"] if f"tasks/{task['task_key']}" not in names]
+    return {name: value for name, value in (settings | {"tasks": tasks}).items() if name not in names}
+
+
 def _merged(settings: Document, changes: Document) -> Document:
     """New settings over old ones; tasks replace those of the same key, and others stay."""
     if "tasks" not in changes:
         return job_settings.as_version_2_0(settings) | changes
-    tasks = {task.get("task_key"): task for task in settings["tasks"] + changes["tasks"]}
+    job_settings.check_task_keys(changes["tasks"])
+    tasks = {task.get("task_key"): task for task in settings.get("tasks", []) + changes["tasks"]}
     return settings | changes | {"tasks": list(tasks.values())}
-
-
-def _job_parameters(settings: Document, values: dict[str, Any]) -> list[Document]:
-    declared = {parameter["name"]: parameter for parameter in settings.get("parameters", [])}
-    unknown = sorted(set(values).difference(declared))
-    if unknown:
-        raise InvalidParameter(f"job_parameters {unknown} are not parameters of the job: {sorted(declared)}")
-    return [{**declared[name], "value": values.get(name, declared[name].get("default"))} for name in declared]
 
 
 def _shown(job: Document, version: str) -> Document:

@@ -1,0 +1,16 @@
+"""The training as a plain script: the same package, tracking server, Spark and parameters as the job."""
+
+import argparse
+import json
+import os
+
+from diabetes_mlops import train
+from diabetes_mlops.settings import TrainingSettings
+from pyspark.sql import SparkSession
+
+parser = argparse.ArgumentParser(description=__doc__)
+for name in ("training_data", "experiment_name", "model_name", "alpha"):
+    parser.add_argument(f"--{name}", required=True)
+settings = TrainingSettings.from_widgets(vars(parser.parse_args()))
+spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+print(json.dumps(train.run(spark, settings)))

@@ -1,0 +1,158 @@
+"""What a job and its tasks may ask for; all else is refused with its name, and never left out silently."""
+
+import re
+from typing import Any
+
+from local_workspace import value_references
+from local_workspace.database import Document
+from local_workspace.dependencies import CONDITIONS
+from local_workspace.errors import InvalidParameter, NotSupported
+from local_workspace.rest.identity import USER_NAME
+from local_workspace.schedules import check_schedule
+
+MOST_TASKS = 100
+MOST_CONCURRENT_RUNS = 1000
+LARGEST = 2**31 - 1
+NOT_HERE = "is not part of the local workspace"
+
+# Fields that would change what happens; empty ones ask for nothing.
+REFUSED_OF_JOBS = (
+    "access_control_list",
+    "continuous",
+    "dbt_commands",
+    "environment_variables",
+    "environments",
+    "git_source",
+    "health",
+    "jar_params",
+    "job_clusters",
+    "only",
+    "pipeline_params",
+    "python_named_params",
+    "python_params",
+    "spark_submit_params",
+    "sql_params",
+    "trigger",
+    "triggers",
+)
+REFUSED_OF_TASKS = (
+    "compute",
+    "disabled",
+    "environment_key",
+    "environment_variables_key",
+    "health",
+    "job_cluster_key",
+    "new_cluster",
+)
+NOTIFICATIONS = ("email_notifications", "webhook_notifications")
+
+
+def check_job(settings: Document) -> None:
+    """Raise InvalidParameter or NotSupported for what the settings hold beside the tasks."""
+    refuse(settings, REFUSED_OF_JOBS, "")
+    _check_notifications(settings, "")
+    if not isinstance(settings.get("name", ""), str):
+        raise InvalidParameter(f"name must be a text, not {settings['name']!r}")
+    _check_number(settings, "timeout_seconds", 0, LARGEST, "")
+    _check_number(settings, "max_concurrent_runs", 0, MOST_CONCURRENT_RUNS, "")
+    if settings.get("run_as") not in (None, {}, {"user_name": USER_NAME}):
+        raise NotSupported(f"run_as {settings['run_as']} {NOT_HERE}: every run is one of {USER_NAME}")
+    if settings.get("schedule"):
+        check_schedule(settings["schedule"])
+    check_queue(settings.get("queue"))
+    _check_parameters(settings.get("parameters", []))
+    if len(settings["tasks"]) > MOST_TASKS:
+        raise NotSupported(f"there are {len(settings['tasks'])} tasks; a job has at most {MOST_TASKS} here")
+
+
+def check_task(task: Document, settings: Document) -> None:
+    """Raise InvalidParameter or NotSupported for what a task holds."""
+    where = f"Task '{task['task_key']}': "
+    kinds = sorted(
+        name for name in task if name.endswith("_task") and name != "notebook_task" and task[name] is not None
+    )
+    if kinds:
+        raise NotSupported(f"{where}{kinds[0]} {NOT_HERE}; only a notebook_task runs here")
+    if task.get("libraries"):
+        raise NotSupported(f"{where}libraries are not installed here; install them with %pip in the notebook")
+    refuse(task, REFUSED_OF_TASKS, where)
+    for dependency in task.get("depends_on") or []:
+        refuse(dependency, ("outcome",), where)
+    _check_notifications(task, where)
+    _check_number(task, "max_retries", -1, LARGEST, where)
+    for name in ("min_retry_interval_millis", "timeout_seconds"):
+        _check_number(task, name, 0, LARGEST, where)
+    if not isinstance(task.get("retry_on_timeout") or False, bool):
+        raise InvalidParameter(
+            f"{where}retry_on_timeout must be true or false, not {task['retry_on_timeout']!r}"
+        )
+    if task.get("run_if", "ALL_SUCCESS") not in list(CONDITIONS):
+        raise InvalidParameter(f"{where}run_if {task['run_if']!r} is none of {list(CONDITIONS)}")
+    _check_notebook(task, settings, where)
+
+
+def check_queue(queue: Any) -> None:
+    """Raise InvalidParameter for a `queue` that does not say whether it is enabled."""
+    if queue is not None and not (isinstance(queue, dict) and isinstance(queue.get("enabled"), bool)):
+        raise InvalidParameter(f"queue must be {{'enabled': true}} or {{'enabled': false}}, not {queue!r}")
+
+
+def refuse(settings: Document, names: tuple[str, ...], where: str) -> None:
+    """Raise NotSupported for the first of these fields that is not empty."""
+    for name in names:
+        if settings.get(name):
+            raise NotSupported(f"{where}{name} {NOT_HERE}; it is {settings[name]!r}")
+
+
+def _check_notebook(task: Document, settings: Document, where: str) -> None:
+    notebook_task = task.get("notebook_task")
+    if not isinstance(notebook_task, dict) or not str(notebook_task.get("notebook_path", "")).startswith("/"):
+        raise InvalidParameter(f"{where}it needs a notebook_task with an absolute notebook_path")
+    if notebook_task.get("source", "WORKSPACE") != "WORKSPACE":
+        raise NotSupported(
+            f"{where}source {notebook_task['source']} {NOT_HERE}; notebooks are in the workspace"
+        )
+    refuse(notebook_task, ("warehouse_id",), where)
+    parameters = notebook_task.get("base_parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidParameter(f"{where}base_parameters must be an object, not {parameters!r}")
+    names = [parameter["name"] for parameter in settings.get("parameters", [])]
+    for value in parameters.values():
+        value_references.check(value, names, [each["task_key"] for each in settings["tasks"]])
+
+
+def _check_parameters(parameters: Any) -> None:
+    if not isinstance(parameters, list) or not all(
+        isinstance(p, dict) and "default" in p for p in parameters
+    ):
+        raise InvalidParameter(
+            f"parameters must be a list of objects with name and default, not {parameters!r}"
+        )
+    names = [parameter.get("name") for parameter in parameters]
+    if not all(isinstance(name, str) and re.fullmatch(r"[\w.\-]+", name) for name in names):
+        raise InvalidParameter(
+            f"a parameter's name is made of letters, digits, _, - and .; there are {names}"
+        )
+    if len(set(names)) < len(names):
+        raise InvalidParameter(f"every parameter needs a name of its own; there are {names}")
+    for parameter in parameters:
+        value_references.check(parameter["default"])
+
+
+def _check_notifications(settings: Document, where: str) -> None:
+    for name in NOTIFICATIONS:
+        asked = settings.get(name) or {}
+        if not isinstance(asked, dict):
+            raise InvalidParameter(f"{where}{name} must be an object, not {asked!r}")
+        receivers = {event: who for event, who in asked.items() if isinstance(who, list) and who}
+        if receivers:
+            raise NotSupported(f"{where}{name} {NOT_HERE}: nothing is sent to {receivers}")
+
+
+def _check_number(settings: Document, name: str, least: int, most: int, where: str) -> None:
+    value = settings.get(name)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_number and least <= value <= most):
+        raise InvalidParameter(
+            f"{where}{name} must be a whole number between {least} and {most}, not {value!r}"
+        )

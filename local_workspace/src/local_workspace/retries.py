@@ -1,0 +1,21 @@
+"""When a task is tried again."""
+
+from local_workspace.database import Document
+from local_workspace.run_documents import Outcome, now
+
+FOR_EVER = -1
+
+
+def is_due(task: Document, outcome: Outcome) -> bool:
+    """Whether an attempt that ended so is followed by another one."""
+    limit = int(task.get("max_retries") or 0)
+    if limit != FOR_EVER and task["attempt_number"] >= limit:
+        return False
+    return outcome.result == "FAILED" or (outcome.result == "TIMEDOUT" and bool(task.get("retry_on_timeout")))
+
+
+def seconds_until(task: Document) -> float:
+    """How long to wait after an attempt: the interval counts from the attempt's start."""
+    interval = int(task.get("min_retry_interval_millis") or 0)
+    started: int = task["start_time"]
+    return max(0, started + interval - now()) / 1000

@@ -1,0 +1,209 @@
+"""Carries out one attempt of a task: a process of its own that executes a notebook."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from local_workspace import value_references
+from local_workspace.database import Database, Document
+from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
+from local_workspace.objects import WorkspaceObjects
+from local_workspace.rest import clusters
+from local_workspace.run_documents import (
+    CANCELED,
+    FAILED,
+    SUCCESS,
+    Outcome,
+    internal_error,
+    latest_attempts,
+    timed_out,
+)
+from local_workspace.run_processes import end_processes, mark, uses_cluster
+from local_workspace.spares import Spares
+from local_workspace.state import StateFolder
+
+EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
+POLL_SECONDS = 0.1
+LOG_LINES = 20
+# With less room than this a notebook cannot even keep its outputs.
+NO_ROOM_BYTES = 1024 * 1024
+CLUSTER_LOST = internal_error(
+    "the cluster's Spark ended while the run used it; the next run starts it again", "DRIVER_ERROR"
+)
+
+Environment = Callable[[Document], Mapping[str, str]]
+ClusterServes = Callable[[Mapping[str, str]], bool]
+Start = Callable[[], subprocess.Popen[bytes]]
+
+
+class TaskProcesses:
+    """Starts `command` with the folder of a task run as its last argument, and tells how it ended.
+
+    `environment(run)` gives the environment of the process and may wait until the cluster is up;
+    `cluster_serves(environment)` tells whether that cluster is still there. A process that `spares` has ready
+    is taken in place of `command`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        state: StateFolder,
+        environment: Environment,
+        command: Sequence[str],
+        spares: Spares | None = None,
+        cluster_serves: ClusterServes = lambda environment: True,
+    ) -> None:
+        self._database = database
+        self._state = state
+        self._objects = WorkspaceObjects(database, state)
+        self._environment = environment
+        self._command = command
+        self._spares = spares
+        self._cluster_serves = cluster_serves
+
+    def folder(self, task_run_id: int) -> Path:
+        """Where a task run keeps its source, its output and its executed notebook."""
+        return self._state.runs / str(task_run_id)
+
+    def execute(
+        self,
+        run: Document,
+        task: Document,
+        stop: threading.Event,
+        begin: Callable[[Start], subprocess.Popen[bytes] | None],
+    ) -> Outcome:
+        """Carry out an attempt until it ends, takes too long or `stop` is set.
+
+        `begin` is called with what starts the process; it starts it, or gives None when that is not wanted.
+        """
+        try:
+            clusters.start(self._database, task["existing_cluster_id"])
+            folder = self._prepare(run, task)
+        except DoesNotExist as error:
+            return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")
+        except InvalidParameter as error:
+            return internal_error(error.message, "INVALID_RUN_CONFIGURATION")
+        except ApiError as error:
+            return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
+        environment = self._environment(run)
+
+        def cluster_is_lost() -> bool:
+            return uses_cluster(folder).exists() and not self._cluster_serves(environment)
+
+        try:
+            process = begin(lambda: self._start(folder, {**environment, **mark(folder)}))
+            if process is None:
+                return CANCELED
+            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0), cluster_is_lost)
+        finally:
+            end_processes(folder)
+        process.wait()
+        if self._spares:
+            self._spares.refill_soon(environment)
+        outcome = outcome or _outcome_of(folder)
+        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
+
+    def _prepare(self, run: Document, task: Document) -> Path:
+        """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
+        notebook = self._objects.notebook(task["notebook_task"]["notebook_path"])
+        values = self._task_values(run)
+        parameters = task_parameters(run, task, values)
+        folder = self.folder(task["run_id"])
+        folder.mkdir(parents=True)
+        source = folder / "notebook.source"
+        source.write_bytes(notebook.read().content)
+        description = {
+            "notebook_path": notebook.path,
+            "source_file": str(source.absolute()),
+            "language": notebook.language,
+            "format": notebook.format,
+            "parameters": parameters,
+            "task_values": values,
+            "run_id": task["run_id"],
+            "job_id": run["job_id"],
+            "task_key": task["task_key"],
+        }
+        (folder / "task.json").write_text(json.dumps(description))
+        return folder
+
+    def _task_values(self, run: Document) -> Document:
+        """What the tasks of a run have set for those behind them, by task key."""
+        files = {
+            key: self.folder(task["run_id"]) / "task_values.json"
+            for key, task in latest_attempts(run).items()
+        }
+        return {key: json.loads(file.read_text()) for key, file in files.items() if file.exists()}
+
+    def _start(self, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        ready = self._spares.take(folder, environment) if self._spares else None
+        return ready or self._start_anew(folder, environment)
+
+    def _start_anew(self, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with (folder / "process.log").open("wb") as log:
+            return subprocess.Popen(
+                [*self._command, str(folder.absolute())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
+
+
+def task_parameters(run: Document, task: Document, values: Document) -> dict[str, str]:
+    """The widget values of a task: its own, then the job's parameters, then those of this run."""
+    job_parameters = {parameter["name"]: parameter["value"] for parameter in run.get("job_parameters", [])}
+    notebook_params = run["overriding_parameters"].get("notebook_params", {})
+    merged = (task["notebook_task"].get("base_parameters") or {}) | job_parameters | notebook_params
+    return {str(name): value_references.resolve(text, run, task, values) for name, text in merged.items()}
+
+
+def read_result(folder: Path) -> Document | None:
+    """What a task's process left behind as its result, or None."""
+    try:
+        result: Document = json.loads((folder / "result.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return result
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    stop: threading.Event,
+    limit: int,
+    cluster_is_lost: Callable[[], bool],
+) -> Outcome | None:
+    """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
+    deadline = time.monotonic() + limit if limit else float("inf")
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return timed_out(limit)
+        if cluster_is_lost():
+            return CLUSTER_LOST
+        if stop.wait(POLL_SECONDS):
+            return CANCELED
+    return None
+
+
+def _outcome_of(folder: Path) -> Outcome:
+    result = read_result(folder)
+    if result is None:
+        return internal_error(f"The notebook's process ended without a result{_last_words(folder)}")
+    return SUCCESS if result["status"] == "SUCCESS" else FAILED
+
+
+def _last_words(folder: Path) -> str:
+    """Why there is no result, as far as the disk can tell."""
+    if not folder.is_dir():
+        return f"; somebody deleted its folder {folder}"
+    room = shutil.disk_usage(folder).free
+    full = f"; the disk of {folder} is full ({room} bytes are free)" if room < NO_ROOM_BYTES else ""
+    log = folder / "process.log"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+    return full + ":\n" + "\n".join(lines)
