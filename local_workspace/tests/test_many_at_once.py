@@ -149,6 +149,7 @@ def test_two_hundred_runs_wait_in_their_order_and_are_cancelled(
     for run_id in reversed(ids):
         assert call(local, "POST", "2.1/jobs/runs/cancel", json={"run_id": run_id}).ok
     cancelled = time.monotonic() - begun
+    eventually(lambda: all("result_state" in state_of(run_id) for run_id in ids))
 
     assert listed[:RUNS] == ids[::-1]
     assert all(starts[i] <= starts[i + 2] for i in range(4))  # two run at once
@@ -170,6 +171,7 @@ def test_processes_that_ignore_being_asked_are_killed(
     call(local, "POST", "2.1/jobs/runs/cancel", json={"run_id": run_id})
 
     eventually(lambda: not child.is_running() and not run_processes._members(folder))
+    eventually(lambda: "result_state" in state_of(run_id))
     assert state_of(run_id)["result_state"] == "CANCELED"
 
 
