@@ -8,11 +8,14 @@ ApiError
 ├── MalformedRequest      MALFORMED_REQUEST         400
 ├── InvalidState          INVALID_STATE             400
 ├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY       400
+│   └── FolderInUse       DIRECTORY_NOT_EMPTY       400 (files API, with a reason)
 ├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED   400
 ├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED    400
-├── StorageError          IO_ERROR                  500
+├── StorageError          IO_ERROR                  400
 └── NotSupported          NOT_IMPLEMENTED           501
 """
+
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -23,6 +26,8 @@ class ApiError(Exception):
 
     error_code = "INTERNAL_ERROR"
     status = 500
+    # A finer reason, for clients that tell errors of one code apart by it.
+    reason = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -77,6 +82,12 @@ class DirectoryNotEmpty(ApiError):
     status = 400
 
 
+class FolderInUse(DirectoryNotEmpty):
+    """A folder with something in it, said with the reason that clients of the files API look for."""
+
+    reason = "FILES_API_DIRECTORY_IS_NOT_EMPTY"
+
+
 class BlockTooLarge(ApiError):
     """More bytes in one request than DBFS takes."""
 
@@ -95,7 +106,7 @@ class StorageError(ApiError):
     """DBFS cannot do this to a file or folder."""
 
     error_code = "IO_ERROR"
-    status = 500
+    status = 400
 
 
 class NotSupported(ApiError):
@@ -109,4 +120,8 @@ def to_response(_request: Request, error: Exception) -> JSONResponse:
     """The JSON reply that both command lines and the SDKs read; FastAPI's handler of an ApiError."""
     if not isinstance(error, ApiError):
         raise error
-    return JSONResponse({"error_code": error.error_code, "message": error.message}, error.status)
+    reply: dict[str, Any] = {"error_code": error.error_code, "message": error.message}
+    if error.reason:
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        reply["details"] = [{"@type": kind, "reason": error.reason, "domain": "filesystem.databricks.com"}]
+    return JSONResponse(reply, error.status)

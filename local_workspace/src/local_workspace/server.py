@@ -19,7 +19,17 @@ from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.profile import Profile
-from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
+from local_workspace.rest import (
+    clusters,
+    dbfs,
+    fallback,
+    files,
+    identity,
+    jobs,
+    permissions,
+    secrets,
+    workspace,
+)
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
@@ -76,6 +86,9 @@ def create_app(
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
     app = _mlflow_app(state)
+    # It imports MLflow, which reads the environment that was just set.
+    from local_workspace.rest import unity_catalog
+
     keyring = access.Keyring(profile.token)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
@@ -89,7 +102,9 @@ def create_app(
             files.router(state),
             clusters.router(database, cluster.state),
             jobs.router(database, runs),
+            permissions.router(database),
             secrets.router(database),
+            unity_catalog.router(state),
             _cluster_router(cluster),
             fallback.router(),
         ],

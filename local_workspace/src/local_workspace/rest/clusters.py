@@ -57,6 +57,15 @@ def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
         start(database, cluster["cluster_id"])
         return {}
 
+    @routes.post("/restart")
+    def restart_cluster(fields: RequestFields) -> dict[str, Any]:
+        cluster = find_cluster(database, fields.text("cluster_id"))
+        if cluster["terminated"]:
+            raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
+        change = {"start_time": _now()}
+        database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+        return {}
+
     @routes.post("/delete")
     def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
         cluster = find_cluster(database, fields.text("cluster_id"))

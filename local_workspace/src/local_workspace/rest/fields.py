@@ -69,7 +69,7 @@ class Fields(dict[str, Any]):
 
 
 async def _read(request: Request) -> Fields:
-    if request.method in ("GET", "HEAD", "DELETE"):
+    if request.method in ("GET", "HEAD") or (request.method == "DELETE" and not await request.body()):
         return Fields(request.query_params)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return Fields(await request.form())

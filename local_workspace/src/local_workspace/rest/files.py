@@ -1,69 +1,101 @@
-"""Files in volumes: `/api/2.0/fs/files/Volumes` and `/api/2.0/fs/directories/Volumes`."""
+"""Files and folders by their path: `/api/2.0/fs/files/…` and `/api/2.0/fs/directories/…`."""
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
-from local_workspace.errors import DirectoryNotEmpty, DoesNotExist, InvalidParameter, NameTaken
+from local_workspace.errors import DoesNotExist, FolderInUse, InvalidParameter, NameTaken
 from local_workspace.rest.fields import Fields
 from local_workspace.state import StateFolder, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
-    """Read, write and list what lies under `/Volumes`; folders are made as they are needed."""
-    routes = APIRouter(prefix="/api/2.0/fs")
-    _add_files(routes, state)
-    _add_directories(routes, state)
+    """Read, write and list what lies under `/Volumes`."""
+    return folder_router("Volumes", lambda path, _write: state.local_path(f"/Volumes/{path}"), state)
+
+
+def folder_router(
+    root: str,
+    locate: Callable[[str, bool], Path],
+    state: StateFolder,
+    route_class: type[APIRoute] = APIRoute,
+) -> APIRouter:
+    """Read, write and list what lies under `/<root>`; folders are made as they are needed.
+
+    `locate(path, write)` says where a path below the root lies, or refuses it.
+    """
+    routes = APIRouter(prefix="/api/2.0/fs", route_class=route_class)
+    _add_files(routes, root, locate, state)
+    _add_directories(routes, root, locate)
     return routes
 
 
-def _add_files(routes: APIRouter, state: StateFolder) -> None:
-    @routes.put("/files/Volumes/{path:path}", status_code=204)
+def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path], state: StateFolder) -> None:
+    where = f"/files/{root}/{{path:path}}"
+
+    @routes.put(where, status_code=204)
     async def upload(request: Request, path: str) -> None:
-        target = _volume_path(state, path)
+        target = await run_in_threadpool(locate, path, True)
         # Without the parameter Databricks keeps the file that is there.
         if target.exists() and not Fields(request.query_params).flag("overwrite"):
-            raise NameTaken(f"The file being created already exists: /Volumes/{path}")
+            raise NameTaken(f"The file being created already exists: /{root}/{path}")
         make_folder(target.parent)
         move_into_place(await _received(request, state), target)
 
-    @routes.api_route("/files/Volumes/{path:path}", methods=["GET", "HEAD"])
+    @routes.api_route(where, methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:
-        return FileResponse(_file(state, path), media_type="application/octet-stream")
+        return FileResponse(file(path, write=False), media_type="application/octet-stream")
 
-    @routes.delete("/files/Volumes/{path:path}", status_code=204)
+    @routes.delete(where, status_code=204)
     def delete_file(path: str) -> None:
-        _file(state, path).unlink()
+        file(path, write=True).unlink()
+
+    def file(path: str, write: bool) -> Path:
+        found = locate(path, write)
+        if not found.is_file():
+            raise DoesNotExist(f"The file being accessed is not found: /{root}/{path}")
+        return found
 
 
-def _add_directories(routes: APIRouter, state: StateFolder) -> None:
-    @routes.put("/directories/Volumes/{path:path}", status_code=204)
+def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]) -> None:
+    where = f"/directories/{root}/{{path:path}}"
+
+    @routes.put(where, status_code=204)
     def make_directory(path: str) -> None:
-        make_folder(_volume_path(state, path))
+        make_folder(locate(path, True))
 
-    @routes.head("/directories/Volumes/{path:path}")
+    @routes.head(where)
     def check_directory(path: str) -> Response:
-        _directory(state, path)
+        directory(path, write=False)
         return Response()
 
-    @routes.get("/directories/Volumes/{path:path}")
+    @routes.get(where)
     def list_directory(path: str) -> dict[str, Any]:
-        children = sorted(_directory(state, path).iterdir())
-        folder = f"/Volumes/{path.strip('/')}"
+        children = sorted(directory(path, write=False).iterdir())
+        folder = f"/{root}/{path.strip('/')}"
         return {"contents": [_entry(folder, child) for child in children]}
 
-    @routes.delete("/directories/Volumes/{path:path}", status_code=204)
+    @routes.delete(where, status_code=204)
     def delete_directory(path: str) -> None:
-        directory = _directory(state, path)
-        if directory == state.volumes:
-            raise InvalidParameter("/Volumes cannot be deleted")
-        if any(directory.iterdir()):
-            raise DirectoryNotEmpty(f"The directory is not empty: /Volumes/{path}")
-        directory.rmdir()
+        found = directory(path, write=True)
+        if not path.strip("/"):
+            raise InvalidParameter(f"/{root} cannot be deleted")
+        if any(found.iterdir()):
+            raise FolderInUse(f"The directory is not empty: /{root}/{path}")
+        found.rmdir()
+
+    def directory(path: str, write: bool) -> Path:
+        found = locate(path, write)
+        if not found.is_dir():
+            raise DoesNotExist(f"The directory being accessed is not found: /{root}/{path}")
+        return found
 
 
 async def _received(request: Request, state: StateFolder) -> Path:
@@ -79,24 +111,6 @@ async def _received(request: Request, state: StateFolder) -> Path:
         if not complete:
             temporary.unlink()
     return temporary
-
-
-def _volume_path(state: StateFolder, path: str) -> Path:
-    return state.local_path(f"/Volumes/{path}")
-
-
-def _file(state: StateFolder, path: str) -> Path:
-    file = _volume_path(state, path)
-    if not file.is_file():
-        raise DoesNotExist(f"The file being accessed is not found: /Volumes/{path}")
-    return file
-
-
-def _directory(state: StateFolder, path: str) -> Path:
-    directory = _volume_path(state, path)
-    if not directory.is_dir():
-        raise DoesNotExist(f"The directory being accessed is not found: /Volumes/{path}")
-    return directory
 
 
 def _entry(folder: str, child: Path) -> dict[str, Any]:
