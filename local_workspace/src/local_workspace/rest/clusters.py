@@ -11,17 +11,20 @@ from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
+from local_workspace.rest.paging import page
+
+LISTED_AT_ONCE = 100
 
 
 def router(database: Database, spark_state: Callable[[], str]) -> APIRouter:
     """Clusters whose state is `spark_state()` (an official State word) unless they were terminated."""
     routes = APIRouter()
     for version in ("2.0", "2.1"):
-        routes.include_router(_clusters(database, spark_state), prefix=f"/api/{version}/clusters")
+        routes.include_router(_clusters(database, spark_state, version), prefix=f"/api/{version}/clusters")
     return routes
 
 
-def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
+def _clusters(database: Database, spark_state: Callable[[], str], version: str) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/create")
@@ -44,9 +47,21 @@ def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
         return _with_state(find_cluster(database, fields.text("cluster_id")), spark_state())
 
     @routes.get("/list")
-    def list_clusters() -> dict[str, Any]:
+    def list_clusters(fields: RequestFields) -> dict[str, Any]:
         state = spark_state()
-        return {"clusters": [_with_state(cluster, state) for cluster in database.all("cluster")]}
+        shown = [_with_state(cluster, state) for cluster in reversed(database.all("cluster"))]
+        sources, states = fields.texts("filter_by.cluster_sources"), fields.texts("filter_by.cluster_states")
+        found = [
+            cluster
+            for cluster in shown
+            if cluster["cluster_source"] in (sources or [cluster["cluster_source"]])
+            and cluster["state"] in (states or [cluster["state"]])
+        ]
+        if version == "2.0":
+            return {"clusters": found}
+        paged = Fields({**fields, "limit": fields.get("page_size", LISTED_AT_ONCE)})
+        reply = page("clusters", found, paged, LISTED_AT_ONCE)
+        return {name: value for name, value in reply.items() if name != "has_more"}
 
     @routes.post("/start")
     def start_cluster(fields: RequestFields) -> dict[str, Any]:

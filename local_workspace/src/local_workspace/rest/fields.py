@@ -50,6 +50,11 @@ class Fields(dict[str, Any]):
             raise InvalidParameter(f"{name} must be true or false, not {self[name]!r}")
         return TRUE_AND_FALSE[value]
 
+    def texts(self, name: str) -> list[str]:
+        """Strings, sent as a list or as one; empty when absent."""
+        value = self.get(name, [])
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
     def mapping(self, name: str) -> dict[str, Any]:
         """An object; empty when absent."""
         value = self.get(name) or {}
@@ -68,9 +73,17 @@ class Fields(dict[str, Any]):
             raise InvalidParameter(f"{name} is not base64: {error}") from error
 
 
+def in_query(request: Request) -> Fields:
+    """The fields of the query string; one that is given several times is a list."""
+    fields = Fields()
+    for name, value in request.query_params.multi_items():
+        fields[name] = value if name not in fields else [*fields.texts(name), value]
+    return fields
+
+
 async def _read(request: Request) -> Fields:
     if request.method in ("GET", "HEAD") or (request.method == "DELETE" and not await request.body()):
-        return Fields(request.query_params)
+        return in_query(request)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return Fields(await request.form())
     try:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from local_workspace.errors import DoesNotExist, FolderInUse, InvalidParameter, NameTaken
-from local_workspace.rest.fields import Fields
+from local_workspace.rest.fields import in_query
 from local_workspace.state import StateFolder, make_folder, move_into_place
 
 
@@ -44,7 +44,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
     async def upload(request: Request, path: str) -> None:
         target = await run_in_threadpool(locate, path, True)
         # Without the parameter Databricks keeps the file that is there.
-        if target.exists() and not Fields(request.query_params).flag("overwrite"):
+        if target.exists() and not in_query(request).flag("overwrite"):
             raise NameTaken(f"The file being created already exists: /{root}/{path}")
         make_folder(target.parent)
         move_into_place(await _received(request, state), target)

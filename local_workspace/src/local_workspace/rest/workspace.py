@@ -10,7 +10,7 @@ from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, NameTaken
 from local_workspace.notebook_formats import notebook_path, read_notebook
 from local_workspace.objects import WorkspaceObjects
-from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.fields import RequestFields, in_query
 from local_workspace.state import StateFolder
 
 
@@ -61,7 +61,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects) -> None:
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
         content = await request.body()
-        overwrite = Fields(request.query_params).flag("overwrite")
+        overwrite = in_query(request).flag("overwrite")
         absolute = "/" + path.lstrip("/")
         try:
             await run_in_threadpool(_keep, objects, absolute, content, "AUTO", None, overwrite)
