@@ -28,6 +28,7 @@ from local_workspace.rest import (
     jobs,
     permissions,
     secrets,
+    tracking_files,
     workspace,
 )
 from local_workspace.runs import RunManager
@@ -100,6 +101,7 @@ def create_app(
             workspace.router(database, state),
             dbfs.router(state),
             files.router(state),
+            tracking_files.router(state),
             clusters.router(database, cluster.state),
             jobs.router(database, runs),
             permissions.router(database),
@@ -110,6 +112,7 @@ def create_app(
         ],
     )
     app.add_exception_handler(ApiError, to_response)
+    app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
 

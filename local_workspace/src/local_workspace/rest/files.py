@@ -1,6 +1,7 @@
 """Files and folders by their path: `/api/2.0/fs/files/…` and `/api/2.0/fs/directories/…`."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from local_workspace.errors import DoesNotExist, FolderInUse, InvalidParameter, NameTaken
+from local_workspace.errors import DoesNotExist, FolderInUse, InvalidParameter, NameTaken, NotSupported
 from local_workspace.rest.fields import in_query
 from local_workspace.state import StateFolder, make_folder, move_into_place
 
@@ -48,6 +49,17 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
             raise NameTaken(f"The file being created already exists: /{root}/{path}")
         make_folder(target.parent)
         move_into_place(await _received(request, state), target)
+
+    @routes.post(where)
+    def initiate_upload(request: Request, path: str) -> dict[str, Any]:
+        """Begins an upload in parts. There is no cloud storage here, so that no part gets an address:
+        the SDK then sends the file in one request.
+        """
+        action = in_query(request).get("action")
+        if action != "initiate-upload":
+            raise NotSupported(f"the action {action!r} on files is not part of the local workspace")
+        locate(path, True)
+        return {"multipart_upload": {"session_token": secrets.token_urlsafe(16)}}
 
     @routes.api_route(where, methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:

@@ -34,6 +34,7 @@ from local_workspace.state import StateFolder, resolve
 PREFIX = "/api/2.0/mlflow/unity-catalog"
 PENDING, READY = "PENDING_REGISTRATION", "READY"
 NAME = re.compile(r"[^./\s]+(\.[^./\s]+){2}")
+LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
 LISTED_AT_ONCE = 100
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -276,7 +277,8 @@ def _model(model: RegisteredModel) -> Document:
 
 
 def _version(version: ModelVersion) -> Document:
-    shown = {
+    logged_model = LOGGED_MODEL.fullmatch(version.source)
+    return {
         "name": version.name,
         "version": str(version.version),
         "creation_timestamp": version.creation_timestamp,
@@ -289,8 +291,8 @@ def _version(version: ModelVersion) -> Document:
         "status_message": version.status_message or "",
         "aliases": [{"alias": alias, "version": str(version.version)} for alias in version.aliases],
         "tags": _pairs(version.tags),
+        "model_id": logged_model[1] if logged_model else "",
     }
-    return shown | ({"model_id": version.model_id} if version.model_id else {})
 
 
 def _pairs(tags: dict[str, str]) -> list[Document]:
