@@ -20,11 +20,13 @@ class Fields(dict[str, Any]):
     The pip CLI sends ids as strings, truth values as words, and JSON as `text/json`.
     """
 
-    def text(self, name: str) -> str:
-        """A required string."""
-        value = self.get(name)
-        if not isinstance(value, str) or not value:
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string; required unless a default is given."""
+        value = self.get(name) or default
+        if value is None:
             raise InvalidParameter(f"missing required field: {name}; the request has {sorted(self)}")
+        if not isinstance(value, str):
+            raise InvalidParameter(f"{name} must be text, not {type(value).__name__}")
         return value
 
     def integer(self, name: str, default: int | None = None) -> int:

@@ -33,7 +33,8 @@ from local_workspace.state import StateFolder, resolve
 
 PREFIX = "/api/2.0/mlflow/unity-catalog"
 PENDING, READY = "PENDING_REGISTRATION", "READY"
-NAME = re.compile(r"[^./\s]+(\.[^./\s]+){2}")
+LEVEL = r"[^\x00-\x20./\x7f]+"
+NAME = re.compile(rf"{LEVEL}\.{LEVEL}\.{LEVEL}")
 LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
 LISTED_AT_ONCE = 100
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -99,8 +100,10 @@ class ModelFiles:
 def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
     @routes.post("/registered-models/create")
     def create_model(fields: RequestFields) -> dict[str, Any]:
-        tags = [RegisteredModelTag(tag["key"], tag.get("value", "")) for tag in fields.get("tags") or []]
-        model = store.create_registered_model(_name(fields), tags, fields.get("description"))
+        tags = [RegisteredModelTag(key, value) for key, value in _tags(fields)]
+        name = _name(fields)
+        _folder(state, name)  # refuses a name that no folder can have
+        model = store.create_registered_model(name, tags, fields.text("description", ""))
         return {"registered_model": _model(model)}
 
     @routes.get("/registered-models/get")
@@ -109,28 +112,32 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
 
     @routes.get("/registered-models/search")
     def search_models(fields: RequestFields) -> dict[str, Any]:
-        found = store.search_registered_models(None, _length(fields), None, fields.get("page_token"))
+        found = store.search_registered_models(
+            None, _length(fields), None, fields.text("page_token", "") or None
+        )
         return {"registered_models": [_model(model) for model in found], "next_page_token": found.token}
 
     @routes.patch("/registered-models/update")
     def update_model(fields: RequestFields) -> dict[str, Any]:
-        name, new_name = _name(fields), fields.get("new_name")
+        name, new_name = _name(fields), fields.text("new_name", "")
         if new_name:
             raise NotSupported(f"model {name} cannot be renamed to {new_name!r} here; register it anew")
-        return {"registered_model": _model(store.update_registered_model(name, fields.get("description")))}
+        return {
+            "registered_model": _model(store.update_registered_model(name, fields.text("description", "")))
+        }
 
     @routes.delete("/registered-models/delete")
     def delete_model(fields: RequestFields) -> dict[str, Any]:
         name = _name(fields)
         store.delete_registered_model(name)
-        _remove_files(state, name)
+        _remove_files(_folder(state, name))
         return {}
 
 
 def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.post("/registered-models/set-tag")
     def set_model_tag(fields: RequestFields) -> dict[str, Any]:
-        tag = RegisteredModelTag(fields.text("key"), str(fields.get("value", "")))
+        tag = RegisteredModelTag(fields.text("key"), fields.text("value", ""))
         store.set_registered_model_tag(_name(fields), tag)
         return {}
 
@@ -159,12 +166,19 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
         name = _name(fields)
-        tags = [ModelVersionTag(tag["key"], tag.get("value", "")) for tag in fields.get("tags") or []]
-        source, run_id = fields.text("source"), fields.get("run_id")
+        tags = [ModelVersionTag(key, value) for key, value in _tags(fields)]
+        source, run_id = fields.text("source"), fields.text("run_id", "") or None
         made = store.create_model_version(
-            name, source, run_id, tags, None, fields.get("description"), model_id=fields.get("model_id")
+            name,
+            source,
+            run_id,
+            tags,
+            None,
+            fields.text("description", ""),
+            model_id=fields.text("model_id", "") or None,
         )
-        folder = _remove_files(state, name, made.version)  # of a deleted version that had this number
+        folder = _folder(state, name, made.version)
+        _remove_files(folder)  # of a deleted version that had this number
         _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
         return {"model_version": _version(store.get_model_version(name, made.version))}
 
@@ -181,14 +195,14 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
     @routes.get("/model-versions/search")
     def search_versions(fields: RequestFields) -> dict[str, Any]:
         found = store.search_model_versions(
-            fields.get("filter"), _length(fields), None, fields.get("page_token")
+            fields.text("filter", "") or None, _length(fields), None, fields.text("page_token", "") or None
         )
         return {"model_versions": [_version(version) for version in found], "next_page_token": found.token}
 
     @routes.patch("/model-versions/update")
     def update_version(fields: RequestFields) -> dict[str, Any]:
         version = store.update_model_version(
-            _name(fields), fields.natural("version"), fields.get("description")
+            _name(fields), fields.natural("version"), fields.text("description", "")
         )
         return {"model_version": _version(version)}
 
@@ -196,14 +210,14 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
     def delete_version(fields: RequestFields) -> dict[str, Any]:
         name, version = _name(fields), fields.natural("version")
         store.delete_model_version(name, version)
-        _remove_files(state, name, version)
+        _remove_files(_folder(state, name, version))
         return {}
 
 
 def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.post("/model-versions/set-tag")
     def set_version_tag(fields: RequestFields) -> dict[str, Any]:
-        tag = ModelVersionTag(fields.text("key"), str(fields.get("value", "")))
+        tag = ModelVersionTag(fields.text("key"), fields.text("value", ""))
         store.set_model_version_tag(_name(fields), fields.natural("version"), tag)
         return {}
 
@@ -244,6 +258,13 @@ def _name(fields: Fields) -> str:
     return name
 
 
+def _tags(fields: Fields) -> list[tuple[str, str]]:
+    tags = fields.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, dict) for tag in tags):
+        raise InvalidParameter("tags must be a list of objects with key and value")
+    return [(Fields(tag).text("key"), Fields(tag).text("value", "")) for tag in tags]
+
+
 def _length(fields: Fields) -> int:
     return fields.natural("max_results", 0) or LISTED_AT_ONCE
 
@@ -256,12 +277,14 @@ def _write(store: SqlAlchemyStore, name: str, version: int, **columns: str) -> N
             setattr(row, column, value)
 
 
-def _remove_files(state: StateFolder, name: str, *version: int) -> Path:
-    """Remove the files of a version, or of every version of a model; their place is given back."""
-    folder = state.registered_models.joinpath(*name.split("."), *map(str, version))
+def _folder(state: StateFolder, name: str, *version: int) -> Path:
+    """Where the files of a version lie, or those of every version of a model."""
+    return resolve(state.registered_models, "/".join([*name.split("."), *map(str, version)]))
+
+
+def _remove_files(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-    return folder
 
 
 def _model(model: RegisteredModel) -> Document:
@@ -277,7 +300,7 @@ def _model(model: RegisteredModel) -> Document:
 
 
 def _version(version: ModelVersion) -> Document:
-    logged_model = LOGGED_MODEL.fullmatch(version.source)
+    logged_model = LOGGED_MODEL.fullmatch(version.source or "")
     return {
         "name": version.name,
         "version": str(version.version),
