@@ -103,7 +103,7 @@ def test_a_folder_in_use_says_so_in_the_words_that_clients_look_for(local):
     [
         ({"limit": 101}, "at most 100"),
         ({"limit": "many"}, "whole number"),
-        ({"page_token": "nonsense"}, "whole number"),
+        ({"page_token": "nonsense"}, "page_token"),
         ({"limit": [1, 2]}, "whole number"),
     ],
 )

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -35,6 +36,9 @@ from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
+
+if TYPE_CHECKING:
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 
 def serve(state: StateFolder, profile: Profile) -> None:
@@ -86,10 +90,7 @@ def create_app(
     state: StateFolder, profile: Profile, database: Database, runs: RunManager, cluster: SparkCluster
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
-    app = _mlflow_app(state)
-    # It imports MLflow, which reads the environment that was just set.
-    from local_workspace.rest import unity_catalog
-
+    app, store = _mlflow_app(state)
     keyring = access.Keyring(profile.token)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
@@ -97,17 +98,7 @@ def create_app(
         [
             access.router(keyring, cookie_name),
             pages.router(database, state),
-            identity.router(profile.host),
-            workspace.router(database, state),
-            dbfs.router(state),
-            files.router(state),
-            tracking_files.router(state),
-            clusters.router(database, cluster.state),
-            jobs.router(database, runs),
-            permissions.router(database),
-            secrets.router(database),
-            unity_catalog.router(state),
-            _cluster_router(cluster),
+            *rest_routers(state, profile, database, runs, cluster, store),
             fallback.router(),
         ],
     )
@@ -115,6 +106,33 @@ def create_app(
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
+
+
+def rest_routers(
+    state: StateFolder,
+    profile: Profile,
+    database: Database,
+    runs: RunManager,
+    cluster: SparkCluster,
+    store: "SqlAlchemyStore",
+) -> list[APIRouter]:
+    """What is served of Databricks' REST API."""
+    # It imports MLflow, whose environment is set before.
+    from local_workspace.rest import unity_catalog
+
+    return [
+        identity.router(profile.host),
+        workspace.router(database, state),
+        dbfs.router(state),
+        files.router(state),
+        clusters.router(database, cluster.state),
+        jobs.router(database, runs),
+        secrets.router(database),
+        permissions.router(database),
+        unity_catalog.router(store, state),
+        tracking_files.router(state),
+        _cluster_router(cluster),
+    ]
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:
@@ -138,8 +156,11 @@ def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
     app.router.routes.extend(theirs)
 
 
-def _mlflow_app(state: StateFolder) -> FastAPI:
-    """MLflow's own server application on a sqlite file; leans on names that MLflow does not promise."""
+def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
+    """MLflow's own server application on a sqlite file, and the store of its models.
+
+    Leans on names that MLflow does not promise.
+    """
     os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     from mlflow.server import constants, handlers
 
@@ -150,9 +171,11 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
     from mlflow.server.fastapi_app import app
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-    mlflow_app: FastAPI = app
-    return mlflow_app
+    store = handlers._get_model_registry_store()
+    assert isinstance(store, SqlAlchemyStore)
+    return app, store
 
 
 def run_environment(state: StateFolder, profile: Profile) -> dict[str, str]:

@@ -29,6 +29,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.post("/create")
     def create_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Make a cluster; it runs as soon as Spark does."""
         fields.text("spark_version")
         moment = time.strftime("%m%d-%H%M%S", time.gmtime())
         cluster = {
@@ -44,10 +45,12 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.get("/get")
     def get_cluster(fields: RequestFields) -> dict[str, Any]:
+        """One cluster with its settings and state."""
         return _with_state(find_cluster(database, fields.text("cluster_id")), spark_state())
 
     @routes.get("/list")
     def list_clusters(fields: RequestFields) -> dict[str, Any]:
+        """Clusters, the newest first, by `filter_by`; in 2.1 page by page."""
         state = spark_state()
         shown = [_with_state(cluster, state) for cluster in reversed(database.all("cluster"))]
         sources, states = fields.texts("filter_by.cluster_sources"), fields.texts("filter_by.cluster_states")
@@ -65,6 +68,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.post("/start")
     def start_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Start a terminated cluster."""
         cluster = find_cluster(database, fields.text("cluster_id"))
         if not cluster["terminated"]:
             state = spark_state().capitalize()
@@ -74,6 +78,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.post("/restart")
     def restart_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Accepted for a running cluster; Spark itself goes on."""
         cluster = find_cluster(database, fields.text("cluster_id"))
         if cluster["terminated"]:
             raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
@@ -83,6 +88,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.post("/delete")
     def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Terminate a cluster; a run on it starts it again."""
         cluster = find_cluster(database, fields.text("cluster_id"))
         change = {"terminated": True, "terminated_time": _now()}
         database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
@@ -90,11 +96,13 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
 
     @routes.post("/permanent-delete")
     def delete_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Remove a cluster."""
         database.delete("cluster", find_cluster(database, fields.text("cluster_id"))["cluster_id"])
         return {}
 
     @routes.post("/edit")
     def edit_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Replace the settings of a cluster."""
         fields.text("spark_version")
         cluster = find_cluster(database, fields.text("cluster_id"))
         kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")

@@ -43,6 +43,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
 
     @routes.put(where, status_code=204)
     async def upload(request: Request, path: str) -> None:
+        """Write a file; with `overwrite=true` in place of another."""
         target = await run_in_threadpool(locate, path, True)
         # Without the parameter Databricks keeps the file that is there.
         if target.exists() and not in_query(request).flag("overwrite"):
@@ -52,9 +53,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
 
     @routes.post(where)
     def initiate_upload(request: Request, path: str) -> dict[str, Any]:
-        """Begins an upload in parts. There is no cloud storage here, so that no part gets an address:
-        the SDK then sends the file in one request.
-        """
+        """Begin an upload in parts. No part gets an address here, so the SDK sends the file in one."""
         action = in_query(request).get("action")
         if action != "initiate-upload":
             raise NotSupported(f"the action {action!r} on files is not part of the local workspace")
@@ -63,10 +62,12 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
 
     @routes.api_route(where, methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:
+        """Read a file."""
         return FileResponse(file(path, write=False), media_type="application/octet-stream")
 
     @routes.delete(where, status_code=204)
     def delete_file(path: str) -> None:
+        """Remove a file."""
         file(path, write=True).unlink()
 
     def file(path: str, write: bool) -> Path:
@@ -81,21 +82,25 @@ def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool],
 
     @routes.put(where, status_code=204)
     def make_directory(path: str) -> None:
+        """Make a folder and its parents."""
         make_folder(locate(path, True))
 
     @routes.head(where)
     def check_directory(path: str) -> Response:
+        """Whether there is such a folder."""
         directory(path, write=False)
         return Response()
 
     @routes.get(where)
     def list_directory(path: str) -> dict[str, Any]:
+        """What a folder holds."""
         children = sorted(directory(path, write=False).iterdir())
         folder = f"/{root}/{path.strip('/')}"
         return {"contents": [_entry(folder, child) for child in children]}
 
     @routes.delete(where, status_code=204)
     def delete_directory(path: str) -> None:
+        """Remove an empty folder."""
         found = directory(path, write=True)
         if not path.strip("/"):
             raise InvalidParameter(f"/{root} cannot be deleted")

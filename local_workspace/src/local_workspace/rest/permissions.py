@@ -39,20 +39,24 @@ def _permissions(database: Database, plural: str) -> APIRouter:
 
     @routes.get("/{object_id}/permissionLevels")
     def list_levels(object_id: str) -> dict[str, Any]:
+        """The levels that there are, the weakest first."""
         _require(database, plural, object_id)
         return {"permission_levels": [{"permission_level": level, "description": ""} for level in levels]}
 
     @routes.get("/{object_id}")
     def get_permissions(object_id: str) -> dict[str, Any]:
+        """Who has which level."""
         _require(database, plural, object_id)
         return shown(object_id)
 
     @routes.put("/{object_id}")
     def set_permissions(object_id: str, fields: RequestFields) -> dict[str, Any]:
+        """Replace what was set."""
         return save(object_id, fields, {})
 
     @routes.patch("/{object_id}")
     def update_permissions(object_id: str, fields: RequestFields) -> dict[str, Any]:
+        """Add to what was set."""
         return save(object_id, fields, kept(object_id))
 
     def save(object_id: str, fields: Fields, before: dict[str, Document]) -> Document:

@@ -21,7 +21,6 @@ from mlflow.entities.model_registry import (
     RegisteredModelTag,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.server import handlers
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from local_workspace.database import Document
@@ -55,10 +54,8 @@ class _MlflowRoute(APIRoute):
         return answer
 
 
-def router(state: StateFolder) -> APIRouter:
+def router(store: SqlAlchemyStore, state: StateFolder) -> APIRouter:
     """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`."""
-    store = handlers._get_model_registry_store()
-    assert isinstance(store, SqlAlchemyStore)
     routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
     _add_models(routes, store, state)
     _add_model_tags_and_aliases(routes, store)
@@ -100,6 +97,7 @@ class ModelFiles:
 def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
     @routes.post("/registered-models/create")
     def create_model(fields: RequestFields) -> dict[str, Any]:
+        """Make a model of three levels, without versions."""
         tags = [RegisteredModelTag(key, value) for key, value in _tags(fields)]
         name = _name(fields)
         _folder(state, name)  # refuses a name that no folder can have
@@ -108,10 +106,12 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
 
     @routes.get("/registered-models/get")
     def get_model(fields: RequestFields) -> dict[str, Any]:
+        """One model with its aliases and tags."""
         return {"registered_model": _model(store.get_registered_model(_name(fields)))}
 
     @routes.get("/registered-models/search")
     def search_models(fields: RequestFields) -> dict[str, Any]:
+        """All models, page by page."""
         found = store.search_registered_models(
             None, _length(fields), None, fields.text("page_token", "") or None
         )
@@ -119,6 +119,7 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
 
     @routes.patch("/registered-models/update")
     def update_model(fields: RequestFields) -> dict[str, Any]:
+        """Change a model's description."""
         name, new_name = _name(fields), fields.text("new_name", "")
         if new_name:
             raise NotSupported(f"model {name} cannot be renamed to {new_name!r} here; register it anew")
@@ -128,6 +129,7 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
 
     @routes.delete("/registered-models/delete")
     def delete_model(fields: RequestFields) -> dict[str, Any]:
+        """Remove a model with its versions and their files."""
         name = _name(fields)
         store.delete_registered_model(name)
         _remove_files(_folder(state, name))
@@ -137,27 +139,32 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
 def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.post("/registered-models/set-tag")
     def set_model_tag(fields: RequestFields) -> dict[str, Any]:
+        """Set a tag of a model."""
         tag = RegisteredModelTag(fields.text("key"), fields.text("value", ""))
         store.set_registered_model_tag(_name(fields), tag)
         return {}
 
     @routes.delete("/registered-models/delete-tag")
     def delete_model_tag(fields: RequestFields) -> dict[str, Any]:
+        """Remove a tag of a model."""
         store.delete_registered_model_tag(_name(fields), fields.text("key"))
         return {}
 
     @routes.post("/registered-models/alias")
     def set_alias(fields: RequestFields) -> dict[str, Any]:
+        """Let an alias name a version."""
         store.set_registered_model_alias(_name(fields), fields.text("alias"), str(fields.natural("version")))
         return {}
 
     @routes.get("/registered-models/alias")
     def get_version_by_alias(fields: RequestFields) -> dict[str, Any]:
+        """The version that an alias names."""
         version = store.get_model_version_by_alias(_name(fields), fields.text("alias"))
         return {"model_version": _version(version)}
 
     @routes.delete("/registered-models/alias")
     def delete_alias(fields: RequestFields) -> dict[str, Any]:
+        """Remove an alias."""
         store.delete_registered_model_alias(_name(fields), fields.text("alias"))
         return {}
 
@@ -165,6 +172,7 @@ def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> No
 def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
+        """Make a version that waits for its files."""
         name = _name(fields)
         tags = [ModelVersionTag(key, value) for key, value in _tags(fields)]
         source, run_id = fields.text("source"), fields.text("run_id", "") or None
@@ -184,16 +192,19 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
 
     @routes.post("/model-versions/finalize")
     def finalize_version(fields: RequestFields) -> dict[str, Any]:
+        """Say that the files are there; they do not change any more."""
         name, version = _name(fields), fields.natural("version")
         _write(store, name, version, status=READY)
         return {"model_version": _version(store.get_model_version(name, version))}
 
     @routes.get("/model-versions/get")
     def get_version(fields: RequestFields) -> dict[str, Any]:
+        """One version with its aliases and tags."""
         return {"model_version": _version(store.get_model_version(_name(fields), fields.natural("version")))}
 
     @routes.get("/model-versions/search")
     def search_versions(fields: RequestFields) -> dict[str, Any]:
+        """The versions of a model or a run, page by page."""
         found = store.search_model_versions(
             fields.text("filter", "") or None, _length(fields), None, fields.text("page_token", "") or None
         )
@@ -201,6 +212,7 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
 
     @routes.patch("/model-versions/update")
     def update_version(fields: RequestFields) -> dict[str, Any]:
+        """Change a version's description."""
         version = store.update_model_version(
             _name(fields), fields.natural("version"), fields.text("description", "")
         )
@@ -208,6 +220,7 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
 
     @routes.delete("/model-versions/delete")
     def delete_version(fields: RequestFields) -> dict[str, Any]:
+        """Remove a version and its files."""
         name, version = _name(fields), fields.natural("version")
         store.delete_model_version(name, version)
         _remove_files(_folder(state, name, version))
@@ -217,12 +230,14 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
 def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.post("/model-versions/set-tag")
     def set_version_tag(fields: RequestFields) -> dict[str, Any]:
+        """Set a tag of a version."""
         tag = ModelVersionTag(fields.text("key"), fields.text("value", ""))
         store.set_model_version_tag(_name(fields), fields.natural("version"), tag)
         return {}
 
     @routes.delete("/model-versions/delete-tag")
     def delete_version_tag(fields: RequestFields) -> dict[str, Any]:
+        """Remove a tag of a version."""
         store.delete_model_version_tag(_name(fields), fields.natural("version"), fields.text("key"))
         return {}
 
@@ -230,23 +245,26 @@ def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore) -> None:
 def _add_storage(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.get("/registered-models:is-databricks-sdk-models-artifact-repository-enabled")
     def files_travel_over_the_files_api() -> dict[str, Any]:
+        """Yes: files travel over `/api/2.0/fs/files/Models`."""
         return {"is_databricks_sdk_models_artifact_repository_enabled": True}
 
     @routes.get("/model-versions/get-download-uri")
     def get_download_uri(fields: RequestFields) -> dict[str, Any]:
+        """Where the files of a version lie."""
         uri = store.get_model_version_download_uri(_name(fields), fields.natural("version"))
         return {"artifact_uri": uri}
 
     @routes.post("/model-versions/emit-lineage")
     def take_lineage(fields: RequestFields) -> dict[str, Any]:
+        """Accepted and not kept: there is no lineage page here."""
         store.get_model_version(_name(fields), fields.natural("version"))
         return {}
 
-    @routes.post("/model-versions/generate-temporary-credentials")
+    @routes.post("/model-versions/generate-temporary-credentials", include_in_schema=False)
     def refuse_credentials() -> None:
         raise NotSupported("there is no cloud storage here; model files travel over /api/2.0/fs/files")
 
-    @routes.api_route("/{rest:path}", methods=METHODS)
+    @routes.api_route("/{rest:path}", methods=METHODS, include_in_schema=False)
     def refuse(request: Request) -> None:
         raise NotSupported(f"{request.method} {request.url.path} is not part of the local workspace")
 

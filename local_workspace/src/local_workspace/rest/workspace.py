@@ -26,15 +26,18 @@ def router(database: Database, state: StateFolder) -> APIRouter:
 def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
     @routes.post("/workspace/mkdirs")
     def make_folder(fields: RequestFields) -> dict[str, Any]:
+        """Make a folder and its parents."""
         objects.make_folder(fields.text("path"))
         return {}
 
     @routes.get("/workspace/get-status")
     def describe(fields: RequestFields) -> dict[str, Any]:
+        """One object: its type, id and language."""
         return objects.describe(fields.text("path"))
 
     @routes.get("/workspace/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
+        """What a folder holds."""
         return {"objects": objects.children(fields.text("path"))}
 
     @routes.post("/workspace/delete")
