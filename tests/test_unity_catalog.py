@@ -22,6 +22,7 @@ def test_a_model_is_registered_aliased_and_loaded(workspace):
     environment = clean_environment() | {
         "DATABRICKS_HOST": workspace.profile["host"],
         "DATABRICKS_TOKEN": workspace.profile["token"],
+        "MLFLOW_TRACKING_TOKEN": workspace.profile["token"],
         "MLFLOW_TRACKING_URI": "databricks",
         "MLFLOW_REGISTRY_URI": "databricks-uc",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -54,6 +55,7 @@ def test_a_model_is_registered_aliased_and_loaded(workspace):
         "taken": "RESOURCE_ALREADY_EXISTS",
         "two_levels": "INVALID_PARAMETER_VALUE",
         "gone": "RESOURCE_DOES_NOT_EXIST",
+        "kept_files": True,
     }
 
 

@@ -5,7 +5,10 @@ Run by test_unity_catalog.py in a process of its own: MLflow remembers where it 
 
 import json
 import logging
+import os
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
@@ -32,6 +35,24 @@ def refused(call: str, *arguments: str) -> str:
     except MlflowException as error:
         return str(error.error_code)
     return "not refused"
+
+
+def register_what_was_tracked_over_http(name: str) -> bool:
+    """Whether a model can be registered twice: registering it, MLflow removes the folder of its files."""
+    mlflow.set_tracking_uri(os.environ["DATABRICKS_HOST"])
+    with mlflow.start_run() as run:
+        logged = log_model(
+            name="model",
+            python_model=Twice(),
+            signature=infer_signature(ROWS, ROWS["x"]),
+            pip_requirements=[],
+        )
+    folder = Path(urlsplit(mlflow.get_logged_model(logged.model_id).artifact_location).path)
+    before = sorted(file.name for file in folder.rglob("*"))
+    mlflow.register_model(logged.model_uri, name)
+    mlflow.register_model(f"runs:/{run.info.run_id}/model", name)
+    mlflow.get_logged_model(logged.model_id)
+    return before == sorted(file.name for file in folder.rglob("*"))
 
 
 def main(name: str, other_model: str) -> None:
@@ -83,6 +104,7 @@ def main(name: str, other_model: str) -> None:
         "two_levels": refused("create_registered_model", "two.levels"),
     }
     client.delete_registered_model(name)
+    seen["kept_files"] = register_what_was_tracked_over_http(f"{name}_over_http")
     print(json.dumps(seen | {"gone": refused("get_registered_model", name)}))
 
 

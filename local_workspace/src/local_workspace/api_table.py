@@ -16,6 +16,7 @@ from fastapi.routing import iter_route_contexts
 
 from local_workspace.cluster import SparkCluster
 from local_workspace.profile import DEFAULT_PORT, Profile
+from local_workspace.rest.model_sources import Sources
 from local_workspace.server import open_runs, rest_routers
 from local_workspace.state import StateFolder
 
@@ -66,7 +67,9 @@ def _rows() -> list[Row]:
         profile = Profile(DEFAULT_PORT, "none")
         store = cast("SqlAlchemyStore", None)
         with open_runs(state, profile, cluster) as (database, runs):
-            return list(_rows_of(rest_routers(state, profile, database, runs, cluster, store)))
+            return list(
+                _rows_of(rest_routers(state, profile, database, runs, cluster, store, Sources(state)))
+            )
 
 
 def _rows_of(routers: list[APIRouter]) -> Iterator[Row]:

@@ -32,6 +32,7 @@ from local_workspace.rest import (
     tracking_files,
     workspace,
 )
+from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
@@ -91,6 +92,7 @@ def create_app(
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
     app, store = _mlflow_app(state)
+    sources = Sources(state)
     keyring = access.Keyring(profile.token)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
@@ -98,11 +100,12 @@ def create_app(
         [
             access.router(keyring, cookie_name),
             pages.router(database, state),
-            *rest_routers(state, profile, database, runs, cluster, store),
+            *rest_routers(state, profile, database, runs, cluster, store, sources),
             fallback.router(),
         ],
     )
     app.add_exception_handler(ApiError, to_response)
+    app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
@@ -115,6 +118,7 @@ def rest_routers(
     runs: RunManager,
     cluster: SparkCluster,
     store: "SqlAlchemyStore",
+    sources: Sources,
 ) -> list[APIRouter]:
     """What is served of Databricks' REST API."""
     # It imports MLflow, whose environment is set before.
@@ -129,7 +133,7 @@ def rest_routers(
         jobs.router(database, runs),
         secrets.router(database),
         permissions.router(database),
-        unity_catalog.router(store, state),
+        unity_catalog.router(store, state, sources),
         tracking_files.router(state),
         _cluster_router(cluster),
     ]

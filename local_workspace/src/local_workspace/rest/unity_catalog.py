@@ -28,6 +28,7 @@ from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState,
 from local_workspace.rest import files
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
+from local_workspace.rest.model_sources import Sources
 from local_workspace.state import StateFolder, resolve
 
 PREFIX = "/api/2.0/mlflow/unity-catalog"
@@ -54,12 +55,12 @@ class _MlflowRoute(APIRoute):
         return answer
 
 
-def router(store: SqlAlchemyStore, state: StateFolder) -> APIRouter:
+def router(store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> APIRouter:
     """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`."""
     routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
     _add_models(routes, store, state)
     _add_model_tags_and_aliases(routes, store)
-    _add_versions(routes, store, state)
+    _add_versions(routes, store, state, sources)
     _add_version_tags(routes, store)
     _add_storage(routes, store)
     both = APIRouter()
@@ -169,7 +170,7 @@ def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> No
         return {}
 
 
-def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
+def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> None:
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
         """Make a version that waits for its files."""
@@ -185,9 +186,11 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder)
             fields.text("description", ""),
             model_id=fields.text("model_id", "") or None,
         )
+        found_at = store.get_model_version_download_uri(name, made.version)
         folder = _folder(state, name, made.version)
         _remove_files(folder)  # of a deleted version that had this number
         _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
+        sources.remember(found_at, folder)
         return {"model_version": _version(store.get_model_version(name, made.version))}
 
     @routes.post("/model-versions/finalize")
