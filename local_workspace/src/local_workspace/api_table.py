@@ -31,6 +31,10 @@ Every answer has the shape, status and `error_code` of Databricks. What is not l
 name. `{a,b}` stands for several paths. Paths of MLflow (`/api/2.0/mlflow/…` and its pages) that are not
 listed are answered by [MLflow's own server](https://mlflow.org/docs/latest/api_reference/rest-api.html), so
 clients track at `databricks` (models: `databricks-uc`) or at the workspace's http address.
+
+The clients that are held against this in the tests: the pip program `databricks` 0.18, databricks-sdk and
+MLflow's client for real; the Go program `databricks` for real where it is on the PATH or named by
+`DATABRICKS_GO_CLI`, and everywhere by what it was recorded to ask (`local_workspace/tests/recordings`).
 """
 OWN = "/api/2.0/local-workspace/"
 TABLE = "| method | path | what it does |\n|---|---|---|\n"
