@@ -39,7 +39,6 @@ def router(state: StateFolder) -> APIRouter:
 def _add_writing(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/put")
     def put(fields: RequestFields) -> dict[str, Any]:
-        """Write a file in one request, as base64 or as a form's file."""
         target = _new_file(state, fields)
         if "file" in fields:
             state.write(target, fields.content("file"))
@@ -49,7 +48,6 @@ def _add_writing(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.post("/mkdirs")
     def make_folders(fields: RequestFields) -> dict[str, Any]:
-        """Make a folder and its parents."""
         make_folder(_local(state, fields.text("path")))
         return {}
 
@@ -57,19 +55,16 @@ def _add_writing(routes: APIRouter, state: StateFolder) -> None:
 def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -> None:
     @routes.post("/create")
     def create(fields: RequestFields) -> dict[str, Any]:
-        """Begin to write a file block by block."""
         return {"handle": streams.open(_new_file(state, fields))}
 
     @routes.post("/add-block")
     def add_block(fields: RequestFields) -> dict[str, Any]:
-        """Add a block of at most 1 MiB to a file that is being written."""
         with streams.temporary(fields.integer("handle")).open("ab") as file:
             file.write(_block(fields, "data"))
         return {}
 
     @routes.post("/close")
     def close(fields: RequestFields) -> dict[str, Any]:
-        """Give a file that is complete its name."""
         streams.close(fields.integer("handle"))
         return {}
 
@@ -77,12 +72,10 @@ def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -
 def _add_reading(routes: APIRouter, state: StateFolder) -> None:
     @routes.get("/get-status")
     def get_status(fields: RequestFields) -> dict[str, Any]:
-        """What lies at a path."""
         return _info(_plain(fields), _existing(state, fields, "path"))
 
     @routes.get("/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
-        """What a folder holds."""
         path, folder = _plain(fields), _existing(state, fields, "path")
         if not folder.is_dir():
             return {"files": [_info(path, folder)]}
@@ -91,7 +84,6 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.get("/read")
     def read(fields: RequestFields) -> dict[str, Any]:
-        """Read at most 1 MiB of a file, from an offset on."""
         offset, length = fields.natural("offset", 0), fields.natural("length", MEGABYTE // 2)
         if length > MEGABYTE:
             raise ReadTooLarge(f"length is {length}; one read gives at most {MEGABYTE} bytes")
@@ -105,7 +97,6 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
 def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/move")
     def move(fields: RequestFields) -> dict[str, Any]:
-        """Give a file or folder another path."""
         source = _existing(state, fields, "source_path")
         target = _local(state, fields.text("destination_path"))
         if target.exists():
@@ -118,7 +109,6 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
-        """Remove a file, or with `recursive` a folder and all in it."""
         target = _existing(state, fields, "path")
         if target in (state.dbfs, state.volumes):
             raise InvalidParameter(f"{_plain(fields)} is a root folder and cannot be deleted")

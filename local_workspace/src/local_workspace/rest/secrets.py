@@ -28,7 +28,6 @@ def router(database: Database) -> APIRouter:
 def _add_scopes(routes: APIRouter, database: Database) -> None:
     @routes.post("/scopes/create")
     def create_scope(fields: RequestFields) -> dict[str, Any]:
-        """Make a scope; who makes it manages it."""
         name = _name(fields, "scope")
         if fields.get("scope_backend_type") == "AZURE_KEYVAULT":
             raise NotSupported(f"scope {name!r}: only scopes of backend type DATABRICKS are kept here")
@@ -40,13 +39,11 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
 
     @routes.get("/scopes/list")
     def list_scopes() -> dict[str, Any]:
-        """All scopes."""
         names = [scope["name"] for scope in database.all("secret_scope")]
         return {"scopes": [{"name": name, "backend_type": "DATABRICKS"} for name in names]}
 
     @routes.post("/scopes/delete")
     def delete_scope(fields: RequestFields) -> dict[str, Any]:
-        """Remove a scope and its secrets."""
         scope = _scope(database, fields)["name"]
         for secret in _secrets(database, scope):
             database.delete("secret", f"{scope}/{secret['key']}")
@@ -57,7 +54,6 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
 def _add_secrets(routes: APIRouter, database: Database) -> None:
     @routes.post("/put")
     def put_secret(fields: RequestFields) -> dict[str, Any]:
-        """Write a secret."""
         scope, key = _scope(database, fields)["name"], _name(fields, "key")
         document = {"scope": scope, "key": key, "value": _value(fields), "updated": int(time.time() * 1000)}
         database.put("secret", f"{scope}/{key}", document)
@@ -65,19 +61,16 @@ def _add_secrets(routes: APIRouter, database: Database) -> None:
 
     @routes.get("/get")
     def get_secret(fields: RequestFields) -> dict[str, Any]:
-        """The value of a secret, in base64."""
         secret = _secret(database, fields)
         return {"key": secret["key"], "value": secret["value"]}
 
     @routes.get("/list")
     def list_secrets(fields: RequestFields) -> dict[str, Any]:
-        """The keys of a scope's secrets, never their values."""
         secrets = _secrets(database, _scope(database, fields)["name"])
         return {"secrets": [{"key": s["key"], "last_updated_timestamp": s["updated"]} for s in secrets]}
 
     @routes.post("/delete")
     def delete_secret(fields: RequestFields) -> dict[str, Any]:
-        """Remove a secret."""
         secret = _secret(database, fields)
         database.delete("secret", f"{secret['scope']}/{secret['key']}")
         return {}
@@ -86,7 +79,6 @@ def _add_secrets(routes: APIRouter, database: Database) -> None:
 def _add_acls(routes: APIRouter, database: Database) -> None:
     @routes.post("/acls/put")
     def put_acl(fields: RequestFields) -> dict[str, Any]:
-        """Let somebody read, write or manage a scope."""
         name, principal, permission = (
             _name(fields, "scope"),
             fields.text("principal"),
@@ -100,19 +92,16 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
 
     @routes.get("/acls/list")
     def list_acls(fields: RequestFields) -> dict[str, Any]:
-        """Who has which permission on a scope."""
         acls = _scope(database, fields)["acls"]
         return {"items": [{"principal": who, "permission": what} for who, what in acls.items()]}
 
     @routes.get("/acls/get")
     def get_acl(fields: RequestFields) -> dict[str, Any]:
-        """One principal's permission on a scope."""
         principal = fields.text("principal")
         return {"principal": principal, "permission": _permission(_scope(database, fields), principal)}
 
     @routes.post("/acls/delete")
     def delete_acl(fields: RequestFields) -> dict[str, Any]:
-        """Take a permission back."""
         principal, scope = fields.text("principal"), _scope(database, fields)
         _permission(scope, principal)
         database.update("secret_scope", scope["name"], lambda document: document["acls"].pop(principal, None))

@@ -10,7 +10,7 @@ from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, NameTaken
 from local_workspace.notebook_formats import notebook_path, read_notebook
 from local_workspace.objects import WorkspaceObjects
-from local_workspace.rest.fields import RequestFields, in_query
+from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.state import StateFolder
 
 
@@ -26,18 +26,15 @@ def router(database: Database, state: StateFolder) -> APIRouter:
 def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
     @routes.post("/workspace/mkdirs")
     def make_folder(fields: RequestFields) -> dict[str, Any]:
-        """Make a folder and its parents."""
         objects.make_folder(fields.text("path"))
         return {}
 
     @routes.get("/workspace/get-status")
     def describe(fields: RequestFields) -> dict[str, Any]:
-        """One object: its type, id and language."""
         return objects.describe(fields.text("path"))
 
     @routes.get("/workspace/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
-        """What a folder holds."""
         return {"objects": objects.children(fields.text("path"))}
 
     @routes.post("/workspace/delete")
@@ -64,7 +61,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects) -> None:
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
         content = await request.body()
-        overwrite = in_query(request).flag("overwrite")
+        overwrite = Fields(request.query_params).flag("overwrite")
         absolute = "/" + path.lstrip("/")
         try:
             await run_in_threadpool(_keep, objects, absolute, content, "AUTO", None, overwrite)
