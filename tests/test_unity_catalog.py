@@ -81,6 +81,8 @@ def test_a_registered_version_keeps_its_files(workspace):
         client.api_client.do("GET", "/api/2.0/fs/files/Models/main/tests/files/1/%2E%2E/%2E%2E/x")
     with pytest.raises(NotFound):
         client.files.download("/Models/main/tests/files/2/MLmodel")
+    with pytest.raises(BadRequest, match="<version>"):
+        client.files.download(f"/Models/main/tests/files/{10**20}/MLmodel")
     with pytest.raises(DatabricksError, match="no cloud storage here"):
         post("model-versions/generate-temporary-credentials", version="1")
     with pytest.raises(DatabricksError, match=r"POST /api/2\.0/mlflow/unity-catalog/prompts is not part"):

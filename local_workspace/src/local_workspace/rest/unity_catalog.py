@@ -35,6 +35,7 @@ PREFIX = "/api/2.0/mlflow/unity-catalog"
 PENDING, READY = "PENDING_REGISTRATION", "READY"
 LEVEL = r"[^\x00-\x20./\x7f]+"
 NAME = re.compile(rf"{LEVEL}\.{LEVEL}\.{LEVEL}")
+VERSION = re.compile(r"[0-9]{1,18}")
 LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
 LISTED_AT_ONCE = 100
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -79,7 +80,7 @@ class ModelFiles:
     def locate(self, path: str, write: bool) -> Path:
         """The file or folder that `<catalog>/<schema>/<model>/<version>/…` names."""
         *levels, version, rest = [*path.strip("/").split("/", 4), ""][:5]
-        if len(levels) < 3 or not version.isdecimal():
+        if len(levels) < 3 or not VERSION.fullmatch(version):
             raise InvalidParameter(f"/Models/{path} is not /Models/<catalog>/<schema>/<model>/<version>/…")
         name = ".".join(levels)
         if write and self._store.get_model_version(name, version).status != PENDING:
