@@ -1,13 +1,15 @@
 """What clients expect of answers beyond the happy path: permissions, pages of lists, codes, odd requests."""
 
 import io
+import json
 
 import pytest
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
-from databricks.sdk.service.compute import ListClustersFilterBy, State
+from databricks.sdk.service.compute import Library, ListClustersFilterBy, State
 from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
+from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from local_workspace.errors import NotSupported
 from local_workspace.libraries import pip_arguments
 
@@ -152,3 +154,17 @@ def test_libraries_become_what_pip_is_told_to_install():
     assert pip_arguments("main", None) == []
     with pytest.raises(NotSupported, match=r"'main' has the library .*maven"):
         pip_arguments("main", [{"maven": {"coordinates": "a:b:1"}}])
+
+
+def test_the_process_of_a_task_is_told_the_libraries(local, cluster_id, notebook):
+    task = SubmitTask(
+        "main",
+        existing_cluster_id=cluster_id,
+        notebook_task=NotebookTask(notebook),
+        libraries=[Library(whl="/Workspace/Shared/a.whl")],
+    )
+
+    run = local.client.jobs.submit_and_wait(run_name="libraries", tasks=[task])
+
+    description = json.loads((local.state.runs / str(run.tasks[0].run_id) / "task.json").read_text())
+    assert description["pip_arguments"] == ["/Workspace/Shared/a.whl"]
