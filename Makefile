@@ -124,6 +124,11 @@ lint: $(INSTALLED) ## Check style, types, the walls between the packages, script
 dist: $(INSTALLED) ## Build both wheels into dist/<version>
 	@$(DEPLOYMENT) dist
 
+.PHONY: docs
+docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from the code
+	@.venv/bin/python -m local_workspace.api_table > .venv/api_table.md
+	@mv .venv/api_table.md docs/local_workspace_api.md
+
 .PHONY: requirements
 requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
 	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt

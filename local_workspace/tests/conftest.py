@@ -18,10 +18,21 @@ from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import add_handlers
 from local_workspace.job_starts import create_scheduled_run
-from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
+from local_workspace.rest import (
+    clusters,
+    dbfs,
+    fallback,
+    files,
+    identity,
+    jobs,
+    permissions,
+    secrets,
+    workspace,
+)
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+from recordings import Recorder
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -66,6 +77,7 @@ class Workspace:
     state: StateFolder
     home: Path
     spark: dict[str, str]
+    recorder: Recorder
     client: WorkspaceClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +129,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     app.include_router(files.router(state))
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
+    app.include_router(permissions.router(database))
     app.include_router(secrets.router(database))
     app.include_router(fallback.router())
 
@@ -124,11 +137,12 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     def mlflow(rest: str) -> dict[str, str]:
         return {"answered_by": "mlflow"}
 
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
+    recorder = Recorder(app)
+    server = uvicorn.Server(uvicorn.Config(recorder, port=port, http="httptools", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
-    yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
+    yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark, recorder)
     server.should_exit = True
     thread.join()
     scheduler.stop()

@@ -28,7 +28,9 @@ class Run:
 
 @pytest.fixture
 def execute(tmp_path):
-    def run(*cells: str, parameters: dict[str, str] | None = None) -> Run:
+    def run(
+        *cells: str, parameters: dict[str, str] | None = None, pip_arguments: tuple[str, ...] = ()
+    ) -> Run:
         source = tmp_path / "notebook.py"
         source.write_text("# Databricks notebook source\n" + CELL.join(cells))
         task = {
@@ -36,6 +38,7 @@ def execute(tmp_path):
             "source_file": str(source),
             "format": "SOURCE",
             "parameters": parameters or {},
+            "pip_arguments": pip_arguments,
         }
         (tmp_path / "task.json").write_text(json.dumps(task))
         environment = os.environ | {
@@ -58,6 +61,16 @@ def make_wheel(folder: Path, name: str, version: str) -> None:
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
+
+
+def test_the_libraries_of_a_task_are_there_before_its_first_cell(execute, tmp_path):
+    make_wheel(tmp_path / "dbfs" / "my wheels", "of_the_task", "3.1")
+    wheel = "/dbfs/my wheels/of_the_task-3.1-py3-none-any.whl"
+
+    run = execute("import of_the_task; dbutils.notebook.exit(of_the_task.VERSION)", pip_arguments=(wheel,))
+
+    assert run.result["exit_value"] == "3.1"
+    assert "Successfully installed of" in run.printed(0)
 
 
 def test_job_parameters_win_over_defaults_and_the_exit_value_comes_back(execute):

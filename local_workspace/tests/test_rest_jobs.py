@@ -169,7 +169,7 @@ def test_lists_of_jobs_are_paged_newest_first(local, cluster_id: str, notebook: 
         ({"depends_on": [{"task_key": "main"}]}, InvalidParameterValue, "circle"),
         ({"notebook_task": {"notebook_path": "job"}}, InvalidParameterValue, "absolute notebook_path"),
         ({"spark_python_task": {}}, NotImplementedHere, "spark_python_task"),
-        ({"libraries": [{"whl": "dbfs:/x.whl"}]}, NotImplementedHere, "%pip"),
+        ({"libraries": [{"jar": "dbfs:/x.jar"}]}, NotImplementedHere, "x.jar"),
     ],
 )
 def test_a_job_that_cannot_run_is_refused(local, cluster_id, notebook, change, error, reason):

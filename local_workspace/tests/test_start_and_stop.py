@@ -139,6 +139,9 @@ def test_stop_after_a_kill_ends_what_the_server_left_behind(line: CommandLine):
     assert (code, output) == (0, "The local workspace is not running.\n")
     assert has_ended(java)
     assert line.servers() == []
+    assert [
+        p for p in psutil.process_iter(["cmdline"]) if str(line.state.root) in str(p.info["cmdline"])
+    ] == []
 
 
 def test_stop_ends_a_start_that_is_under_way(tmp_path: Path):

@@ -17,6 +17,7 @@ import pyspark
 from local_workspace.java import find_java
 from local_workspace.notebook.environment import create_environment
 from local_workspace.processes import end_process_tree, recall, remember
+from local_workspace.run_processes import end_processes, mark
 
 # The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
 DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
@@ -129,7 +130,10 @@ class SparkCluster:
         with self.log.open("ab") as log:
             self._warm_up = psutil.Popen(
                 [sys.executable, "-m", "local_workspace.warm_up", str(self._warm_up_folder)],
-                env=self._server_environment(Path(sys.executable)) | self.environment | _DIRECT,
+                env=self._server_environment(Path(sys.executable))
+                | self.environment
+                | _DIRECT
+                | mark(self.folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -219,6 +223,7 @@ def end_left_over(folder: Path) -> None:
     process = recall(folder / PID_FILE)
     if process is not None:
         end_process_tree(process)
+    end_processes(folder)  # its warm-up
     (folder / PID_FILE).unlink(missing_ok=True)
 
 

@@ -8,15 +8,17 @@ ApiError
 ├── MalformedRequest      MALFORMED_REQUEST         400
 ├── InvalidState          INVALID_STATE             400
 ├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY       400
+│   └── FolderInUse       DIRECTORY_NOT_EMPTY       400 (files API, with a reason)
 ├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED   400
 ├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED    400
-├── StorageError          IO_ERROR                  500
+├── StorageError          IO_ERROR                  400
 │   └── DiskFull          IO_ERROR                  507
 └── NotSupported          NOT_IMPLEMENTED           501
 """
 
 import errno
 import sqlite3
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -27,6 +29,8 @@ class ApiError(Exception):
 
     error_code = "INTERNAL_ERROR"
     status = 500
+    # A finer reason, for clients that tell errors of one code apart by it.
+    reason = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -81,6 +85,12 @@ class DirectoryNotEmpty(ApiError):
     status = 400
 
 
+class FolderInUse(DirectoryNotEmpty):
+    """A folder with something in it, said with the reason that clients of the files API look for."""
+
+    reason = "FILES_API_DIRECTORY_IS_NOT_EMPTY"
+
+
 class BlockTooLarge(ApiError):
     """More bytes in one request than DBFS takes."""
 
@@ -99,7 +109,7 @@ class StorageError(ApiError):
     """DBFS cannot do this to a file or folder."""
 
     error_code = "IO_ERROR"
-    status = 500
+    status = 400
 
 
 class DiskFull(StorageError):
@@ -126,7 +136,11 @@ def to_response(_request: Request, error: Exception) -> JSONResponse:
     refusal = error if isinstance(error, ApiError) else _from_system(error)
     if refusal is None:
         raise error
-    return JSONResponse({"error_code": refusal.error_code, "message": refusal.message}, refusal.status)
+    reply: dict[str, Any] = {"error_code": refusal.error_code, "message": refusal.message}
+    if refusal.reason:
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        reply["details"] = [{"@type": kind, "reason": refusal.reason, "domain": "filesystem.databricks.com"}]
+    return JSONResponse(reply, refusal.status)
 
 
 def is_disk_full(error: BaseException) -> bool:

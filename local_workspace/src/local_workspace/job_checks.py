@@ -7,6 +7,7 @@ from local_workspace import value_references
 from local_workspace.database import Document
 from local_workspace.dependencies import CONDITIONS
 from local_workspace.errors import InvalidParameter, NotSupported
+from local_workspace.libraries import pip_arguments
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.schedules import check_schedule
 
@@ -73,8 +74,7 @@ def check_task(task: Document, settings: Document) -> None:
     )
     if kinds:
         raise NotSupported(f"{where}{kinds[0]} {NOT_HERE}; only a notebook_task runs here")
-    if task.get("libraries"):
-        raise NotSupported(f"{where}libraries are not installed here; install them with %pip in the notebook")
+    pip_arguments(task["task_key"], task.get("libraries"))
     refuse(task, REFUSED_OF_TASKS, where)
     for dependency in task.get("depends_on") or []:
         refuse(dependency, ("outcome",), where)

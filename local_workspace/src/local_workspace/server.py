@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -22,12 +23,27 @@ from local_workspace.job_starts import create_scheduled_run
 from local_workspace.mlflow_file import keep_in_place
 from local_workspace.profile import Profile
 from local_workspace.recovery import recover
-from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
+from local_workspace.rest import (
+    clusters,
+    dbfs,
+    fallback,
+    files,
+    identity,
+    jobs,
+    permissions,
+    secrets,
+    tracking_files,
+    workspace,
+)
+from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
 from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
+
+if TYPE_CHECKING:
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 
 def serve(state: StateFolder, profile: Profile) -> None:
@@ -84,7 +100,8 @@ def create_app(
     state: StateFolder, profile: Profile, database: Database, runs: RunManager, cluster: SparkCluster
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
-    app = _mlflow_app(state)
+    app, store = _mlflow_app(state)
+    sources = Sources(state)
     keyring = access.Keyring(profile.token)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
@@ -92,20 +109,43 @@ def create_app(
         [
             access.router(keyring, cookie_name),
             pages.router(database, state),
-            identity.router(profile.host),
-            workspace.router(database, state),
-            dbfs.router(state),
-            files.router(state),
-            clusters.router(database, cluster.state),
-            jobs.router(database, runs),
-            secrets.router(database),
-            _cluster_router(cluster),
+            *rest_routers(state, profile, database, runs, cluster, store, sources),
             fallback.router(),
         ],
     )
     add_handlers(app)
+    app.add_middleware(PutBack, sources=sources)
+    app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
+
+
+def rest_routers(
+    state: StateFolder,
+    profile: Profile,
+    database: Database,
+    runs: RunManager,
+    cluster: SparkCluster,
+    store: "SqlAlchemyStore",
+    sources: Sources,
+) -> list[APIRouter]:
+    """What is served of Databricks' REST API."""
+    # It imports MLflow, whose environment is set before.
+    from local_workspace.rest import unity_catalog
+
+    return [
+        identity.router(profile.host),
+        workspace.router(database, state),
+        dbfs.router(state),
+        files.router(state),
+        clusters.router(database, cluster.state),
+        jobs.router(database, runs),
+        secrets.router(database),
+        permissions.router(database),
+        unity_catalog.router(store, state, sources),
+        tracking_files.router(state),
+        _cluster_router(cluster),
+    ]
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:
@@ -129,8 +169,11 @@ def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
     app.router.routes.extend(theirs)
 
 
-def _mlflow_app(state: StateFolder) -> FastAPI:
-    """MLflow's own server application on a sqlite file; leans on names that MLflow does not promise."""
+def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
+    """MLflow's own server application on a sqlite file, and the store of its models.
+
+    Leans on names that MLflow does not promise.
+    """
     os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     from mlflow.server import constants, handlers
 
@@ -142,9 +185,11 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
     )
     keep_in_place(SqliteFile(state.mlflow_database))
     from mlflow.server.fastapi_app import app
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-    mlflow_app: FastAPI = app
-    return mlflow_app
+    store = handlers._get_model_registry_store()
+    assert isinstance(store, SqlAlchemyStore)
+    return app, store
 
 
 def run_environment(state: StateFolder, profile: Profile) -> dict[str, str]:

@@ -74,6 +74,11 @@ class StateFolder:
         return self.root / "mlflow_artifacts"
 
     @property
+    def registered_models(self) -> Path:
+        """The files of models that were registered in Unity Catalog, by catalog, schema, name, version."""
+        return self.root / "registered_models"
+
+    @property
     def spark(self) -> Path:
         """Spark's tables, metastore and scratch space."""
         return self.root / "spark"
@@ -106,7 +111,7 @@ class StateFolder:
             self.tmp,
             self.arriving,
         )
-        for folder in (*folders, self.mlflow_artifacts, self.spark):
+        for folder in (*folders, self.mlflow_artifacts, self.registered_models, self.spark):
             folder.mkdir(exist_ok=True, mode=0o700)
 
     def local_path(self, path: str) -> Path:

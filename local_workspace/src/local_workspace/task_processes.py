@@ -12,6 +12,7 @@ from pathlib import Path
 from local_workspace import value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
+from local_workspace.libraries import pip_arguments
 from local_workspace.objects import WorkspaceObjects
 from local_workspace.rest import clusters
 from local_workspace.run_documents import (
@@ -123,6 +124,7 @@ class TaskProcesses:
             "language": notebook.language,
             "format": notebook.format,
             "parameters": parameters,
+            "pip_arguments": pip_arguments(task["task_key"], task.get("libraries")),
             "task_values": values,
             "run_id": task["run_id"],
             "job_id": run["job_id"],

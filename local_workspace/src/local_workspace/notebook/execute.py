@@ -7,6 +7,7 @@ Started as `python -m local_workspace.notebook.execute RUN_FOLDER`; reads `task.
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -85,9 +86,16 @@ def main(run_folder: Path, forker: "Forker | None" = None) -> int:
     """
     task = json.loads((run_folder / "task.json").read_text())
     notebook = read_notebook(Path(task["source_file"]).read_text(), task["format"])
+    _install_first(notebook, task.get("pip_arguments", []))
     result = asyncio.run(_run(notebook, run_folder, forker))
     _write(run_folder / "result.json", json.dumps(result))
     return 0 if result["status"] == "SUCCESS" else 1
+
+
+def _install_first(notebook: NotebookNode, pip_arguments: list[str]) -> None:
+    """Puts a cell before all others that installs the libraries of the task."""
+    if pip_arguments:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%pip install {shlex.join(pip_arguments)}"))
 
 
 async def _run(notebook: NotebookNode, folder: Path, forker: "Forker | None") -> dict[str, Any]:

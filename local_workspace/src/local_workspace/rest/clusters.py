@@ -11,21 +11,25 @@ from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
+from local_workspace.rest.paging import page
+
+LISTED_AT_ONCE = 100
 
 
 def router(database: Database, spark_state: Callable[[], str]) -> APIRouter:
     """Clusters whose state is `spark_state()` (an official State word) unless they were terminated."""
     routes = APIRouter()
     for version in ("2.0", "2.1"):
-        routes.include_router(_clusters(database, spark_state), prefix=f"/api/{version}/clusters")
+        routes.include_router(_clusters(database, spark_state, version), prefix=f"/api/{version}/clusters")
     return routes
 
 
-def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
+def _clusters(database: Database, spark_state: Callable[[], str], version: str) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/create")
     def create_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Make a cluster; it runs as soon as Spark does."""
         fields.text("spark_version")
         moment = time.strftime("%m%d-%H%M%S", time.gmtime())
         cluster = {
@@ -41,15 +45,30 @@ def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
 
     @routes.get("/get")
     def get_cluster(fields: RequestFields) -> dict[str, Any]:
+        """One cluster with its settings and state."""
         return _with_state(find_cluster(database, fields.text("cluster_id")), spark_state())
 
     @routes.get("/list")
-    def list_clusters() -> dict[str, Any]:
+    def list_clusters(fields: RequestFields) -> dict[str, Any]:
+        """Clusters, the newest first, by `filter_by`; in 2.1 page by page."""
         state = spark_state()
-        return {"clusters": [_with_state(cluster, state) for cluster in database.all("cluster")]}
+        shown = [_with_state(cluster, state) for cluster in reversed(database.all("cluster"))]
+        sources, states = fields.texts("filter_by.cluster_sources"), fields.texts("filter_by.cluster_states")
+        found = [
+            cluster
+            for cluster in shown
+            if cluster["cluster_source"] in (sources or [cluster["cluster_source"]])
+            and cluster["state"] in (states or [cluster["state"]])
+        ]
+        if version == "2.0":
+            return {"clusters": found}
+        paged = Fields({**fields, "limit": fields.get("page_size", LISTED_AT_ONCE)})
+        reply = page("clusters", found, paged, LISTED_AT_ONCE)
+        return {name: value for name, value in reply.items() if name != "has_more"}
 
     @routes.post("/start")
     def start_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Start a terminated cluster."""
         cluster = find_cluster(database, fields.text("cluster_id"))
         if not cluster["terminated"]:
             state = spark_state().capitalize()
@@ -57,8 +76,19 @@ def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
         start(database, cluster["cluster_id"])
         return {}
 
+    @routes.post("/restart")
+    def restart_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Accepted for a running cluster; Spark itself goes on."""
+        cluster = find_cluster(database, fields.text("cluster_id"))
+        if cluster["terminated"]:
+            raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
+        change = {"start_time": _now()}
+        database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+        return {}
+
     @routes.post("/delete")
     def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Terminate a cluster; a run on it starts it again."""
         cluster = find_cluster(database, fields.text("cluster_id"))
         change = {"terminated": True, "terminated_time": _now()}
         database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
@@ -66,11 +96,13 @@ def _clusters(database: Database, spark_state: Callable[[], str]) -> APIRouter:
 
     @routes.post("/permanent-delete")
     def delete_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Remove a cluster."""
         database.delete("cluster", find_cluster(database, fields.text("cluster_id"))["cluster_id"])
         return {}
 
     @routes.post("/edit")
     def edit_cluster(fields: RequestFields) -> dict[str, Any]:
+        """Replace the settings of a cluster."""
         fields.text("spark_version")
         cluster = find_cluster(database, fields.text("cluster_id"))
         kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")

@@ -20,11 +20,13 @@ class Fields(dict[str, Any]):
     The pip CLI sends ids as strings, truth values as words, and JSON as `text/json`.
     """
 
-    def text(self, name: str) -> str:
-        """A required string."""
-        value = self.get(name)
-        if not isinstance(value, str) or not value:
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string; required unless a default is given."""
+        value = self.get(name) or default
+        if value is None:
             raise InvalidParameter(f"missing required field: {name}; the request has {sorted(self)}")
+        if not isinstance(value, str):
+            raise InvalidParameter(f"{name} must be text, not {type(value).__name__}")
         return value
 
     def integer(self, name: str, default: int | None = None) -> int:
@@ -50,6 +52,11 @@ class Fields(dict[str, Any]):
             raise InvalidParameter(f"{name} must be true or false, not {self[name]!r}")
         return TRUE_AND_FALSE[value]
 
+    def texts(self, name: str) -> list[str]:
+        """Strings, sent as a list or as one; empty when absent."""
+        value = self.get(name, [])
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
     def mapping(self, name: str) -> dict[str, Any]:
         """An object; empty when absent."""
         value = self.get(name) or {}
@@ -68,9 +75,17 @@ class Fields(dict[str, Any]):
             raise InvalidParameter(f"{name} is not base64: {error}") from error
 
 
+def in_query(request: Request) -> Fields:
+    """The fields of the query string; one that is given several times is a list."""
+    fields = Fields()
+    for name, value in request.query_params.multi_items():
+        fields[name] = value if name not in fields else [*fields.texts(name), value]
+    return fields
+
+
 async def _read(request: Request) -> Fields:
-    if request.method in ("GET", "HEAD", "DELETE"):
-        return Fields(request.query_params)
+    if request.method in ("GET", "HEAD") or (request.method == "DELETE" and not await request.body()):
+        return in_query(request)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return Fields(await request.form())
     try:

@@ -1,73 +1,128 @@
-"""Files in volumes: `/api/2.0/fs/files/Volumes` and `/api/2.0/fs/directories/Volumes`."""
+"""Files and folders by their path: `/api/2.0/fs/files/…` and `/api/2.0/fs/directories/…`."""
 
+import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter, NameTaken
-from local_workspace.rest.fields import Fields
+from local_workspace.errors import (
+    AlreadyExists,
+    DoesNotExist,
+    FolderInUse,
+    InvalidParameter,
+    NameTaken,
+    NotSupported,
+)
+from local_workspace.rest.fields import in_query
 from local_workspace.state import StateFolder, described, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
-    """Read, write and list what lies under `/Volumes`; folders are made as they are needed."""
-    routes = APIRouter(prefix="/api/2.0/fs")
-    _add_files(routes, state)
-    _add_directories(routes, state)
+    """Read, write and list what lies under `/Volumes`."""
+    return folder_router("Volumes", lambda path, _write: state.local_path(f"/Volumes/{path}"), state)
+
+
+def folder_router(
+    root: str,
+    locate: Callable[[str, bool], Path],
+    state: StateFolder,
+    route_class: type[APIRoute] = APIRoute,
+) -> APIRouter:
+    """Read, write and list what lies under `/<root>`; folders are made as they are needed.
+
+    `locate(path, write)` says where a path below the root lies, or refuses it.
+    """
+    routes = APIRouter(prefix="/api/2.0/fs", route_class=route_class)
+    _add_files(routes, root, locate, state)
+    _add_directories(routes, root, locate)
     return routes
 
 
-def _add_files(routes: APIRouter, state: StateFolder) -> None:
-    @routes.put("/files/Volumes/{path:path}", status_code=204)
+def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path], state: StateFolder) -> None:
+    where = f"/files/{root}/{{path:path}}"
+
+    @routes.put(where, status_code=204)
     async def upload(request: Request, path: str) -> None:
-        target = _volume_path(state, path)
+        """Write a file; with `overwrite=true` in place of another."""
+        target = await run_in_threadpool(locate, path, True)
         # Without the parameter Databricks keeps the file that is there.
-        overwrite = Fields(request.query_params).flag("overwrite")
+        overwrite = in_query(request).flag("overwrite")
         if target.exists() and not overwrite:
-            raise NameTaken(f"The file being created already exists: /Volumes/{path}")
+            raise NameTaken(f"The file being created already exists: /{root}/{path}")
         with state.new_file() as temporary:
-            with temporary.open("wb") as file:
+            with temporary.open("wb") as content:
                 async for part in request.stream():
-                    file.write(part)
+                    content.write(part)
             await run_in_threadpool(_keep, temporary, target, overwrite)
 
-    @routes.api_route("/files/Volumes/{path:path}", methods=["GET", "HEAD"])
+    @routes.post(where)
+    def initiate_upload(request: Request, path: str) -> dict[str, Any]:
+        """Begin an upload in parts. No part gets an address here, so the SDK sends the file in one."""
+        action = in_query(request).get("action")
+        if action != "initiate-upload":
+            raise NotSupported(f"the action {action!r} on files is not part of the local workspace")
+        locate(path, True)
+        return {"multipart_upload": {"session_token": secrets.token_urlsafe(16)}}
+
+    @routes.api_route(where, methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:
-        return FileResponse(_file(state, path), media_type="application/octet-stream")
+        """Read a file."""
+        return FileResponse(file(path, write=False), media_type="application/octet-stream")
 
-    @routes.delete("/files/Volumes/{path:path}", status_code=204)
+    @routes.delete(where, status_code=204)
     def delete_file(path: str) -> None:
-        _file(state, path).unlink()
+        """Remove a file."""
+        file(path, write=True).unlink()
+
+    def file(path: str, write: bool) -> Path:
+        found = locate(path, write)
+        if not found.is_file():
+            raise DoesNotExist(f"The file being accessed is not found: /{root}/{path}")
+        return found
 
 
-def _add_directories(routes: APIRouter, state: StateFolder) -> None:
-    @routes.put("/directories/Volumes/{path:path}", status_code=204)
+def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]) -> None:
+    where = f"/directories/{root}/{{path:path}}"
+
+    @routes.put(where, status_code=204)
     def make_directory(path: str) -> None:
-        make_folder(_volume_path(state, path))
+        """Make a folder and its parents."""
+        make_folder(locate(path, True))
 
-    @routes.head("/directories/Volumes/{path:path}")
+    @routes.head(where)
     def check_directory(path: str) -> Response:
-        _directory(state, path)
+        """Whether there is such a folder."""
+        directory(path, write=False)
         return Response()
 
-    @routes.get("/directories/Volumes/{path:path}")
+    @routes.get(where)
     def list_directory(path: str) -> dict[str, Any]:
-        children = sorted(_directory(state, path).iterdir())
-        folder = f"/Volumes/{path.strip('/')}"
+        """What a folder holds."""
+        children = sorted(directory(path, write=False).iterdir())
+        folder = f"/{root}/{path.strip('/')}"
         return {"contents": described(children, lambda child: _entry(folder, child))}
 
-    @routes.delete("/directories/Volumes/{path:path}", status_code=204)
+    @routes.delete(where, status_code=204)
     def delete_directory(path: str) -> None:
-        directory = _directory(state, path)
-        if directory == state.volumes:
-            raise InvalidParameter("/Volumes cannot be deleted")
-        if any(directory.iterdir()):
-            raise DirectoryNotEmpty(f"The directory is not empty: /Volumes/{path}")
-        directory.rmdir()
+        """Remove an empty folder."""
+        found = directory(path, write=True)
+        if not path.strip("/"):
+            raise InvalidParameter(f"/{root} cannot be deleted")
+        if any(found.iterdir()):
+            raise FolderInUse(f"The directory is not empty: /{root}/{path}")
+        found.rmdir()
+
+    def directory(path: str, write: bool) -> Path:
+        found = locate(path, write)
+        if not found.is_dir():
+            raise DoesNotExist(f"The directory being accessed is not found: /{root}/{path}")
+        return found
 
 
 def _keep(temporary: Path, target: Path, overwrite: bool) -> None:
@@ -76,24 +131,6 @@ def _keep(temporary: Path, target: Path, overwrite: bool) -> None:
         move_into_place(temporary, target, overwrite)
     except AlreadyExists as error:
         raise NameTaken(error.message) from error
-
-
-def _volume_path(state: StateFolder, path: str) -> Path:
-    return state.local_path(f"/Volumes/{path}")
-
-
-def _file(state: StateFolder, path: str) -> Path:
-    file = _volume_path(state, path)
-    if not file.is_file():
-        raise DoesNotExist(f"The file being accessed is not found: /Volumes/{path}")
-    return file
-
-
-def _directory(state: StateFolder, path: str) -> Path:
-    directory = _volume_path(state, path)
-    if not directory.is_dir():
-        raise DoesNotExist(f"The directory being accessed is not found: /Volumes/{path}")
-    return directory
 
 
 def _entry(folder: str, child: Path) -> dict[str, Any]:

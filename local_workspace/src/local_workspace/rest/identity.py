@@ -14,10 +14,12 @@ def router(host: str) -> APIRouter:
 
     @routes.get("/.well-known/databricks-config")
     def describe_host() -> dict[str, Any]:
+        """What clients read before they sign in: where to ask for tokens, and the workspace's id."""
         return {"oidc_endpoint": f"{host}/oidc", "workspace_id": WORKSPACE_ID}
 
     @routes.get("/api/2.0/preview/scim/v2/Me")
     def me(response: Response) -> dict[str, Any]:
+        """Who is signed in."""
         response.headers["X-Databricks-Org-Id"] = WORKSPACE_ID
         return {
             "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],

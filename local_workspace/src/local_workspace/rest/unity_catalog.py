@@ -1,0 +1,344 @@
+"""Models in Unity Catalog, kept in MLflow's own registry: `/api/2.0/mlflow/unity-catalog`.
+
+What a client registers here is the same model that plain MLflow sees, and the other way round.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from mlflow.entities.model_registry import (
+    ModelVersion,
+    ModelVersionTag,
+    RegisteredModel,
+    RegisteredModelTag,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+from local_workspace.database import Document
+from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
+from local_workspace.rest import files
+from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.identity import USER_NAME
+from local_workspace.rest.model_sources import Sources
+from local_workspace.state import StateFolder, resolve
+
+PREFIX = "/api/2.0/mlflow/unity-catalog"
+PENDING, READY = "PENDING_REGISTRATION", "READY"
+LEVEL = r"[^\x00-\x20./\x7f]+"
+NAME = re.compile(rf"{LEVEL}\.{LEVEL}\.{LEVEL}")
+VERSION = re.compile(r"[0-9]{1,18}")
+LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
+LISTED_AT_ONCE = 100
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class _MlflowRoute(APIRoute):
+    """Answers an error of MLflow's store as Databricks does: `error_code` and `message`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except MlflowException as error:
+                return JSONResponse(json.loads(error.serialize_as_json()), error.get_http_status_code())
+
+        return answer
+
+
+def router(store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> APIRouter:
+    """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`."""
+    routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
+    _add_models(routes, store, state)
+    _add_model_tags_and_aliases(routes, store)
+    _add_versions(routes, store, state, sources)
+    _add_version_tags(routes, store)
+    _add_storage(routes, store)
+    both = APIRouter()
+    both.include_router(routes)
+    both.include_router(files.folder_router("Models", ModelFiles(store, state).locate, state, _MlflowRoute))
+    return both
+
+
+class ModelFiles:
+    """Where the files of a model version lie; those of a finished version can only be read."""
+
+    def __init__(self, store: SqlAlchemyStore, state: StateFolder) -> None:
+        self._store = store
+        self._state = state
+
+    def locate(self, path: str, write: bool) -> Path:
+        """The file or folder that `<catalog>/<schema>/<model>/<version>/…` names."""
+        *levels, version, rest = [*path.strip("/").split("/", 4), ""][:5]
+        if len(levels) < 3 or not VERSION.fullmatch(version):
+            raise InvalidParameter(f"/Models/{path} is not /Models/<catalog>/<schema>/<model>/<version>/…")
+        name = ".".join(levels)
+        if write and self._store.get_model_version(name, version).status != PENDING:
+            raise InvalidState(f"Version {version} of model {name} is registered: its files do not change.")
+        return resolve(self._root(name, version), rest)
+
+    def _root(self, name: str, version: str) -> Path:
+        location = urlsplit(self._store.get_model_version_download_uri(name, version))
+        root = Path(unquote(location.path))
+        kept = (self._state.mlflow_artifacts, self._state.registered_models)
+        if location.scheme != "file" or not any(root.resolve().is_relative_to(f.resolve()) for f in kept):
+            raise DoesNotExist(f"The files of version {version} of model {name} are not in this workspace.")
+        return root
+
+
+def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
+    @routes.post("/registered-models/create")
+    def create_model(fields: RequestFields) -> dict[str, Any]:
+        """Make a model of three levels, without versions."""
+        tags = [RegisteredModelTag(key, value) for key, value in _tags(fields)]
+        name = _name(fields)
+        _folder(state, name)  # refuses a name that no folder can have
+        model = store.create_registered_model(name, tags, fields.text("description", ""))
+        return {"registered_model": _model(model)}
+
+    @routes.get("/registered-models/get")
+    def get_model(fields: RequestFields) -> dict[str, Any]:
+        """One model with its aliases and tags."""
+        return {"registered_model": _model(store.get_registered_model(_name(fields)))}
+
+    @routes.get("/registered-models/search")
+    def search_models(fields: RequestFields) -> dict[str, Any]:
+        """All models, page by page."""
+        found = store.search_registered_models(
+            None, _length(fields), None, fields.text("page_token", "") or None
+        )
+        return {"registered_models": [_model(model) for model in found], "next_page_token": found.token}
+
+    @routes.patch("/registered-models/update")
+    def update_model(fields: RequestFields) -> dict[str, Any]:
+        """Change a model's description."""
+        name, new_name = _name(fields), fields.text("new_name", "")
+        if new_name:
+            raise NotSupported(f"model {name} cannot be renamed to {new_name!r} here; register it anew")
+        return {
+            "registered_model": _model(store.update_registered_model(name, fields.text("description", "")))
+        }
+
+    @routes.delete("/registered-models/delete")
+    def delete_model(fields: RequestFields) -> dict[str, Any]:
+        """Remove a model with its versions and their files."""
+        name = _name(fields)
+        store.delete_registered_model(name)
+        _remove_files(_folder(state, name))
+        return {}
+
+
+def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> None:
+    @routes.post("/registered-models/set-tag")
+    def set_model_tag(fields: RequestFields) -> dict[str, Any]:
+        """Set a tag of a model."""
+        tag = RegisteredModelTag(fields.text("key"), fields.text("value", ""))
+        store.set_registered_model_tag(_name(fields), tag)
+        return {}
+
+    @routes.delete("/registered-models/delete-tag")
+    def delete_model_tag(fields: RequestFields) -> dict[str, Any]:
+        """Remove a tag of a model."""
+        store.delete_registered_model_tag(_name(fields), fields.text("key"))
+        return {}
+
+    @routes.post("/registered-models/alias")
+    def set_alias(fields: RequestFields) -> dict[str, Any]:
+        """Let an alias name a version."""
+        store.set_registered_model_alias(_name(fields), fields.text("alias"), str(fields.natural("version")))
+        return {}
+
+    @routes.get("/registered-models/alias")
+    def get_version_by_alias(fields: RequestFields) -> dict[str, Any]:
+        """The version that an alias names."""
+        version = store.get_model_version_by_alias(_name(fields), fields.text("alias"))
+        return {"model_version": _version(version)}
+
+    @routes.delete("/registered-models/alias")
+    def delete_alias(fields: RequestFields) -> dict[str, Any]:
+        """Remove an alias."""
+        store.delete_registered_model_alias(_name(fields), fields.text("alias"))
+        return {}
+
+
+def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> None:
+    @routes.post("/model-versions/create")
+    def create_version(fields: RequestFields) -> dict[str, Any]:
+        """Make a version that waits for its files."""
+        name = _name(fields)
+        tags = [ModelVersionTag(key, value) for key, value in _tags(fields)]
+        source, run_id = fields.text("source"), fields.text("run_id", "") or None
+        made = store.create_model_version(
+            name,
+            source,
+            run_id,
+            tags,
+            None,
+            fields.text("description", ""),
+            model_id=fields.text("model_id", "") or None,
+        )
+        found_at = store.get_model_version_download_uri(name, made.version)
+        folder = _folder(state, name, made.version)
+        _remove_files(folder)  # of a deleted version that had this number
+        _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
+        sources.remember(found_at, folder)
+        return {"model_version": _version(store.get_model_version(name, made.version))}
+
+    @routes.post("/model-versions/finalize")
+    def finalize_version(fields: RequestFields) -> dict[str, Any]:
+        """Say that the files are there; they do not change any more."""
+        name, version = _name(fields), fields.natural("version")
+        _write(store, name, version, status=READY)
+        return {"model_version": _version(store.get_model_version(name, version))}
+
+    @routes.get("/model-versions/get")
+    def get_version(fields: RequestFields) -> dict[str, Any]:
+        """One version with its aliases and tags."""
+        return {"model_version": _version(store.get_model_version(_name(fields), fields.natural("version")))}
+
+    @routes.get("/model-versions/search")
+    def search_versions(fields: RequestFields) -> dict[str, Any]:
+        """The versions of a model or a run, page by page."""
+        found = store.search_model_versions(
+            fields.text("filter", "") or None, _length(fields), None, fields.text("page_token", "") or None
+        )
+        return {"model_versions": [_version(version) for version in found], "next_page_token": found.token}
+
+    @routes.patch("/model-versions/update")
+    def update_version(fields: RequestFields) -> dict[str, Any]:
+        """Change a version's description."""
+        version = store.update_model_version(
+            _name(fields), fields.natural("version"), fields.text("description", "")
+        )
+        return {"model_version": _version(version)}
+
+    @routes.delete("/model-versions/delete")
+    def delete_version(fields: RequestFields) -> dict[str, Any]:
+        """Remove a version and its files."""
+        name, version = _name(fields), fields.natural("version")
+        store.delete_model_version(name, version)
+        _remove_files(_folder(state, name, version))
+        return {}
+
+
+def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore) -> None:
+    @routes.post("/model-versions/set-tag")
+    def set_version_tag(fields: RequestFields) -> dict[str, Any]:
+        """Set a tag of a version."""
+        tag = ModelVersionTag(fields.text("key"), fields.text("value", ""))
+        store.set_model_version_tag(_name(fields), fields.natural("version"), tag)
+        return {}
+
+    @routes.delete("/model-versions/delete-tag")
+    def delete_version_tag(fields: RequestFields) -> dict[str, Any]:
+        """Remove a tag of a version."""
+        store.delete_model_version_tag(_name(fields), fields.natural("version"), fields.text("key"))
+        return {}
+
+
+def _add_storage(routes: APIRouter, store: SqlAlchemyStore) -> None:
+    @routes.get("/registered-models:is-databricks-sdk-models-artifact-repository-enabled")
+    def files_travel_over_the_files_api() -> dict[str, Any]:
+        """Yes: files travel over `/api/2.0/fs/files/Models`."""
+        return {"is_databricks_sdk_models_artifact_repository_enabled": True}
+
+    @routes.get("/model-versions/get-download-uri")
+    def get_download_uri(fields: RequestFields) -> dict[str, Any]:
+        """Where the files of a version lie."""
+        uri = store.get_model_version_download_uri(_name(fields), fields.natural("version"))
+        return {"artifact_uri": uri}
+
+    @routes.post("/model-versions/emit-lineage")
+    def take_lineage(fields: RequestFields) -> dict[str, Any]:
+        """Accepted and not kept: there is no lineage page here."""
+        store.get_model_version(_name(fields), fields.natural("version"))
+        return {}
+
+    @routes.post("/model-versions/generate-temporary-credentials", include_in_schema=False)
+    def refuse_credentials() -> None:
+        raise NotSupported("there is no cloud storage here; model files travel over /api/2.0/fs/files")
+
+    @routes.api_route("/{rest:path}", methods=METHODS, include_in_schema=False)
+    def refuse(request: Request) -> None:
+        raise NotSupported(f"{request.method} {request.url.path} is not part of the local workspace")
+
+
+def _name(fields: Fields) -> str:
+    name = fields.text("name")
+    if not NAME.fullmatch(name):
+        raise InvalidParameter(f"model name {name!r} must have three levels: <catalog>.<schema>.<model>")
+    return name
+
+
+def _tags(fields: Fields) -> list[tuple[str, str]]:
+    tags = fields.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, dict) for tag in tags):
+        raise InvalidParameter("tags must be a list of objects with key and value")
+    return [(Fields(tag).text("key"), Fields(tag).text("value", "")) for tag in tags]
+
+
+def _length(fields: Fields) -> int:
+    return fields.natural("max_results", 0) or LISTED_AT_ONCE
+
+
+def _write(store: SqlAlchemyStore, name: str, version: int, **columns: str) -> None:
+    """Write what the store itself offers no way to change."""
+    with store.ManagedSessionMaker(read_only=False) as session:
+        row = store._get_sql_model_version(session, name, version)
+        for column, value in columns.items():
+            setattr(row, column, value)
+
+
+def _folder(state: StateFolder, name: str, *version: int) -> Path:
+    """Where the files of a version lie, or those of every version of a model."""
+    return resolve(state.registered_models, "/".join([*name.split("."), *map(str, version)]))
+
+
+def _remove_files(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _model(model: RegisteredModel) -> Document:
+    return {
+        "name": model.name,
+        "creation_timestamp": model.creation_timestamp,
+        "last_updated_timestamp": model.last_updated_timestamp,
+        "user_id": USER_NAME,
+        "description": model.description or "",
+        "aliases": [{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()],
+        "tags": _pairs(model.tags),
+    }
+
+
+def _version(version: ModelVersion) -> Document:
+    logged_model = LOGGED_MODEL.fullmatch(version.source or "")
+    return {
+        "name": version.name,
+        "version": str(version.version),
+        "creation_timestamp": version.creation_timestamp,
+        "last_updated_timestamp": version.last_updated_timestamp,
+        "user_id": USER_NAME,
+        "description": version.description or "",
+        "source": version.source,
+        "run_id": version.run_id or "",
+        "status": version.status,
+        "status_message": version.status_message or "",
+        "aliases": [{"alias": alias, "version": str(version.version)} for alias in version.aliases],
+        "tags": _pairs(version.tags),
+        "model_id": logged_model[1] if logged_model else "",
+    }
+
+
+def _pairs(tags: dict[str, str]) -> list[Document]:
+    return [{"key": key, "value": value} for key, value in tags.items()]

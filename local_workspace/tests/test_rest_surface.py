@@ -1,0 +1,170 @@
+"""What clients expect of answers beyond the happy path: permissions, pages of lists, codes, odd requests."""
+
+import io
+import json
+
+import pytest
+import requests
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
+from databricks.sdk.service.compute import Library, ListClustersFilterBy, State
+from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
+from databricks.sdk.service.jobs import NotebookTask, SubmitTask
+from local_workspace.errors import NotSupported
+from local_workspace.libraries import pip_arguments
+
+
+def levels_of(permissions) -> dict[str, PermissionLevel]:
+    return {
+        acl.user_name or acl.group_name: acl.all_permissions[0].permission_level
+        for acl in permissions.access_control_list
+    }
+
+
+def test_permissions_are_set_added_to_and_shown(local):
+    folder = "/Shared/permitted"
+    local.client.workspace.mkdirs(folder)
+    object_id = str(local.client.workspace.get_status(folder).object_id)
+    permissions = local.client.permissions
+
+    def entry(group: str, level: PermissionLevel) -> list[AccessControlRequest]:
+        return [AccessControlRequest(group_name=group, permission_level=level)]
+
+    permissions.set("directories", object_id, access_control_list=entry("readers", PermissionLevel.CAN_READ))
+    permissions.update(
+        "directories", object_id, access_control_list=entry("editors", PermissionLevel.CAN_EDIT)
+    )
+    after_update = levels_of(permissions.get("directories", object_id))
+    permissions.set("directories", object_id, access_control_list=entry("runners", PermissionLevel.CAN_RUN))
+
+    assert after_update == {
+        "local.user@localhost": PermissionLevel.CAN_MANAGE,
+        "readers": PermissionLevel.CAN_READ,
+        "editors": PermissionLevel.CAN_EDIT,
+    }
+    assert set(levels_of(permissions.get("directories", object_id))) == {"local.user@localhost", "runners"}
+    with pytest.raises(InvalidParameterValue, match="IS_OWNER"):
+        permissions.set("directories", object_id, access_control_list=entry("x", PermissionLevel.IS_OWNER))
+    with pytest.raises(ResourceDoesNotExist, match="Job 999999 does not exist"):
+        permissions.get("jobs", "999999")
+
+
+def test_an_entry_names_one_principal(local, cluster_id):
+    path = f"/api/2.0/permissions/clusters/{cluster_id}"
+    for entry in ({}, {"user_name": "a", "group_name": "b"}):
+        body = {"access_control_list": [entry | {"permission_level": "CAN_RESTART"}]}
+        with pytest.raises(InvalidParameterValue, match="one of"):
+            local.request("PUT", path, body=body)
+
+    shown = local.request("GET", f"{path}/permissionLevels")["permission_levels"]
+    assert [level["permission_level"] for level in shown] == ["CAN_ATTACH_TO", "CAN_RESTART", "CAN_MANAGE"]
+
+
+def test_clusters_are_listed_by_state_and_page_by_page(local):
+    made = [local.client.clusters.create(spark_version="18", num_workers=0).cluster_id for _ in range(3)]
+    local.client.clusters.delete_and_wait(made[0])
+
+    terminated = ListClustersFilterBy(cluster_states=[State.TERMINATED])
+    pending_or_so = ListClustersFilterBy(cluster_states=[State.TERMINATED, State.ERROR])
+    listed = [cluster.cluster_id for cluster in local.client.clusters.list(page_size=2)]
+    assert listed[:3] == made[::-1]
+    assert len(listed) == len(set(listed))
+    for filter_by in (terminated, pending_or_so):
+        states = {cluster.state for cluster in local.client.clusters.list(filter_by=filter_by)}
+        assert states == {State.TERMINATED}
+    with pytest.raises(BadRequest, match="unexpected state Terminated"):
+        local.client.clusters.restart(made[0])
+    for cluster_id in made:
+        local.client.clusters.permanent_delete(cluster_id)
+
+
+def test_a_large_file_goes_to_a_volume_in_one_request(local):
+    client = WorkspaceClient(host=local.host, token="x", auth_type="pat")
+    client.files._config.files_ext_multipart_upload_min_stream_size = 1000
+    content = bytes(range(256)) * 20
+
+    client.files.upload("/Volumes/main/default/large/a.bin", io.BytesIO(content), overwrite=True)
+
+    assert client.files.download("/Volumes/main/default/large/a.bin").contents.read() == content
+
+
+def test_a_folder_in_use_says_so_in_the_words_that_clients_look_for(local):
+    local.request("POST", "/api/2.0/dbfs/put", body={"path": "/in_use/file", "contents": ""})
+    local.client.files.upload("/Volumes/main/default/in_use/file", io.BytesIO(b"x"))
+
+    with pytest.raises(BadRequest, match="not empty") as volume:
+        local.client.files.delete_directory("/Volumes/main/default/in_use")
+    with pytest.raises(BadRequest, match="not empty") as dbfs:
+        local.request("POST", "/api/2.0/dbfs/delete", body={"path": "/in_use"})
+    assert volume.value.get_error_info()[0].reason == "FILES_API_DIRECTORY_IS_NOT_EMPTY"
+    assert dbfs.value.error_code == "IO_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ({"limit": 101}, "at most 100"),
+        ({"limit": "many"}, "whole number"),
+        ({"page_token": "nonsense"}, "page_token"),
+        ({"limit": [1, 2]}, "whole number"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(local, query, reason):
+    with pytest.raises(InvalidParameterValue, match=reason):
+        local.request("GET", "/api/2.1/jobs/list", query=query)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/api/2.1/jobs/get?job_id=999999", None, 400, "INVALID_PARAMETER_VALUE"),
+        ("GET", "/api/2.1/jobs/runs/get?run_id=999999", None, 400, "INVALID_PARAMETER_VALUE"),
+        ("GET", "/api/2.1/clusters/get?cluster_id=none", None, 400, "INVALID_PARAMETER_VALUE"),
+        ("GET", "/api/2.0/workspace/get-status?path=/none", None, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("GET", "/api/2.0/dbfs/get-status?path=/none", None, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("GET", "/api/2.0/secrets/list?scope=none", None, 404, "RESOURCE_DOES_NOT_EXIST"),
+        ("POST", "/api/2.0/workspace/mkdirs", {}, 400, "INVALID_PARAMETER_VALUE"),
+        ("GET", "/api/2.0/pipelines", None, 501, "NOT_IMPLEMENTED"),
+        ("POST", "/api/2.1/unity-catalog/catalogs", {}, 501, "NOT_IMPLEMENTED"),
+        ("DELETE", "/api/2.0/unheard-of/thing", {}, 501, "NOT_IMPLEMENTED"),
+    ],
+)
+def test_errors_have_databricks_own_status_and_code(local, method, path, body, status, code):
+    answer = requests.request(method, local.host + path, json=body, timeout=10)
+
+    assert (answer.status_code, answer.json()["error_code"]) == (status, code)
+    assert answer.json()["message"]
+    assert status != 501 or f"{method} {path}" in answer.json()["message"]
+
+
+def test_libraries_become_what_pip_is_told_to_install():
+    libraries = [
+        {"whl": "/Workspace/Shared/a.whl"},
+        {"requirements": "/Workspace/Shared/requirements.txt"},
+        {"pypi": {"package": "x==1"}},
+        {"pypi": {"package": "y", "repo": "https://packages.example"}},
+    ]
+
+    assert pip_arguments("main", libraries) == [
+        "/Workspace/Shared/a.whl",
+        *("-r", "/Workspace/Shared/requirements.txt"),
+        "x==1",
+        *("y", "--extra-index-url", "https://packages.example"),
+    ]
+    assert pip_arguments("main", None) == []
+    with pytest.raises(NotSupported, match=r"'main' has the library .*maven"):
+        pip_arguments("main", [{"maven": {"coordinates": "a:b:1"}}])
+
+
+def test_the_process_of_a_task_is_told_the_libraries(local, cluster_id, notebook):
+    task = SubmitTask(
+        "main",
+        existing_cluster_id=cluster_id,
+        notebook_task=NotebookTask(notebook),
+        libraries=[Library(whl="/Workspace/Shared/a.whl")],
+    )
+
+    run = local.client.jobs.submit_and_wait(run_name="libraries", tasks=[task])
+
+    description = json.loads((local.state.runs / str(run.tasks[0].run_id) / "task.json").read_text())
+    assert description["pip_arguments"] == ["/Workspace/Shared/a.whl"]
