@@ -18,10 +18,13 @@ from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import ApiError, to_response
 from local_workspace.job_starts import create_scheduled_run
+from local_workspace.limits import BodyLimit
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+
+from local_workspace import access
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -109,19 +112,24 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     app.add_exception_handler(ApiError, to_response)
+    keyring = access.Keyring("x")
+    app.include_router(access.router(keyring, "session"))
     app.include_router(identity.router(host))
     app.include_router(workspace.router(database, state))
     app.include_router(dbfs.router(state))
     app.include_router(files.router(state))
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
-    app.include_router(secrets.router(database))
+    app.include_router(secrets.router(database, state))
     app.include_router(fallback.router())
 
     @app.get("/api/2.0/mlflow/{rest:path}")
     def mlflow(rest: str) -> dict[str, str]:
         return {"answered_by": "mlflow"}
 
+    app.add_middleware(BodyLimit)
+    checks = {"keyring": keyring, "cookie_name": "session", "is_alive": lambda run_id: run_id == "7"}
+    app.add_middleware(access.AccessCheck, **checks)
     server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,7 +1,5 @@
 """Files in volumes: `/api/2.0/fs/files/Volumes` and `/api/2.0/fs/directories/Volumes`."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from local_workspace.errors import DirectoryNotEmpty, DoesNotExist, InvalidParameter, NameTaken
-from local_workspace.rest.fields import Fields
-from local_workspace.state import StateFolder, make_folder, move_into_place
+from local_workspace.rest.fields import Fields, received
+from local_workspace.state import StateFolder, children, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
@@ -29,7 +27,7 @@ def _add_files(routes: APIRouter, state: StateFolder) -> None:
         if target.exists() and not Fields(request.query_params).flag("overwrite"):
             raise NameTaken(f"The file being created already exists: /Volumes/{path}")
         make_folder(target.parent)
-        move_into_place(await _received(request, state), target)
+        move_into_place(await received(request, state), target)
 
     @routes.api_route("/files/Volumes/{path:path}", methods=["GET", "HEAD"])
     def download(path: str) -> FileResponse:
@@ -52,9 +50,9 @@ def _add_directories(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.get("/directories/Volumes/{path:path}")
     def list_directory(path: str) -> dict[str, Any]:
-        children = sorted(_directory(state, path).iterdir())
+        inside = children(state.volumes, _directory(state, path))
         folder = f"/Volumes/{path.strip('/')}"
-        return {"contents": [_entry(folder, child) for child in children]}
+        return {"contents": [_entry(folder, child) for child in inside]}
 
     @routes.delete("/directories/Volumes/{path:path}", status_code=204)
     def delete_directory(path: str) -> None:
@@ -64,21 +62,6 @@ def _add_directories(routes: APIRouter, state: StateFolder) -> None:
         if any(directory.iterdir()):
             raise DirectoryNotEmpty(f"The directory is not empty: /Volumes/{path}")
         directory.rmdir()
-
-
-async def _received(request: Request, state: StateFolder) -> Path:
-    """The request's body as a temporary file, so that a broken upload leaves nothing at the target."""
-    handle, name = tempfile.mkstemp(dir=state.tmp)
-    temporary, complete = Path(name), False
-    try:
-        with os.fdopen(handle, "wb") as file:
-            async for part in request.stream():
-                file.write(part)
-        complete = True
-    finally:
-        if not complete:
-            temporary.unlink()
-    return temporary
 
 
 def _volume_path(state: StateFolder, path: str) -> Path:
