@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Workspace:
     state: StateFolder
     home: Path
     spark: dict[str, str]
+    keyring: access.Keyring
     client: WorkspaceClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,9 +105,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     state.create()
     database = Database(state.database)
     spark = {"state": "RUNNING"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     host = f"http://127.0.0.1:{port}"
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
@@ -130,13 +130,8 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     app.add_middleware(BodyLimit)
     checks = {"keyring": keyring, "cookie_name": "session", "is_alive": lambda run_id: run_id == "7"}
     app.add_middleware(access.AccessCheck, **checks)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started)
-    yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark)
-    server.should_exit = True
-    thread.join()
+    with serving(app, port):
+        yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark, keyring)
     scheduler.stop()
     runs.shutdown()
     database.close()
@@ -153,6 +148,33 @@ def notebook(local: Workspace) -> str:
     """A notebook that jobs may run."""
     local.client.workspace.upload("/Shared/job.py", b"# Databricks notebook source\n1 + 1\n")
     return "/Shared/job"
+
+
+@contextmanager
+def serving(app: FastAPI, port: int) -> Iterator[str]:
+    """The app on a real server; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def served() -> Callable[[FastAPI], AbstractContextManager[str]]:
+    """`serving` on a free port, for tests with an app of their own."""
+    return lambda app: serving(app, free_port())
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
