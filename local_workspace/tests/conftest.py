@@ -25,7 +25,7 @@ from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 
-from local_workspace import access
+from local_workspace import access, openapi, pages
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -101,7 +101,21 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[Workspace]:
     """One workspace for all tests; each test uses names of its own."""
-    state = StateFolder(tmp_path_factory.mktemp("workspace") / "state")
+    with workspace_in(tmp_path_factory.mktemp("workspace"), stand_in) as one:
+        yield one
+
+
+@pytest.fixture
+def own_workspace(tmp_path: Path, stand_in: Path) -> Iterator[Workspace]:
+    """A workspace for one test that leaves nothing in its place."""
+    with workspace_in(tmp_path, stand_in) as one:
+        yield one
+
+
+@contextmanager
+def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
+    """A workspace that keeps everything in `folder`."""
+    state = StateFolder(folder / "state")
     state.create()
     database = Database(state.database)
     spark = {"state": "RUNNING"}
@@ -121,6 +135,8 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
     app.include_router(secrets.router(database, state))
+    app.include_router(openapi.router())
+    app.include_router(pages.router(database, state))
     app.include_router(fallback.router())
 
     @app.get("/api/2.0/mlflow/{rest:path}")
@@ -131,7 +147,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     checks = {"keyring": keyring, "cookie_name": "session", "is_alive": lambda run_id: run_id == "7"}
     app.add_middleware(access.AccessCheck, **checks)
     with serving(app, port):
-        yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark, keyring)
+        yield Workspace(host, state, folder / "home", spark, keyring)
     scheduler.stop()
     runs.shutdown()
     database.close()

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from local_workspace import access, pages
+from local_workspace import access, openapi, pages
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, to_response
@@ -102,6 +102,7 @@ def create_app(
             jobs.router(database, runs),
             secrets.router(database, state),
             _cluster_router(cluster),
+            openapi.router(),
             fallback.router(),
         ],
     )
