@@ -1,5 +1,6 @@
 """Nobody gets in: names, pages and credentials that are refused, and what the workspace takes at most."""
 
+import base64
 import http.client
 import json
 import time
@@ -11,10 +12,12 @@ import pytest
 import requests
 from fastapi import FastAPI
 from local_workspace.access import FAILURES_PER_MINUTE, Keyring
+from local_workspace.database import Database
 from local_workspace.limits import LARGEST_BODY, LARGEST_UPLOAD, largest_body
 from local_workspace.profile import ensure_profile, read_profile
+from local_workspace.rest.workspace import LARGEST_NOTEBOOK
 
-from local_workspace import access
+from local_workspace import access, run_documents, server
 
 TOKEN = {"Authorization": "Bearer x"}
 LIST = "/api/2.0/secrets/scopes/list"
@@ -256,7 +259,7 @@ def test_a_body_that_grows_too_large_is_cut_off(local, path):
     assert (answer.status_code, answer.json()["error_code"]) == (413, "MAX_REQUEST_SIZE_EXCEEDED")
 
 
-def test_a_broken_upload_leaves_nothing(monkeypatch, tmp_path, local):
+def test_a_broken_upload_leaves_nothing(local):
     before = set(local.state.tmp.iterdir())
     connection = http.client.HTTPConnection(local.host.removeprefix("http://"), timeout=10)
     connection.putrequest("PUT", "/api/2.0/fs/files/Volumes/a/b/c/broken")
@@ -297,3 +300,54 @@ def test_a_broken_form_is_refused(local):
 
     assert answer.status_code == 400
     assert answer.json()["error_code"] in ("MALFORMED_REQUEST", "INVALID_PARAMETER_VALUE")
+
+
+def test_what_is_larger_than_a_notebook_is_a_file_and_comes_back_whole(local):
+    content = bytes(LARGEST_NOTEBOOK + 1)
+    path = local.host + "/api/2.0/workspace-files/import-file/Shared/large.bin?overwrite=true"
+    stored = requests.post(path, data=content, headers=TOKEN, timeout=30)
+    query = {"path": "/Shared/large.bin"}
+    as_json = requests.get(
+        local.host + "/api/2.0/workspace/export", params=query, headers=TOKEN, timeout=30
+    ).json()
+    as_notebook = requests.post(
+        local.host + "/api/2.0/workspace/import",
+        data={"path": "/Shared/large", "format": "SOURCE", "language": "PYTHON"},
+        files={"content": content},
+        headers=TOKEN,
+        timeout=30,
+    )
+
+    assert stored.status_code == 200
+    assert as_json["error_code"] == "MAX_NOTEBOOK_SIZE_EXCEEDED"
+    assert as_notebook.json()["error_code"] == "MAX_NOTEBOOK_SIZE_EXCEEDED"
+    assert local.client.workspace.download("/Shared/large.bin").read() == content
+    local.client.workspace.delete("/Shared/large.bin")
+
+
+def test_one_block_of_dbfs_is_no_larger_than_a_megabyte_in_whatever_form(local):
+    large = b"x" * (2**20 + 1)
+    put = local.host + "/api/2.0/dbfs/put"
+    as_json = {"path": "/block", "contents": base64.b64encode(large).decode()}
+    answers = [
+        requests.post(put, json=as_json, headers=TOKEN, timeout=30),
+        requests.post(put, data={"path": "/block"}, files={"contents": large}, headers=TOKEN, timeout=30),
+    ]
+
+    assert [answer.json()["error_code"] for answer in answers] == ["MAX_BLOCK_SIZE_EXCEEDED"] * 2
+
+
+def test_the_token_of_a_run_counts_a_minute_longer_than_the_run(tmp_path):
+    database = Database(tmp_path / "workspace.db")
+    ended = {"state": {"life_cycle_state": "TERMINATED"}, "end_time": run_documents.now()}
+    database.put("run", "1", {"state": {"life_cycle_state": "RUNNING"}, "end_time": 0})
+    database.put("run", "2", ended)
+    database.put("run", "3", ended | {"end_time": run_documents.now() - 61_000})
+
+    assert [server.is_alive(database, run_id) for run_id in ("1", "2", "3", "4")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    database.close()

@@ -4,7 +4,7 @@ from typing import Any
 
 from fuzzing import fuzz, prepare
 
-EXAMPLES = 1200
+EXAMPLES = 350
 
 
 def test_no_made_up_request_makes_the_workspace_fail(own_workspace: Any):

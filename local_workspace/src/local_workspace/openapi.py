@@ -43,7 +43,7 @@ SETTINGS: dict[str, type] = {
     "/clusters/edit": compute.ClusterSpec,
 }
 NESTED: dict[str, type] = {"new_settings": jobs.JobSettings, "queue": jobs.QueueSettings}
-DEPTH_OF_SETTINGS = 5
+DEPTH_OF_SETTINGS = 3  # a job, its tasks, what a task runs
 PLAIN: dict[Any, Schema] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},

@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -51,15 +53,23 @@ class RunClient(NotebookClient):  # type: ignore[misc]
             return None
         msg["content"] = self.redactor.clean(msg["content"])
         output = super().process_message(msg, cell, cell_index)
-        self._clean_seam(cell.outputs, len(str(msg["content"])))
+        self._clean_seam(cell_index, len(str(msg["content"])))
         return output
 
-    def _clean_seam(self, outputs: list[NotebookNode], arrived: int) -> None:
-        """Hides a value that arrived in pieces: in one stream, or in an output and the one before it."""
-        places = [place for output in outputs[-2:] if (place := _text_of(output))]
+    def _clean_seam(self, cell_index: int, arrived: int) -> None:
+        """Hides a value that arrived in pieces: in one stream, or in an output and the one before it.
+
+        The one before may be of an earlier cell: what a child process prints arrives when it likes.
+        """
+        places = list(islice(self._latest_texts(cell_index), 2))[::-1]
         cleaned = self.redactor.clean_seam([holder[name] for holder, name in places], arrived)
         for (holder, name), text in zip(places, cleaned, strict=True):
             holder[name] = text
+
+    def _latest_texts(self, cell_index: int) -> Iterator[tuple[dict[str, str], str]]:
+        """Where the texts of the outputs stand, the newest first."""
+        for cell in reversed(self.nb.cells[: cell_index + 1]):
+            yield from filter(None, map(_text_of, reversed(cell.get("outputs", []))))
 
 
 def _text_of(output: NotebookNode) -> tuple[dict[str, str], str] | None:
