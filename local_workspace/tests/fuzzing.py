@@ -30,9 +30,15 @@ from local_workspace.state import StateFolder
 from schemathesis import Case, GenerationMode
 
 NOT_SERVED_HERE = 501
-# Of ten requests seven keep to the document, so that they get past the first check; three break it.
 MOST_A_ROUND = 500
-MODES = {GenerationMode.POSITIVE: 0.7, GenerationMode.NEGATIVE: 0.3}
+# Of ten requests five name what exists, so that they get past the first checks, two keep to the document
+# otherwise, and three break it.
+EXISTING, ANY = 0, 1
+PARTS = [
+    (EXISTING, GenerationMode.POSITIVE, 0.5),
+    (ANY, GenerationMode.POSITIVE, 0.2),
+    (EXISTING, GenerationMode.NEGATIVE, 0.3),
+]
 
 
 @dataclass
@@ -65,19 +71,22 @@ def fuzz(
 ) -> Findings:
     """Sends at least `examples` requests, spread over the operations of an OpenAPI document.
 
-    `known` are values that exist, by the name of their field: half of the fields take one of them.
+    `known` are values that exist, by the name of their field.
     """
-    schema = schemathesis.openapi.from_dict(with_known_values(document, known))
-    operations = sorted((result.ok() for result in schema.get_all_operations()), key=_takes_away)
+    documents = [with_known_values(document, known), document]
+    schemas = [schemathesis.openapi.from_dict(one).get_all_operations() for one in documents]
+    operations = sorted(
+        ([part.ok() for part in pair] for pair in zip(*schemas, strict=True)), key=_takes_away
+    )
     findings, session = Findings(), requests.Session()
     session.trust_env = False
     while findings.requests < examples:  # an operation that takes nothing has one request a round
         amount = min(MOST_A_ROUND, (examples - findings.requests) // len(operations) + 1)
         for operation in operations:
-            takes_something = bool(operation.query) or bool(operation.body)
-            for mode, share in MODES.items() if takes_something else [(GenerationMode.POSITIVE, 1.0)]:
+            takes_something = bool(operation[ANY].query) or bool(operation[ANY].body)
+            for values, mode, share in PARTS if takes_something else [(ANY, GenerationMode.POSITIVE, 1.0)]:
                 part = max(1, round(amount * share))
-                _send(operation, mode, part, number, host, token, session, findings)
+                _send(operation[values], mode, part, number, host, token, session, findings)
             report(findings)
         number += 1
     return findings
@@ -96,7 +105,7 @@ def prepare(client: WorkspaceClient) -> dict[str, list[Any]]:
     task["notebook_task"] = {"notebook_path": "/Shared/fuzzed"}
     job = client.api_client.do("POST", "/api/2.1/jobs/create", body={"name": "fuzzed", "tasks": [task]})
     run_id = client.jobs.run_now(job["job_id"]).run_id
-    paths = ["/Shared/fuzzed", "/Shared", "/", "/fuzzed/file", "dbfs:/fuzzed", "/Volumes/a/b/c", "/x"]
+    paths = ["/Shared/fuzzed", "/Shared", "/", "/fuzzed/file", "dbfs:/fuzzed", "/Volumes/a/b/c", "/new"]
     return {
         "path": [*paths, "a/b/c/file"],
         "source_path": paths,
@@ -113,15 +122,20 @@ def prepare(client: WorkspaceClient) -> dict[str, list[Any]]:
         "format": ["SOURCE", "JUPYTER", "AUTO", "RAW"],
         "language": ["PYTHON", "SQL"],
         "page_token": ["0", "5"],
+        "limit": [0, 1, 25],
+        "permission": ["READ", "MANAGE"],
+        "contents": ["", "YQ==", "no base64"],
+        "content": ["", "YQ==", "e30="],
+        "data": ["", "YQ=="],
     }
 
 
 def with_known_values(document: dict[str, Any], known: dict[str, list[Any]]) -> dict[str, Any]:
-    """The document with values that exist as a choice of each field of that name, at any depth."""
+    """The document with values that exist as the only ones of each field of that name, at any depth."""
 
     def choice(name: str, schema: Any) -> Any:
         values = known.get(name, [])
-        return {"anyOf": [{"enum": values}, visited(schema)]} if values else visited(schema)
+        return {"enum": values} if values else visited(schema)
 
     def visited(part: Any) -> Any:
         if isinstance(part, list):
@@ -140,9 +154,9 @@ def with_known_values(document: dict[str, Any], known: dict[str, list[Any]]) -> 
     return result
 
 
-def _takes_away(operation: Any) -> bool:
+def _takes_away(operation: list[Any]) -> bool:
     """Whether an operation may remove what the others need: those come last."""
-    return any(word in operation.label.lower() for word in ("delete", "move"))
+    return any(word in operation[ANY].label.lower() for word in ("delete", "move"))
 
 
 def _send(
@@ -170,7 +184,7 @@ def _send(
     def send(case: Case) -> None:
         case.headers = {k: v for k, v in (case.headers or {}).items() if k.lower() != "authorization"}
         answer = case.call(base_url=host, session=session, headers=headers, timeout=30)
-        findings.note(operation.label, case, answer.status_code, answer.text)
+        findings.note(operation.label, case, answer.status_code, answer.content.decode(errors="replace"))
 
     send()
 
