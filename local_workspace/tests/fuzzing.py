@@ -230,7 +230,8 @@ def main() -> int:
 
 def _say(findings: Findings) -> None:
     """One line for every operation."""
-    print(f"{findings.requests:>7} requests: {dict(sorted(findings.statuses.items()))}", flush=True)
+    counts = dict(sorted(findings.statuses.items()))
+    print(f"{findings.requests:>7} requests: {counts}, failed: {sorted(findings.failures)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -351,3 +351,11 @@ def test_the_token_of_a_run_counts_a_minute_longer_than_the_run(tmp_path):
         False,
     ]
     database.close()
+
+
+def test_a_read_from_far_behind_the_end_of_a_file_gives_nothing(local):
+    local.request("POST", "/api/2.0/dbfs/put", body={"path": "/short", "contents": "YWJj"})
+
+    for offset in (3, 2**44, 10**18 - 1):
+        query = {"path": "/short", "offset": offset}
+        assert local.request("GET", "/api/2.0/dbfs/read", query=query) == {"bytes_read": 0, "data": ""}

@@ -165,7 +165,8 @@ def _mlflow_app(state: StateFolder) -> FastAPI:
 
 def run_environment(state: StateFolder, host: str, token: str) -> dict[str, str]:
     """What a run's process finds in its environment: how to reach the workspace, and folders of its own."""
-    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_")
+    # ipykernel shows what child processes print unless it sees a variable of pytest.
+    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_", "PYTEST_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     loopback = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
     return inherited | {

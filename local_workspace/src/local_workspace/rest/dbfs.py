@@ -193,6 +193,8 @@ def _block(fields: Fields, name: str) -> bytes:
 
 
 def _read_part(file: Path, offset: int, length: int) -> bytes:
+    if offset >= file.stat().st_size:  # so far out that a file system might refuse to seek
+        return b""
     with file.open("rb") as opened:
         opened.seek(offset)
         return opened.read(length)
