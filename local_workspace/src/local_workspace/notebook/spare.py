@@ -1,9 +1,9 @@
 """A run's process that has done the imports of most notebooks before it knows its run; Linux only.
 
 Started as `python -m local_workspace.notebook.spare` in an environment of its own, it imports, waits for the
-folder and the token of a run on its standard input, and then forks: once for the process that executes the notebook, once
-for each kernel. It imports what the cluster carries, never what a run installs; a run whose libraries could
-have changed these imports gets an ordinary kernel.
+folder and the token of a run on its standard input, and then forks: once for the process that executes the
+notebook, once for each kernel. It imports what the cluster carries, never what a run installs; a run whose
+libraries could have changed these imports gets an ordinary kernel.
 """
 
 import gc
