@@ -5,11 +5,12 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter
 from local_workspace.notebook_formats import NotebookSource
-from local_workspace.state import StateFolder, make_folder, resolve
+from local_workspace.state import StateFolder, children, make_folder, resolve
 
 KIND = "workspace_object"
 STANDARD_FOLDERS = ("/Shared", "/Users")
@@ -48,20 +49,20 @@ class WorkspaceObjects:
         folder = self._existing(path)
         if not folder.is_dir():
             return [self.describe(path)]
-        names = sorted(child.name for child in folder.iterdir())
-        return [self.describe(f"{canonical(path)}/{name}") for name in names]
+        inside = children(self._state.workspace_files, folder)
+        return [self.describe(f"{canonical(path)}/{child.name}") for child in inside]
 
     def make_folder(self, path: str) -> None:
         """Make a folder and its parents; an existing one is no error."""
         make_folder(self._file(path))
 
-    def put(self, path: str, content: bytes, notebook: NotebookSource | None, overwrite: bool) -> None:
+    def put(self, path: str, content: BinaryIO, notebook: NotebookSource | None, overwrite: bool) -> None:
         """Keep a notebook, or a plain file when `notebook` is None, in a folder that exists."""
         path = canonical(path)
         file = self._file(path)
         asked = "NOTEBOOK" if notebook else "FILE"
         self._refuse_clash(path, file, asked, overwrite)
-        self._state.write(file, io.BytesIO(notebook.content if notebook else content))
+        self._state.write(file, io.BytesIO(notebook.content) if notebook else content)
         record = self._record(path, file) | {"object_type": asked}
         if notebook:
             record |= {"language": notebook.language, "format": notebook.format}
@@ -140,7 +141,7 @@ class WorkspaceObjects:
 def canonical(path: str) -> str:
     """The one spelling of a workspace path: absolute, without `/Workspace` and without a last slash."""
     if not path.startswith("/"):
-        raise InvalidParameter(f"Path ({path}) must be absolute: it starts with '/'")
+        raise InvalidParameter(f"Path ({path[:300]}) must be absolute: it starts with '/'")
     parts = [part for part in PurePosixPath(path).parts if part.strip("/")]
     return "/" + "/".join(parts[1:] if parts[:1] == ["Workspace"] else parts)
 

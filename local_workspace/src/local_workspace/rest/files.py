@@ -1,8 +1,6 @@
 """Files and folders by their path: `/api/2.0/fs/files/…` and `/api/2.0/fs/directories/…`."""
 
-import os
 import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +11,31 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from local_workspace.errors import DoesNotExist, FolderInUse, InvalidParameter, NameTaken, NotSupported
-from local_workspace.rest.fields import in_query
-from local_workspace.state import StateFolder, make_folder, move_into_place
+from local_workspace.rest.fields import in_query, received
+from local_workspace.state import StateFolder, children, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
     """Read, write and list what lies under `/Volumes`."""
-    return folder_router("Volumes", lambda path, _write: state.local_path(f"/Volumes/{path}"), state)
+    return folder_router(
+        "Volumes", state.volumes, lambda path, _write: state.local_path(f"/Volumes/{path}"), state
+    )
 
 
 def folder_router(
     root: str,
+    base: Path,
     locate: Callable[[str, bool], Path],
     state: StateFolder,
     route_class: type[APIRoute] = APIRoute,
 ) -> APIRouter:
-    """Read, write and list what lies under `/<root>`; folders are made as they are needed.
+    """Read, write and list what lies under `/<root>`, which is the folder `base`; folders are made as needed.
 
     `locate(path, write)` says where a path below the root lies, or refuses it.
     """
     routes = APIRouter(prefix="/api/2.0/fs", route_class=route_class)
     _add_files(routes, root, locate, state)
-    _add_directories(routes, root, locate)
+    _add_directories(routes, root, base, locate)
     return routes
 
 
@@ -49,7 +50,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
         if target.exists() and not in_query(request).flag("overwrite"):
             raise NameTaken(f"The file being created already exists: /{root}/{path}")
         make_folder(target.parent)
-        move_into_place(await _received(request, state), target)
+        move_into_place(await received(request, state), target)
 
     @routes.post(where)
     def initiate_upload(request: Request, path: str) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
         return found
 
 
-def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]) -> None:
+def _add_directories(routes: APIRouter, root: str, base: Path, locate: Callable[[str, bool], Path]) -> None:
     where = f"/directories/{root}/{{path:path}}"
 
     @routes.put(where, status_code=204)
@@ -94,9 +95,9 @@ def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool],
     @routes.get(where)
     def list_directory(path: str) -> dict[str, Any]:
         """What a folder holds."""
-        children = sorted(directory(path, write=False).iterdir())
+        inside = children(base, directory(path, write=False))
         folder = f"/{root}/{path.strip('/')}"
-        return {"contents": [_entry(folder, child) for child in children]}
+        return {"contents": [_entry(folder, child) for child in inside]}
 
     @routes.delete(where, status_code=204)
     def delete_directory(path: str) -> None:
@@ -113,21 +114,6 @@ def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool],
         if not found.is_dir():
             raise DoesNotExist(f"The directory being accessed is not found: /{root}/{path}")
         return found
-
-
-async def _received(request: Request, state: StateFolder) -> Path:
-    """The request's body as a temporary file, so that a broken upload leaves nothing at the target."""
-    handle, name = tempfile.mkstemp(dir=state.tmp)
-    temporary, complete = Path(name), False
-    try:
-        with os.fdopen(handle, "wb") as file:
-            async for part in request.stream():
-                file.write(part)
-        complete = True
-    finally:
-        if not complete:
-            temporary.unlink()
-    return temporary
 
 
 def _entry(folder: str, child: Path) -> dict[str, Any]:
