@@ -165,6 +165,11 @@ local-workspace-status: has-local-workspace $(INSTALLED) ## Say whether it runs,
 local-workspace-logs: has-local-workspace $(INSTALLED) ## Show its log
 	@$(LOCAL_WORKSPACE) logs --state '$(LOCAL_WORKSPACE_STATE)'
 
+EXAMPLES ?= 20000
+.PHONY: fuzz-local-workspace
+fuzz-local-workspace: has-local-workspace $(INSTALLED) ## Send made-up requests to a workspace of its own, count the answers; EXAMPLES=20000
+	@env $(addprefix -u ,$(SETTINGS)) .venv/bin/python local_workspace/tests/fuzzing.py --examples $(EXAMPLES)
+
 ##@ Databricks: any workspace, WORKSPACE=<profile> or local
 
 .PHONY: databricks-authenticate

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).parts[0]))
     if not (ROOT / "local_workspace").exists():
         for item in items:
-            if item.path.name in ("test_end_to_end.py", "test_model_targets.py"):
+            if item.path.name in ("test_end_to_end.py", "test_model_targets.py", "test_security.py"):
                 item.add_marker(pytest.mark.skip(reason="the folder local_workspace is deleted"))
 
 

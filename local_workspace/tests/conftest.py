@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from local_workspace.database import Database
 from local_workspace.errors import add_handlers
 from local_workspace.job_starts import create_scheduled_run
+from local_workspace.limits import BodyLimit
 from local_workspace.rest import (
     clusters,
     dbfs,
@@ -33,6 +35,8 @@ from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
 from recordings import Recorder
+
+from local_workspace import access, openapi, pages
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -77,6 +81,7 @@ class Workspace:
     state: StateFolder
     home: Path
     spark: dict[str, str]
+    keyring: access.Keyring
     recorder: Recorder
     client: WorkspaceClient = field(init=False)
 
@@ -110,19 +115,33 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[Workspace]:
     """One workspace for all tests; each test uses names of its own."""
-    state = StateFolder(tmp_path_factory.mktemp("workspace") / "state")
+    with workspace_in(tmp_path_factory.mktemp("workspace"), stand_in) as one:
+        yield one
+
+
+@pytest.fixture
+def own_workspace(tmp_path: Path, stand_in: Path) -> Iterator[Workspace]:
+    """A workspace for one test that leaves nothing in its place."""
+    with workspace_in(tmp_path, stand_in) as one:
+        yield one
+
+
+@contextmanager
+def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
+    """A workspace that keeps everything in `folder`."""
+    state = StateFolder(folder / "state")
     state.create()
     database = Database(state.database)
     spark = {"state": "RUNNING"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     host = f"http://127.0.0.1:{port}"
     command = (sys.executable, str(stand_in))
     runs = RunManager(database, state, lambda run: dict(os.environ), host, command)
     scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     add_handlers(app)
+    keyring = access.Keyring("x")
+    app.include_router(access.router(keyring, "session"))
     app.include_router(identity.router(host))
     app.include_router(workspace.router(database, state))
     app.include_router(dbfs.router(state))
@@ -130,21 +149,21 @@ def local(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Iterator[
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
     app.include_router(permissions.router(database))
-    app.include_router(secrets.router(database))
+    app.include_router(secrets.router(database, state))
+    app.include_router(openapi.router())
+    app.include_router(pages.router(database, state))
     app.include_router(fallback.router())
 
     @app.get("/api/2.0/mlflow/{rest:path}")
     def mlflow(rest: str) -> dict[str, str]:
         return {"answered_by": "mlflow"}
 
+    app.add_middleware(BodyLimit)
+    checks = {"keyring": keyring, "cookie_name": "session", "is_alive": lambda run_id: run_id == "7"}
+    app.add_middleware(access.AccessCheck, **checks)
     recorder = Recorder(app)
-    server = uvicorn.Server(uvicorn.Config(recorder, port=port, http="httptools", log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started)
-    yield Workspace(host, state, tmp_path_factory.mktemp("home"), spark, recorder)
-    server.should_exit = True
-    thread.join()
+    with serving(recorder, port):
+        yield Workspace(host, state, folder / "home", spark, keyring, recorder)
     scheduler.stop()
     runs.shutdown()
     database.close()
@@ -161,6 +180,33 @@ def notebook(local: Workspace) -> str:
     """A notebook that jobs may run."""
     local.client.workspace.upload("/Shared/job.py", b"# Databricks notebook source\n1 + 1\n")
     return "/Shared/job"
+
+
+@contextmanager
+def serving(app: Any, port: int) -> Iterator[str]:
+    """The app on a real server; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def served() -> Callable[[FastAPI], AbstractContextManager[str]]:
+    """`serving` on a free port, for tests with an app of their own."""
+    return lambda app: serving(app, free_port())
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:

@@ -32,7 +32,7 @@ def serve(state: StateFolder, port: int, stand_in: str) -> None:
     app.include_router(files.router(state))
     app.include_router(clusters.router(database, lambda: "RUNNING"))
     app.include_router(jobs.router(database, runs))
-    app.include_router(secrets.router(database))
+    app.include_router(secrets.router(database, state))
     uvicorn.run(app, port=port, http="httptools", log_level="warning")
 
 

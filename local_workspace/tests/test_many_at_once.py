@@ -20,7 +20,8 @@ RUNS = 200
 
 
 def call(local: Any, method: str, path: str, **options: Any) -> requests.Response:
-    return requests.request(method, f"{local.host}/api/{path}", timeout=60, **options)
+    address = f"{local.host}/api/{path}"
+    return requests.request(method, address, headers={"Authorization": "Bearer x"}, timeout=60, **options)
 
 
 def at_once(work: Callable[[int], Any]) -> list[Any]:
@@ -131,6 +132,7 @@ def test_two_hundred_runs_wait_in_their_order_and_are_cancelled(
 ):
     begun = time.monotonic()
     with requests.Session() as session:
+        session.headers["Authorization"] = "Bearer x"
         ids = []
         for number in range(RUNS):
             body = submission(cluster_id, notebook, until=str(tmp_path / str(number)))

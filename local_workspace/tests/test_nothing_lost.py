@@ -470,14 +470,15 @@ def test_a_state_folder_that_is_removed_while_it_is_in_use_comes_back_with_what_
     server: Server,
 ):
     server.start()
-    secrets = secret_of(server)
+    jobs = Jobs(server, 0)
+    jobs.set_up()
     shutil.rmtree(server.state.root)
-    secrets.write()
+    jobs.write()
     files = files_of(server)
     server.kill()
     server.start()
 
-    secrets.check()
+    jobs.check()
     files.check()
 
 

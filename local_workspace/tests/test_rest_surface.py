@@ -130,7 +130,8 @@ def test_a_page_that_cannot_be_is_refused(local, query, reason):
     ],
 )
 def test_errors_have_databricks_own_status_and_code(local, method, path, body, status, code):
-    answer = requests.request(method, local.host + path, json=body, timeout=10)
+    token = {"Authorization": "Bearer x"}
+    answer = requests.request(method, local.host + path, json=body, headers=token, timeout=10)
 
     assert (answer.status_code, answer.json()["error_code"]) == (status, code)
     assert answer.json()["message"]

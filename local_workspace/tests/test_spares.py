@@ -254,3 +254,16 @@ def test_imports_do_not_hold_where_a_run_installed_a_plug_in(imports, tmp_path):
     (info / "entry_points.txt").write_text("[mlflow.tracking_store]\nnew = new_package:Store\n")
 
     assert not imports.hold()
+
+
+def test_a_run_brings_its_token_and_the_spare_process_has_none(bench):
+    bench.environment |= {"DATABRICKS_TOKEN": "token-of-another-run"}
+    bench.spares.refill(bench.environment)
+    (spare,) = bench.processes()
+    waiting = Path(f"/proc/{spare}/environ").read_bytes()
+    bench.environment |= {"DATABRICKS_TOKEN": "token-of-this-run"}
+
+    run = bench.run("1", "import os; token = os.environ['DATABRICKS_TOKEN']; print(token, token[9:13])")
+
+    assert b"token-of" not in waiting
+    assert run.printed(0) == "[REDACTED] this\n"

@@ -1,34 +1,70 @@
-"""Who may come in: clients with the workspace's token, and browsers that signed in with it."""
+"""Who may come in: clients with the workspace's token, its runs with theirs, and browsers that signed in."""
 
 import hashlib
 import hmac
 import secrets
 import time
+from collections import deque
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local_workspace.templates import render
 
-OPEN_PATHS = ("/health", "/version", "/login", "/local-static/", "/.well-known/")
+OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config")
+OPEN_FOLDER = "/local-static/"
+OWNER_ONLY = "/api/2.0/local-workspace/"
+# The names of this machine; any other in `Host` is a page elsewhere whose name was made to lead here.
+HOST_NAMES = ("127.0.0.1", "localhost", "::1")
+READING = ("GET", "HEAD", "OPTIONS")
 LINK_SECONDS = 3600
+SESSION_SECONDS = 7 * 24 * 3600
+FAILURES_PER_MINUTE = 10
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+# Only the workspace's own scripts: what a notebook shows must not act for the person who looks at it.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'self'"
+)
 
 
 class Keyring:
-    """The workspace's token, known only by its hash, and the browsers that were let in with it."""
+    """The workspace's token, known only by its hash, and what was let in with it."""
 
     def __init__(self, token: str) -> None:
         self._token_hash = _hash(token)
-        self._session = hmac.new(token.encode(), b"browser session", "sha256").hexdigest()
+        self._session_key = hmac.digest(token.encode(), b"browser session", "sha256")
+        self._run_key = secrets.token_bytes(32)
         self._links: dict[str, float] = {}
+        self._failures: deque[float] = deque(maxlen=FAILURES_PER_MINUTE)
 
     def fits(self, token: str) -> bool:
         """Whether `token` is the workspace's, compared in constant time."""
         return hmac.compare_digest(_hash(token), self._token_hash)
+
+    def run_token(self, run_id: int) -> str:
+        """The token of one run, of this server alone; whether the run is still alive is asked at each use."""
+        return f"run-{run_id}-{_sign(self._run_key, str(run_id))}"
+
+    def run_of(self, token: str) -> str | None:
+        """The id of the run that `token` was made for, or None."""
+        _, _, rest = token.partition("run-")
+        run_id, _, signature = rest.partition("-")
+        return run_id if _same(signature, _sign(self._run_key, run_id)) else None
 
     def new_link_code(self) -> str:
         """A code that signs one browser in, once, within an hour."""
@@ -40,46 +76,80 @@ class Keyring:
         """Whether `code` was given out and is fresh; it is used up by this."""
         return self._links.pop(_hash(code), 0) > time.monotonic()
 
-    @property
-    def session(self) -> str:
-        """What the cookie of a browser that signed in holds."""
-        return self._session
+    def new_session(self) -> str:
+        """What the cookie of a browser that signs in holds: when it ends, signed."""
+        end = str(int(time.time()) + SESSION_SECONDS)
+        return f"{end}.{_sign(self._session_key, end)}"
 
-    def admits(self, headers: dict[bytes, bytes], cookie_name: str) -> bool:
-        """Whether a request with these headers carries the token or a browser's session."""
-        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() == "bearer":
-            return self.fits(token)
-        try:
-            cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(cookie_name)
-        except CookieError:
-            return False
-        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._session.encode())
+    def knows_session(self, session: str) -> bool:
+        """Whether `session` was given out and has not ended."""
+        end, _, signature = session.partition(".")
+        return _same(signature, _sign(self._session_key, end)) and int(end) > time.time()
+
+    def note_failure(self) -> None:
+        """Remembers a failed sign-in."""
+        self._failures.append(time.monotonic())
+
+    def is_tried_too_often(self) -> bool:
+        """Whether so many sign-ins failed within the last minute that no more are looked at."""
+        return len(self._failures) == FAILURES_PER_MINUTE and time.monotonic() - self._failures[0] < 60
 
 
 class AccessCheck:
-    """Refuses what comes without the token: clients with 401 or 403, browsers with the sign-in page."""
+    """Stands before every route, MLflow's too: this machine's name, this site's pages, and a credential.
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, cookie_name: str) -> None:
+    Clients are refused with 401 or 403, browsers are led to the sign-in page. `is_alive(run_id)` tells
+    whether the token of a run still counts.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, cookie_name: str, is_alive: Callable[[str], bool]
+    ) -> None:
         self.app = app
         self.keyring = keyring
         self.cookie_name = cookie_name
+        self.is_alive = is_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        headers = dict(scope["headers"])
-        if self.keyring.admits(headers, self.cookie_name):
-            return await self.app(scope, receive, send)
-        await self._refusal(scope, headers)(scope, receive, send)
+        if scope["type"] != "http":  # a websocket: none of the routes is one
+            return await send({"type": "websocket.close", "code": 1008})
+        headers = Headers(scope=scope)
+        refusal = _foreign(headers) or self._refusal(scope, headers)
+        await (refusal or self.app)(scope, receive, _with_headers(scope, send))
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Response:
-        if b"text/html" in headers.get(b"accept", b"") and scope["method"] == "GET":
-            return RedirectResponse(f"/login?next={quote(scope['path'])}", status_code=303)
-        if b"authorization" in headers:
-            return _error(403, "PERMISSION_DENIED", "Invalid access token.")
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """None for a request that may pass."""
+        path, method = scope["path"], scope["method"]
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
+            return None
+        if "authorization" in headers:
+            return self._refusal_of_token(path, headers["authorization"])
+        if self.keyring.knows_session(_cookie(headers, self.cookie_name)):
+            asked_from_here = "origin" in headers or headers.get("sec-fetch-site") == "same-origin"
+            if method in READING or asked_from_here:
+                return None
+            return _error(403, "PERMISSION_DENIED", "A browser must say which page sends this (Origin).")
+        if method == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse(f"/login?next={quote(path)}", status_code=303)
         return _error(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
+
+    def _refusal_of_token(self, path: str, authorization: str) -> Response | None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return _error(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
+        if self.keyring.fits(token):
+            return None
+        run_id = self.keyring.run_of(token)
+        if run_id is None:
+            return _error(403, "PERMISSION_DENIED", "Invalid access token.")
+        if not self.is_alive(run_id):
+            return _error(403, "PERMISSION_DENIED", f"This access token ended with run {run_id}.")
+        if path.startswith(OWNER_ONLY):
+            return _error(403, "PERMISSION_DENIED", f"The token of a run does not open {OWNER_ONLY}.")
+        return None
 
 
 def router(keyring: Keyring, cookie_name: str) -> APIRouter:
@@ -96,21 +166,69 @@ def router(keyring: Keyring, cookie_name: str) -> APIRouter:
     @routes.post("/login")
     async def sign_in(request: Request) -> Response:
         form = await request.form()
+        path = _own_path(str(form.get("next", "")))
+        if keyring.is_tried_too_often():
+            return _sign_in_again(path, 429, "Too many wrong tokens. Wait a minute.")
         if keyring.fits(str(form.get("token", ""))):
-            return _signed_in(str(form.get("next", "/jobs")))
-        page = render("login.html", next=_own_path(str(form.get("next", ""))), message="The token is wrong.")
-        return HTMLResponse(page, status_code=403)
+            return _signed_in(path)
+        keyring.note_failure()
+        return _sign_in_again(path, 403, "The token is wrong.")
 
-    @routes.post("/api/2.0/local-workspace/sign-in-codes")
+    @routes.post(f"{OWNER_ONLY}sign-in-codes")
     def new_code() -> dict[str, str]:
         return {"code": keyring.new_link_code()}
 
+    def _sign_in_again(path: str, status: int, message: str) -> Response:
+        return HTMLResponse(render("login.html", next=path, message=message), status)
+
     def _signed_in(path: str) -> Response:
         answer = RedirectResponse(_own_path(path), status_code=303)
-        answer.set_cookie(cookie_name, keyring.session, httponly=True, samesite="lax")
+        session = keyring.new_session()
+        answer.set_cookie(cookie_name, session, max_age=SESSION_SECONDS, httponly=True, samesite="lax")
         return answer
 
     return routes
+
+
+def _foreign(headers: Headers) -> Response | None:
+    """The refusal of a request that a page of somebody else's makes a browser send, or None."""
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or _host_name(hosts[0]) not in HOST_NAMES:
+        return _error(403, "PERMISSION_DENIED", f"Host {hosts} is none of this machine's names {HOST_NAMES}.")
+    # The port counts: another server of this machine is another site, though its cookies are the same.
+    if any(urlsplit(origin).netloc != hosts[0] for origin in headers.getlist("origin")):
+        return _error(403, "PERMISSION_DENIED", f"Pages of {headers['origin'][:200]} may not ask this.")
+    return None
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    """Sends with the headers that tell a browser what it must not do."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            own = getattr(scope.get("endpoint"), "__module__", "").startswith("local_workspace.")
+            more = {"Content-Security-Policy": CONTENT_POLICY, "Cache-Control": "no-store"} if own else {}
+            for name, value in (HEADERS | more).items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
 
 
 def _own_path(path: str) -> str:
@@ -123,4 +241,13 @@ def _error(status: int, code: str, message: str) -> JSONResponse:
 
 
 def _hash(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()
+    return hashlib.sha256(value.encode(errors="replace")).hexdigest()
+
+
+def _sign(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(errors="replace"), "sha256").hexdigest()
+
+
+def _same(one: str, other: str) -> bool:
+    """Compares in constant time; text that is not ASCII is none of ours."""
+    return one.isascii() and hmac.compare_digest(one, other)

@@ -15,9 +15,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
 
 from local_workspace.cluster import SparkCluster
+from local_workspace.database import Database
 from local_workspace.profile import DEFAULT_PORT, Profile
 from local_workspace.rest.model_sources import Sources
-from local_workspace.server import open_runs, rest_routers
+from local_workspace.runs import RunManager
+from local_workspace.server import rest_routers
 from local_workspace.state import StateFolder
 
 if TYPE_CHECKING:
@@ -70,10 +72,14 @@ def _rows() -> list[Row]:
         cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
         profile = Profile(DEFAULT_PORT, "none")
         store = cast("SqlAlchemyStore", None)
-        with open_runs(state, profile, cluster) as (database, runs):
-            return list(
-                _rows_of(rest_routers(state, profile, database, runs, cluster, store, Sources(state)))
-            )
+        database = Database(state.database)
+        runs = RunManager(database, state, lambda run: {}, profile.host)
+        try:
+            routers = rest_routers(state, profile, database, runs, cluster, store, Sources(state))
+            return list(_rows_of(routers))
+        finally:
+            runs.shutdown()
+            database.close()
 
 
 def _rows_of(routers: list[APIRouter]) -> Iterator[Row]:

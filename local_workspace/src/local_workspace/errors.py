@@ -1,19 +1,22 @@
 """The errors of the REST API, with Databricks' own codes and HTTP statuses.
 
 ApiError
-├── DoesNotExist          RESOURCE_DOES_NOT_EXIST   404
-├── AlreadyExists         RESOURCE_ALREADY_EXISTS   400
-│   └── NameTaken         RESOURCE_ALREADY_EXISTS   409 (workspace files)
-├── InvalidParameter      INVALID_PARAMETER_VALUE   400
-├── MalformedRequest      MALFORMED_REQUEST         400
-├── InvalidState          INVALID_STATE             400
-├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY       400
-│   └── FolderInUse       DIRECTORY_NOT_EMPTY       400 (files API, with a reason)
-├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED   400
-├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED    400
-├── StorageError          IO_ERROR                  400
-│   └── DiskFull          IO_ERROR                  507
-└── NotSupported          NOT_IMPLEMENTED           501
+├── DoesNotExist          RESOURCE_DOES_NOT_EXIST     404
+├── AlreadyExists         RESOURCE_ALREADY_EXISTS     400
+│   └── NameTaken         RESOURCE_ALREADY_EXISTS     409 (workspace files)
+├── InvalidParameter      INVALID_PARAMETER_VALUE     400
+├── MalformedRequest      MALFORMED_REQUEST           400
+├── InvalidState          INVALID_STATE               400
+├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY         400
+│   └── FolderInUse       DIRECTORY_NOT_EMPTY         400 (files API, with a reason)
+├── BlockTooLarge         MAX_BLOCK_SIZE_EXCEEDED     400
+├── ReadTooLarge          MAX_READ_SIZE_EXCEEDED      400
+├── NotebookTooLarge      MAX_NOTEBOOK_SIZE_EXCEEDED  400
+├── RequestTooLarge       MAX_REQUEST_SIZE_EXCEEDED   413
+├── LimitExceeded         RESOURCE_LIMIT_EXCEEDED     400
+├── StorageError          IO_ERROR                    400
+│   └── DiskFull          IO_ERROR                    507
+└── NotSupported          NOT_IMPLEMENTED             501
 """
 
 import errno
@@ -105,6 +108,27 @@ class ReadTooLarge(ApiError):
     status = 400
 
 
+class NotebookTooLarge(ApiError):
+    """More bytes than a notebook, or a file that is sent as JSON, may have."""
+
+    error_code = "MAX_NOTEBOOK_SIZE_EXCEEDED"
+    status = 400
+
+
+class RequestTooLarge(ApiError):
+    """A body of more bytes than this route takes; the code is the local workspace's own."""
+
+    error_code = "MAX_REQUEST_SIZE_EXCEEDED"
+    status = 413
+
+
+class LimitExceeded(ApiError):
+    """There are as many things of this kind as there may be."""
+
+    error_code = "RESOURCE_LIMIT_EXCEEDED"
+    status = 400
+
+
 class StorageError(ApiError):
     """DBFS cannot do this to a file or folder."""
 
@@ -131,7 +155,7 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, to_response)
 
 
-def to_response(_request: Request, error: Exception) -> JSONResponse:
+def to_response(_request: Request | None, error: Exception) -> JSONResponse:
     """The JSON reply to an error; FastAPI's handler. What it cannot put into words it raises again."""
     refusal = error if isinstance(error, ApiError) else _from_system(error)
     if refusal is None:

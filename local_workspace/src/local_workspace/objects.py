@@ -1,15 +1,18 @@
 """Workspace objects: folders, files and notebooks, kept as files on disk and named in the database."""
 
+import io
+import shutil
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter
 from local_workspace.notebook_formats import NotebookSource, recognised
-from local_workspace.state import StateFolder, make_folder, move_into_place, resolve
+from local_workspace.state import StateFolder, children, make_folder, move_into_place, resolve
 
 KIND = "workspace_object"
 # A file on its way to its place, and the record that it gets there: both or none must be seen, also when the
@@ -52,17 +55,17 @@ class WorkspaceObjects:
         folder = self._existing(path)
         if not folder.is_dir():
             return [self.describe(path)]
-        children = []
-        for name in sorted(child.name for child in folder.iterdir()):
+        inside = []
+        for child in children(self._state.workspace_files, folder):
             with suppress(DoesNotExist, FileNotFoundError):  # it vanished meanwhile
-                children.append(self.describe(f"{canonical(path)}/{name}"))
-        return children
+                inside.append(self.describe(f"{canonical(path)}/{child.name}"))
+        return inside
 
     def make_folder(self, path: str) -> None:
         """Make a folder and its parents; an existing one is no error."""
         make_folder(self._file(path))
 
-    def put(self, path: str, content: bytes, notebook: NotebookSource | None, overwrite: bool) -> None:
+    def put(self, path: str, content: BinaryIO, notebook: NotebookSource | None, overwrite: bool) -> None:
         """Keep a notebook, or a plain file when `notebook` is None, in a folder that exists."""
         path = canonical(path)
         file = self._file(path)
@@ -70,7 +73,8 @@ class WorkspaceObjects:
         if notebook:
             change |= {"language": notebook.language, "format": notebook.format}
         with self._state.new_file() as temporary, self._putting:
-            temporary.write_bytes(notebook.content if notebook else content)
+            with temporary.open("wb") as arriving:
+                shutil.copyfileobj(io.BytesIO(notebook.content) if notebook else content, arriving)
             self._refuse_clash(path, file, change["object_type"], overwrite)
             record = self._record(path, file) | change
             self._database.put(ARRIVING, path, {"inode": temporary.stat().st_ino, "record": record})
@@ -172,7 +176,7 @@ class WorkspaceObjects:
 def canonical(path: str) -> str:
     """The one spelling of a workspace path: absolute, without `/Workspace` and without a last slash."""
     if not path.startswith("/"):
-        raise InvalidParameter(f"Path ({path}) must be absolute: it starts with '/'")
+        raise InvalidParameter(f"Path ({path[:300]}) must be absolute: it starts with '/'")
     parts = [part for part in PurePosixPath(path).parts if part.strip("/")]
     return "/" + "/".join(parts[1:] if parts[:1] == ["Workspace"] else parts)
 

@@ -15,11 +15,12 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from local_workspace import access, pages
+from local_workspace import access, openapi, pages
 from local_workspace.cluster import ClusterError, SparkCluster
-from local_workspace.database import Database
+from local_workspace.database import Database, Document
 from local_workspace.errors import add_handlers
 from local_workspace.job_starts import create_scheduled_run
+from local_workspace.limits import BodyLimit
 from local_workspace.mlflow_file import keep_in_place
 from local_workspace.profile import Profile
 from local_workspace.recovery import recover
@@ -36,6 +37,7 @@ from local_workspace.rest import (
     workspace,
 )
 from local_workspace.rest.model_sources import PutBack, Sources
+from local_workspace.run_documents import has_ended, now
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
@@ -44,6 +46,9 @@ from local_workspace.state import StateFolder
 
 if TYPE_CHECKING:
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+# An interrupted notebook still closes its MLflow run, so its token outlives the run by a little.
+TOKEN_GRACE_SECONDS = 60
 
 
 def serve(state: StateFolder, profile: Profile) -> None:
@@ -54,9 +59,10 @@ def serve(state: StateFolder, profile: Profile) -> None:
     listener = socket.create_server((profile.address, profile.port))
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
+    keyring = access.Keyring(profile.token)
     try:
-        with open_runs(state, profile, cluster) as (database, runs):
-            app = create_app(state, profile, database, runs, cluster)
+        with open_runs(state, profile, cluster, keyring) as (database, runs):
+            app = create_app(state, profile, database, runs, cluster, keyring)
             uvicorn.Server(uvicorn.Config(app, http="httptools", access_log=False)).run([listener])
     finally:
         cluster.stop()
@@ -64,16 +70,17 @@ def serve(state: StateFolder, profile: Profile) -> None:
 
 @contextmanager
 def open_runs(
-    state: StateFolder, profile: Profile, cluster: SparkCluster
+    state: StateFolder, profile: Profile, cluster: SparkCluster, keyring: access.Keyring
 ) -> Iterator[tuple[Database, RunManager]]:
     """The state on disk and the manager of its runs, which are ended on the way out."""
     database = Database(state.database)
     recover(database, state)
 
-    def environment(_run: object) -> dict[str, str]:
+    def environment(run: Document | None) -> dict[str, str]:
         cluster.ensure_running()
         cluster.end_warm_up()
-        return run_environment(state, profile) | cluster.environment
+        token = keyring.run_token(run["run_id"]) if run else ""
+        return run_environment(state, profile.host, token) | cluster.environment
 
     spares = Spares(state.runs)
     runs = RunManager(
@@ -97,12 +104,16 @@ def open_runs(
 
 
 def create_app(
-    state: StateFolder, profile: Profile, database: Database, runs: RunManager, cluster: SparkCluster
+    state: StateFolder,
+    profile: Profile,
+    database: Database,
+    runs: RunManager,
+    cluster: SparkCluster,
+    keyring: access.Keyring,
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
     app, store = _mlflow_app(state)
     sources = Sources(state)
-    keyring = access.Keyring(profile.token)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
         app,
@@ -110,13 +121,20 @@ def create_app(
             access.router(keyring, cookie_name),
             pages.router(database, state),
             *rest_routers(state, profile, database, runs, cluster, store, sources),
+            openapi.router(),
             fallback.router(),
         ],
     )
     add_handlers(app)
     app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
-    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(
+        access.AccessCheck,
+        keyring=keyring,
+        cookie_name=cookie_name,
+        is_alive=lambda run_id: is_alive(database, run_id),
+    )
     return app
 
 
@@ -140,12 +158,20 @@ def rest_routers(
         files.router(state),
         clusters.router(database, cluster.state),
         jobs.router(database, runs),
-        secrets.router(database),
+        secrets.router(database, state),
         permissions.router(database),
         unity_catalog.router(store, state, sources),
         tracking_files.router(state),
         _cluster_router(cluster),
     ]
+
+
+def is_alive(database: Database, run_id: str) -> bool:
+    """Whether the token of a run still counts."""
+    run = database.get("run", run_id)
+    if run is None:
+        return False
+    return not has_ended(run) or now() - run["end_time"] < TOKEN_GRACE_SECONDS * 1000
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:
@@ -192,17 +218,18 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
     return app, store
 
 
-def run_environment(state: StateFolder, profile: Profile) -> dict[str, str]:
+def run_environment(state: StateFolder, host: str, token: str) -> dict[str, str]:
     """What a run's process finds in its environment: how to reach the workspace, and folders of its own."""
-    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_")
+    # ipykernel shows what child processes print unless it sees a variable of pytest.
+    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_", "PYTEST_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     loopback = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
     return inherited | {
-        "DATABRICKS_HOST": profile.host,
-        "DATABRICKS_TOKEN": profile.token,
-        "MLFLOW_TRACKING_URI": profile.host,
-        "MLFLOW_REGISTRY_URI": profile.host,
-        "MLFLOW_TRACKING_TOKEN": profile.token,
+        "DATABRICKS_HOST": host,
+        "DATABRICKS_TOKEN": token,
+        "MLFLOW_TRACKING_URI": host,
+        "MLFLOW_REGISTRY_URI": host,
+        "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "LOCAL_WORKSPACE_FOLDERS": json.dumps(
             {

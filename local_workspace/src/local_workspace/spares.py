@@ -1,5 +1,6 @@
 """Keeps one process ready that has done a notebook's usual imports; the next run takes it."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from local_workspace.run_processes import MARK
 
 PREFIX = "spare-"
 REFILL_SECONDS = 1
+# What differs from run to run: a process gets it with its run, and has no token before.
+OF_ONE_RUN = ("DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN")
 
 
 @dataclass
@@ -65,7 +68,9 @@ class Spares:
             (spare.folder / "run").symlink_to(folder.absolute())
             assert spare.process.stdin is not None
             try:
-                spare.process.stdin.write(f"{folder.absolute()}\n".encode())
+                own = {name: environment[name] for name in OF_ONE_RUN if name in environment}
+                order = {"folder": str(folder.absolute()), "variables": own}
+                spare.process.stdin.write(json.dumps(order).encode() + b"\n")
                 spare.process.stdin.close()
             except BrokenPipeError:  # it has just died
                 return None
@@ -79,6 +84,7 @@ class Spares:
             self._clear_up()
 
     def _start(self, environment: Mapping[str, str]) -> _Spare:
+        environment = _shared(environment)
         folder = self._runs.absolute() / f"{PREFIX}{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         python = create_environment(folder / "python")
@@ -109,5 +115,8 @@ class Spares:
 
 
 def _fits(spare: _Spare, environment: Mapping[str, str]) -> bool:
-    same = {name: value for name, value in environment.items() if name != MARK} == spare.environment
-    return same and spare.process.poll() is None
+    return _shared(environment) == spare.environment and spare.process.poll() is None
+
+
+def _shared(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in (MARK, *OF_ONE_RUN)}

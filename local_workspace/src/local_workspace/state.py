@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from local_workspace.errors import AlreadyExists, InvalidParameter
 
 LONGEST_NAME = 255
+LONGEST_PATH = 3000  # bytes; Linux takes 4096 with the folder in front, macOS 1024 and says so itself
 # Two requests that want the same name take their turn, so that only one of them finds it free.
 _MOVING = threading.Lock()
 
@@ -89,6 +90,11 @@ class StateFolder:
         return self.root / "databrickscfg"
 
     @property
+    def secrets_key(self) -> Path:
+        """The key that secrets are encrypted with."""
+        return self.root / "secrets.key"
+
+    @property
     def pid_file(self) -> Path:
         """The process that serves this folder."""
         return self.root / "workspace.pid"
@@ -123,7 +129,12 @@ class StateFolder:
         for prefix, root in roots.items():
             if _is_in(plain, prefix):
                 return resolve(root, plain.removeprefix(prefix))
-        raise InvalidParameter(f"path {path!r} is none of dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
+        raise InvalidParameter(f"path {path[:300]!r} is none of dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
+
+    def root_of(self, path: Path) -> Path:
+        """The folder of `dbfs:/`, `/Volumes` or `/Workspace` in which `path` lies on this machine."""
+        roots = (self.dbfs, self.volumes, self.workspace_files)
+        return next(root for root in roots if path.is_relative_to(root))
 
     def write(self, target: Path, content: BinaryIO, overwrite: bool = True) -> None:
         """Put `content` at `target` in one step, so that nobody reads half a file. Makes its folders."""
@@ -161,15 +172,30 @@ def _is_in(path: str, prefix: str) -> bool:
 def resolve(root: Path, path: str) -> Path:
     """Join `path` to `root`, refusing every path that would leave it: `..`, links, unusable names."""
     parts = [part for part in PurePosixPath(path).parts if part != "/"]
-    printable = path.isprintable() and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
-    if not printable or ".." in parts:
+    if not path.isprintable() or ".." in parts:
+        raise InvalidParameter(f"path {path[:300]!r} is not allowed: it has '..' or control characters")
+    if len(os.fsencode(path)) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
         raise InvalidParameter(
-            f"path {path!r} is not allowed: it has '..', control characters or a long name"
+            f"path {path[:300]!r}… is not allowed: a name has at most {LONGEST_NAME} bytes, "
+            f"a path at most {LONGEST_PATH}"
         )
     joined = root.joinpath(*parts)
-    if not joined.resolve().is_relative_to(root.resolve()):
+    if leads_out(root, joined):
         raise InvalidParameter(f"path {path!r} is not allowed: it leads out of its root through a link")
     return joined
+
+
+def children(root: Path, folder: Path) -> list[Path]:
+    """What `folder` holds, by name, without links that lead out of `root` or nowhere."""
+    return [child for child in sorted(folder.iterdir()) if child.exists() and not leads_out(root, child)]
+
+
+def leads_out(root: Path, path: Path) -> bool:
+    """Whether a link on the way to `path` leads out of `root`, or in a circle."""
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a circle of links
+        return True
 
 
 def make_folder(folder: Path) -> None:

@@ -10,7 +10,9 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -26,37 +28,15 @@ from nbformat import NotebookNode
 
 from local_workspace.notebook.environment import create_environment
 from local_workspace.notebook.memory import SETTING, explained
+from local_workspace.notebook.redaction import Redactor
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
 
 if TYPE_CHECKING:
     from local_workspace.notebook.spare import Forker
 
-REDACTED = "[REDACTED]"
+TOKENS = {"DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN", "SPARK_CONNECT_AUTHENTICATE_TOKEN"}
 _SAVE_EVERY_SECONDS = 0.5
-
-
-class Redactor:
-    """Replaces the secret values that a run has read wherever they appear in its outputs."""
-
-    def __init__(self) -> None:
-        self.values: set[str] = set()
-
-    def add(self, value: str) -> None:
-        """Remembers one more value to hide; an empty one hides nothing."""
-        self.values |= {value} if value else set()
-
-    def clean(self, content: Any) -> Any:
-        """A copy of `content` (text, lists and dictionaries of text) without the values."""
-        if isinstance(content, str):
-            for value in sorted(self.values, key=len, reverse=True):
-                content = content.replace(value, REDACTED)
-            return content
-        if isinstance(content, list):
-            return [self.clean(item) for item in content]
-        if isinstance(content, dict):
-            return {key: self.clean(item) for key, item in content.items()}
-        return content
 
 
 class RunClient(NotebookClient):  # type: ignore[misc]
@@ -65,6 +45,8 @@ class RunClient(NotebookClient):  # type: ignore[misc]
     def __init__(self, notebook: NotebookNode, **options: Any) -> None:
         super().__init__(notebook, **options)
         self.redactor = Redactor()
+        for name in TOKENS & os.environ.keys():
+            self.redactor.add(os.environ[name])
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
         """Keeps one message of the kernel, unless it only announces a secret."""
@@ -74,9 +56,29 @@ class RunClient(NotebookClient):  # type: ignore[misc]
             return None
         msg["content"] = self.redactor.clean(msg["content"])
         output = super().process_message(msg, cell, cell_index)
-        if self.redactor.values and cell.outputs:  # a value may arrive in two pieces of one stream
-            cell.outputs[-1] = nbformat.from_dict(self.redactor.clean(cell.outputs[-1]))
+        self._clean_seam(cell_index, len(str(msg["content"])))
         return output
+
+    def _clean_seam(self, cell_index: int, arrived: int) -> None:
+        """Hides a value that arrived in pieces: in one stream, or in an output and the one before it.
+
+        The one before may be of an earlier cell: what a child process prints arrives when it likes.
+        """
+        places = list(islice(self._latest_texts(cell_index), 2))[::-1]
+        cleaned = self.redactor.clean_seam([holder[name] for holder, name in places], arrived)
+        for (holder, name), text in zip(places, cleaned, strict=True):
+            holder[name] = text
+
+    def _latest_texts(self, cell_index: int) -> Iterator[tuple[dict[str, str], str]]:
+        """Where the texts of the outputs stand, the newest first."""
+        for cell in reversed(self.nb.cells[: cell_index + 1]):
+            yield from filter(None, map(_text_of, reversed(cell.get("outputs", []))))
+
+
+def _text_of(output: NotebookNode) -> tuple[dict[str, str], str] | None:
+    """Where the plain text of an output stands, or None when it has none."""
+    holder, name = (output, "text") if "text" in output else (output.get("data", {}), "text/plain")
+    return (holder, name) if isinstance(holder.get(name), str) else None
 
 
 def main(run_folder: Path, forker: "Forker | None" = None) -> int:

@@ -4,6 +4,7 @@ It is loaded again each time the kernel restarts.
 """
 
 import ast
+import faulthandler
 import json
 import os
 import re
@@ -30,6 +31,7 @@ _WHOLE_CELL_MAGICS = ("%sql", "%sh", "%md")
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Prepares the kernel for the task that `LOCAL_WORKSPACE_TASK` names."""
     limit_memory()
+    _show_outputs_only()
     task = json.loads(Path(os.environ["LOCAL_WORKSPACE_TASK"]).read_text())
     dbutils = DbUtils(task["parameters"], task["notebook_path"])
     magics = Magics(shell, dbutils)
@@ -109,6 +111,20 @@ def open_session() -> Any:
     if has_own_packages(Path(sys.prefix)):
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
     return session
+
+
+def _show_outputs_only() -> None:
+    """Stops ipykernel from writing what cells and their children print into the log of the process too.
+
+    There nobody would hide secrets. Only the trace of a crash still goes there: it has no values.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        copy = getattr(stream, "_original_stdstream_copy", None)
+        if copy is not None:
+            if stream is sys.stderr:
+                faulthandler.enable(os.dup(copy))
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), copy)
 
 
 def _names_spark(source: str) -> bool:

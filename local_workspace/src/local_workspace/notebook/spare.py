@@ -1,9 +1,9 @@
 """A run's process that has done the imports of most notebooks before it knows its run; Linux only.
 
 Started as `python -m local_workspace.notebook.spare` in an environment of its own, it imports, waits for the
-folder of a run on its standard input, and then forks: once for the process that executes the notebook, once
-for each kernel. It imports what the cluster carries, never what a run installs; a run whose libraries could
-have changed these imports gets an ordinary kernel.
+folder and the token of a run on its standard input, and then forks: once for the process that executes the
+notebook, once for each kernel. It imports what the cluster carries, never what a run installs; a run whose
+libraries could have changed these imports gets an ordinary kernel.
 """
 
 import gc
@@ -138,9 +138,11 @@ def main() -> None:
     imports.do()
     if threading.active_count() > 1:
         sys.exit(f"an import has started {threading.enumerate()}: no process for a fork; runs start anew")
-    folder = sys.stdin.readline().strip()
-    if not folder:  # the workspace has ended
+    order = sys.stdin.readline()
+    if not order:  # the workspace has ended
         return
+    folder, variables = json.loads(order).values()
+    os.environ.update(variables)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     os.chdir(folder)
     gc.freeze()

@@ -20,10 +20,9 @@ from local_workspace.errors import (
     ReadTooLarge,
     StorageError,
 )
+from local_workspace.limits import MEGABYTE
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.state import StateFolder, described, make_folder, move_into_place, rename
-
-MEGABYTE = 1024 * 1024
+from local_workspace.state import StateFolder, children, described, make_folder, move_into_place, rename
 
 
 def router(state: StateFolder) -> APIRouter:
@@ -79,8 +78,8 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
         if not folder.is_dir():
             return {"files": [_info(path, folder)]}
         root = path.rstrip("/")
-        children = described(sorted(folder.iterdir()), lambda child: _info(f"{root}/{child.name}", child))
-        return {"files": children}
+        inside = children(state.root_of(folder), folder)
+        return {"files": described(inside, lambda child: _info(f"{root}/{child.name}", child))}
 
     @routes.get("/read")
     def read(fields: RequestFields) -> dict[str, Any]:
@@ -98,6 +97,7 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/move")
     def move(fields: RequestFields) -> dict[str, Any]:
         source = _existing(state, fields, "source_path")
+        _refuse_root(state, source)
         target = _local(state, fields.text("destination_path"))
         if target.exists():
             raise AlreadyExists(f"A file or directory already exists at {fields['destination_path']}.")
@@ -110,8 +110,7 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
         target = _existing(state, fields, "path")
-        if target in (state.dbfs, state.volumes):
-            raise InvalidParameter(f"{_plain(fields)} is a root folder and cannot be deleted")
+        _refuse_root(state, target)
         if not target.is_dir():
             target.unlink()
         elif fields.flag("recursive"):
@@ -173,6 +172,11 @@ def _append(file: Path, block: bytes) -> None:
             raise
 
 
+def _refuse_root(state: StateFolder, path: Path) -> None:
+    if path == state.root_of(path):
+        raise InvalidParameter(f"{path.name} is a root folder; it stays where it is")
+
+
 def _plain(fields: Fields, name: str = "path") -> str:
     return fields.text(name).removeprefix("dbfs:")
 
@@ -180,7 +184,7 @@ def _plain(fields: Fields, name: str = "path") -> str:
 def _local(state: StateFolder, path: str) -> Path:
     plain = path.removeprefix("dbfs:")
     if not plain.startswith("/"):
-        raise InvalidParameter(f"path {path!r} must be absolute: /… or dbfs:/…")
+        raise InvalidParameter(f"path {path[:300]!r} must be absolute: /… or dbfs:/…")
     return state.local_path("dbfs:" + plain)
 
 
@@ -201,13 +205,15 @@ def _new_file(state: StateFolder, fields: Fields) -> Path:
 
 
 def _block(fields: Fields, name: str) -> bytes:
-    block = fields.content(name).read()
+    block = fields.content(name).read(MEGABYTE + 1)
     if len(block) > MEGABYTE:
-        raise BlockTooLarge(f"{name} has {len(block)} bytes; one request takes at most {MEGABYTE}")
+        raise BlockTooLarge(f"{name} has more than {MEGABYTE} bytes, the most that one request takes")
     return block
 
 
 def _read_part(file: Path, offset: int, length: int) -> bytes:
+    if offset >= file.stat().st_size:  # so far out that a file system might refuse to seek
+        return b""
     with file.open("rb") as opened:
         opened.seek(offset)
         return opened.read(length)

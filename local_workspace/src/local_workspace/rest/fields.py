@@ -4,13 +4,21 @@ import base64
 import binascii
 import io
 import json
+import os
+import re
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 
 from local_workspace.errors import InvalidParameter, MalformedRequest
+from local_workspace.state import StateFolder
 
+DEEPEST_JSON = 100  # as in protobuf's JSON, which the real service reads
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 TRUE_AND_FALSE = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -24,7 +32,7 @@ class Fields(dict[str, Any]):
         """A string; required unless a default is given."""
         value = self.get(name) or default
         if value is None:
-            raise InvalidParameter(f"missing required field: {name}; the request has {sorted(self)}")
+            raise InvalidParameter(f"missing required field: {name}; the request has {_brief(sorted(self))}")
         if not isinstance(value, str):
             raise InvalidParameter(f"{name} must be text, not {type(value).__name__}")
         return value
@@ -33,9 +41,10 @@ class Fields(dict[str, Any]):
         """A whole number, sent as such or as digits; required unless a default is given."""
         value = self.get(name, default)
         if value is None:
-            raise InvalidParameter(f"missing required field: {name}; the request has {sorted(self)}")
-        if isinstance(value, bool) or not str(value).lstrip("-").isdecimal():
-            raise InvalidParameter(f"{name} must be a whole number, not {value!r}")
+            raise InvalidParameter(f"missing required field: {name}; the request has {_brief(sorted(self))}")
+        is_number = not isinstance(value, bool) and WHOLE_NUMBER.fullmatch(str(value))
+        if not is_number or not -(2**63) <= int(value) < 2**63:
+            raise InvalidParameter(f"{name} must be a whole number of 64 bits, not {_brief(value)}")
         return int(value)
 
     def natural(self, name: str, default: int | None = None) -> int:
@@ -49,7 +58,7 @@ class Fields(dict[str, Any]):
         """A truth value, sent as such or as a word; False when absent."""
         value = str(self.get(name, "")).lower()
         if value not in TRUE_AND_FALSE:
-            raise InvalidParameter(f"{name} must be true or false, not {self[name]!r}")
+            raise InvalidParameter(f"{name} must be true or false, not {_brief(self[name])}")
         return TRUE_AND_FALSE[value]
 
     def texts(self, name: str) -> list[str]:
@@ -61,7 +70,7 @@ class Fields(dict[str, Any]):
         """An object; empty when absent."""
         value = self.get(name) or {}
         if not isinstance(value, dict):
-            raise InvalidParameter(f"{name} must be an object, not {value!r}")
+            raise InvalidParameter(f"{name} must be an object, not {type(value).__name__}")
         return value
 
     def content(self, name: str) -> BinaryIO:
@@ -83,19 +92,71 @@ def in_query(request: Request) -> Fields:
     return fields
 
 
+async def received(request: Request, state: StateFolder) -> Path:
+    """The request's body as a temporary file, so that a broken upload leaves nothing at its target."""
+    handle, name = tempfile.mkstemp(dir=state.arriving)
+    temporary, complete = Path(name), False
+    try:
+        with os.fdopen(handle, "wb") as file:
+            async for part in request.stream():
+                file.write(part)
+        complete = True
+    finally:
+        if not complete:
+            temporary.unlink()
+    return temporary
+
+
 async def _read(request: Request) -> Fields:
     if request.method in ("GET", "HEAD") or (request.method == "DELETE" and not await request.body()):
         return in_query(request)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return Fields(await request.form())
+        try:
+            return Fields(await request.form())
+        except HTTPException as error:
+            raise MalformedRequest(f"the form cannot be read: {error.detail}") from error
+    # The header does not matter: the pip CLI says text/json.
+    return Fields(read_json_object(await request.body()))
+
+
+def read_json_object(body: bytes) -> dict[str, Any]:
+    """A JSON object that can be stored and sent back: not too deep, without NaN, its text real text."""
     try:
-        # The header does not matter: the pip CLI says text/json.
-        body = json.loads(await request.body() or b"{}")
+        value = json.loads(body or b"{}", parse_constant=_refuse_constant)
+        depth = _depth(value)
+    except RecursionError as error:
+        raise MalformedRequest(f"the body is nested deeper than {DEEPEST_JSON} levels") from error
     except ValueError as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise MalformedRequest(f"the body must be a JSON object, not {body!r}")
-    return Fields(body)
+    if depth > DEEPEST_JSON:
+        raise MalformedRequest(f"the body is nested deeper than {DEEPEST_JSON} levels")
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"the body must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested; text that has no UTF-8 (half a surrogate pair) is refused."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("half a surrogate pair is no text") from error
+    if isinstance(value, dict):
+        return 1 + max((_depth(item) for pair in value.items() for item in pair), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+def _brief(value: Any) -> str:
+    """A value as an error names it: never a whole upload."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}… ({len(text)} characters)"
 
 
 RequestFields = Annotated[Fields, Depends(_read)]

@@ -19,28 +19,31 @@ from local_workspace.errors import (
     NameTaken,
     NotSupported,
 )
-from local_workspace.rest.fields import in_query
-from local_workspace.state import StateFolder, described, make_folder, move_into_place
+from local_workspace.rest.fields import in_query, received
+from local_workspace.state import StateFolder, children, described, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:
     """Read, write and list what lies under `/Volumes`."""
-    return folder_router("Volumes", lambda path, _write: state.local_path(f"/Volumes/{path}"), state)
+    return folder_router(
+        "Volumes", state.volumes, lambda path, _write: state.local_path(f"/Volumes/{path}"), state
+    )
 
 
 def folder_router(
     root: str,
+    base: Path,
     locate: Callable[[str, bool], Path],
     state: StateFolder,
     route_class: type[APIRoute] = APIRoute,
 ) -> APIRouter:
-    """Read, write and list what lies under `/<root>`; folders are made as they are needed.
+    """Read, write and list what lies under `/<root>`, which is the folder `base`; folders are made as needed.
 
     `locate(path, write)` says where a path below the root lies, or refuses it.
     """
     routes = APIRouter(prefix="/api/2.0/fs", route_class=route_class)
     _add_files(routes, root, locate, state)
-    _add_directories(routes, root, locate)
+    _add_directories(routes, root, base, locate)
     return routes
 
 
@@ -55,11 +58,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
         overwrite = in_query(request).flag("overwrite")
         if target.exists() and not overwrite:
             raise NameTaken(f"The file being created already exists: /{root}/{path}")
-        with state.new_file() as temporary:
-            with temporary.open("wb") as content:
-                async for part in request.stream():
-                    content.write(part)
-            await run_in_threadpool(_keep, temporary, target, overwrite)
+        await run_in_threadpool(_keep, await received(request, state), target, overwrite)
 
     @routes.post(where)
     def initiate_upload(request: Request, path: str) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
         return found
 
 
-def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]) -> None:
+def _add_directories(routes: APIRouter, root: str, base: Path, locate: Callable[[str, bool], Path]) -> None:
     where = f"/directories/{root}/{{path:path}}"
 
     @routes.put(where, status_code=204)
@@ -104,9 +103,9 @@ def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool],
     @routes.get(where)
     def list_directory(path: str) -> dict[str, Any]:
         """What a folder holds."""
-        children = sorted(directory(path, write=False).iterdir())
+        inside = children(base, directory(path, write=False))
         folder = f"/{root}/{path.strip('/')}"
-        return {"contents": described(children, lambda child: _entry(folder, child))}
+        return {"contents": described(inside, lambda child: _entry(folder, child))}
 
     @routes.delete(where, status_code=204)
     def delete_directory(path: str) -> None:
@@ -126,11 +125,13 @@ def _add_directories(routes: APIRouter, root: str, locate: Callable[[str, bool],
 
 
 def _keep(temporary: Path, target: Path, overwrite: bool) -> None:
-    make_folder(target.parent)
     try:
+        make_folder(target.parent)
         move_into_place(temporary, target, overwrite)
     except AlreadyExists as error:
         raise NameTaken(error.message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _entry(folder: str, child: Path) -> dict[str, Any]:

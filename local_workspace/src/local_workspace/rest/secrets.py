@@ -8,19 +8,26 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace.database import Database, Document
-from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, NotSupported
+from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, LimitExceeded, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
+from local_workspace.state import StateFolder
+from local_workspace.vault import Vault
 
 NAME = re.compile(r"[\w.@-]{1,128}", re.ASCII)
 PERMISSIONS = ("READ", "WRITE", "MANAGE")
+# Databricks' own limits.
+LARGEST_VALUE = 128 * 1024
+MOST_SCOPES = MOST_SECRETS = 1000
 
 
-def router(database: Database) -> APIRouter:
+def router(database: Database, state: StateFolder) -> APIRouter:
     """Scopes that the workspace keeps itself; a value is readable through get, never through list."""
     routes = APIRouter(prefix="/api/2.0/secrets")
+    vault = Vault(state.secrets_key)
+    _encrypt_plain_values(database, vault)
     _add_scopes(routes, database)
-    _add_secrets(routes, database)
+    _add_secrets(routes, database, vault)
     _add_acls(routes, database)
     return routes
 
@@ -33,7 +40,8 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
             raise NotSupported(f"scope {name!r}: only scopes of backend type DATABRICKS are kept here")
         if database.get("secret_scope", name) is not None:
             raise AlreadyExists(f"Scope {name} already exists!")
-        manager = fields.get("initial_manage_principal") or USER_NAME
+        _check_count("scopes", database.all("secret_scope"), MOST_SCOPES)
+        manager = fields.text("initial_manage_principal", USER_NAME)
         database.put("secret_scope", name, {"name": name, "acls": {manager: "MANAGE"}})
         return {}
 
@@ -52,20 +60,24 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
         return {}
 
 
-def _add_secrets(routes: APIRouter, database: Database) -> None:
+def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
     @routes.post("/put")
     def put_secret(fields: RequestFields) -> dict[str, Any]:
         with database.transaction():  # the scope is not deleted meanwhile
             scope, key = _scope(database, fields)["name"], _name(fields, "key")
-            updated = int(time.time() * 1000)
-            document = {"scope": scope, "key": key, "value": _value(fields), "updated": updated}
-            database.put("secret", f"{scope}/{key}", document)
+            value, name = _value(fields), f"{scope}/{key}"
+            others = [secret for secret in _secrets(database, scope) if secret["key"] != key]
+            _check_count(f"secrets in scope {scope}", others)
+            encrypted, updated = vault.encrypt(value, name), int(time.time() * 1000)
+            document = {"scope": scope, "key": key, "encrypted": encrypted, "updated": updated}
+            database.put("secret", name, document)
         return {}
 
     @routes.get("/get")
     def get_secret(fields: RequestFields) -> dict[str, Any]:
         secret = _secret(database, fields)
-        return {"key": secret["key"], "value": secret["value"]}
+        value = vault.decrypt(secret["encrypted"], f"{secret['scope']}/{secret['key']}")
+        return {"key": secret["key"], "value": base64.b64encode(value).decode()}
 
     @routes.get("/list")
     def list_secrets(fields: RequestFields) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
             fields.text("permission"),
         )
         if permission not in PERMISSIONS:
-            raise InvalidParameter(f"permission {permission!r} is none of {PERMISSIONS}")
+            raise InvalidParameter(f"permission {permission[:100]!r} is none of {PERMISSIONS}")
         _scope(database, fields)
         database.update("secret_scope", name, lambda scope: scope["acls"].update({principal: permission}))
         return {}
@@ -114,7 +126,9 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
 def _name(fields: Fields, field: str) -> str:
     name = fields.text(field)
     if not NAME.fullmatch(name):
-        raise InvalidParameter(f"{field} {name!r} must be 1 to 128 letters, digits, '-', '_', '@' or '.'")
+        raise InvalidParameter(
+            f"{field} {name[:200]!r} must be 1 to 128 letters, digits, '-', '_', '@' or '.'"
+        )
     return name
 
 
@@ -145,10 +159,30 @@ def _permission(scope: Document, principal: str) -> str:
     return str(permission)
 
 
-def _value(fields: Fields) -> str:
-    """The secret's bytes in base64, from exactly one of the two fields that can carry them."""
+def _value(fields: Fields) -> bytes:
+    """The secret's bytes, from exactly one of the two fields that can carry them."""
     if ("string_value" in fields) == ("bytes_value" in fields):
         raise InvalidParameter("send exactly one of string_value and bytes_value")
     if "string_value" in fields:
-        return base64.b64encode(str(fields["string_value"]).encode()).decode()
-    return base64.b64encode(fields.content("bytes_value").read()).decode()
+        value = fields.text("string_value", "").encode()
+    else:
+        value = fields.content("bytes_value").read(LARGEST_VALUE + 1)
+    if len(value) > LARGEST_VALUE:
+        raise InvalidParameter(f"a secret has at most {LARGEST_VALUE} bytes")
+    return value
+
+
+def _check_count(what: str, present: list[Document], most: int = MOST_SECRETS) -> None:
+    if len(present) >= most:
+        raise LimitExceeded(f"there are {len(present)} {what}; there may be at most {most}")
+
+
+def _encrypt_plain_values(database: Database, vault: Vault) -> None:
+    """Encrypts the values that an earlier version kept as they were, and wipes them from the file."""
+    plain = [secret for secret in database.all("secret") if "value" in secret]
+    for secret in plain:
+        name = f"{secret['scope']}/{secret['key']}"
+        encrypted = vault.encrypt(base64.b64decode(secret.pop("value")), name)
+        database.put("secret", name, secret | {"encrypted": encrypted})
+    if plain:
+        database.compact()

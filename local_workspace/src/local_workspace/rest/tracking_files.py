@@ -34,7 +34,7 @@ def router(state: StateFolder) -> APIRouter:
             raise InvalidParameter(f"/{ROOT}/{path} is not /{ROOT}/<experiment>/{'|'.join(FOLDERS)}/<id>/…")
         return resolve(state.mlflow_artifacts, f"{experiment}/{FOLDERS[kind]}{below}")
 
-    routes = files.folder_router(ROOT, locate, state)
+    routes = files.folder_router(ROOT, state.mlflow_artifacts, locate, state)
     pages = APIRouter()
     pages.include_router(routes)
 

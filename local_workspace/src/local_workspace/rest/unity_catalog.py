@@ -66,7 +66,8 @@ def router(store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> APIR
     _add_storage(routes, store)
     both = APIRouter()
     both.include_router(routes)
-    both.include_router(files.folder_router("Models", ModelFiles(store, state).locate, state, _MlflowRoute))
+    locate = ModelFiles(store, state).locate
+    both.include_router(files.folder_router("Models", state.registered_models, locate, state, _MlflowRoute))
     return both
 
 

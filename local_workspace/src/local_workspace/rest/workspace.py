@@ -1,17 +1,22 @@
 """Import, export and look up workspace objects: `/api/2.0/workspace` and `/api/2.0/workspace-files`."""
 
 import base64
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from local_workspace.database import Database
-from local_workspace.errors import AlreadyExists, NameTaken
+from local_workspace.errors import AlreadyExists, NameTaken, NotebookTooLarge
+from local_workspace.limits import MEGABYTE
 from local_workspace.notebook_formats import notebook_path, read_notebook
 from local_workspace.objects import WorkspaceObjects
-from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.rest.fields import Fields, RequestFields, received
 from local_workspace.state import StateFolder
+
+LARGEST_NOTEBOOK = 10 * MEGABYTE  # as on Databricks
 
 
 def router(database: Database, state: StateFolder) -> APIRouter:
@@ -19,7 +24,7 @@ def router(database: Database, state: StateFolder) -> APIRouter:
     objects = WorkspaceObjects(database, state)
     routes = APIRouter(prefix="/api/2.0")
     _add_tree(routes, objects)
-    _add_content(routes, objects)
+    _add_content(routes, objects, state)
     return routes
 
 
@@ -43,43 +48,67 @@ def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
         return {}
 
 
-def _add_content(routes: APIRouter, objects: WorkspaceObjects) -> None:
+def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolder) -> None:
     @routes.post("/workspace/import")
     def import_object(fields: RequestFields) -> dict[str, Any]:
-        content = fields.content("content").read()
-        form = str(fields.get("format") or "SOURCE")
-        _keep(objects, fields.text("path"), content, form, fields.get("language"), fields.flag("overwrite"))
+        content, form = fields.content("content"), fields.text("format", "SOURCE")
+        language = fields.text("language", "") or None
+        _keep(objects, fields.text("path"), content, form, language, fields.flag("overwrite"))
         return {}
 
     @routes.get("/workspace/export", response_model=None)
     def export_object(fields: RequestFields) -> Response | dict[str, Any]:
-        content, file_type = _exported(objects, fields.text("path"), str(fields.get("format") or "SOURCE"))
-        if fields.flag("direct_download"):
+        path, direct = fields.text("path"), fields.flag("direct_download")
+        if objects.describe(path)["object_type"] == "NOTEBOOK":
+            content, file_type = objects.notebook(path).read().exported(fields.text("format", "SOURCE"))
+        else:
+            file = objects.file(path)
+            if direct:
+                return FileResponse(file, media_type="application/octet-stream")
+            content, file_type = _small_file(path, file), file.suffix.removeprefix(".")
+        if direct:
             return Response(content, media_type="application/octet-stream")
         return {"content": base64.b64encode(content).decode(), "file_type": file_type}
 
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
-        content = await request.body()
         overwrite = Fields(request.query_params).flag("overwrite")
-        absolute = "/" + path.lstrip("/")
+        temporary = await received(request, state)
         try:
-            await run_in_threadpool(_keep, objects, absolute, content, "AUTO", None, overwrite)
+            with temporary.open("rb") as content:
+                absolute = "/" + path.lstrip("/")
+                await run_in_threadpool(_keep, objects, absolute, content, "AUTO", None, overwrite)
         except AlreadyExists as error:
             raise NameTaken(error.message) from error
+        finally:
+            temporary.unlink()
         return {}
 
 
 def _keep(
-    objects: WorkspaceObjects, path: str, content: bytes, form: str, language: str | None, overwrite: bool
+    objects: WorkspaceObjects,
+    path: str,
+    content: BinaryIO,
+    form: str,
+    language: str | None,
+    overwrite: bool,
 ) -> None:
-    notebook = read_notebook(path, content, form, language)
+    """Keeps a notebook, or a file; what is larger than a notebook may be is a file, never read as a whole."""
+    start = content.read(LARGEST_NOTEBOOK + 1)
+    content.seek(0)
+    if len(start) <= LARGEST_NOTEBOOK:
+        notebook = read_notebook(path, start, form, language)
+    elif form in ("AUTO", "RAW"):
+        notebook = None
+    else:
+        raise NotebookTooLarge(f"{path} has more than {LARGEST_NOTEBOOK} bytes, the most of a notebook")
     target = notebook_path(path, notebook) if notebook else path
     objects.put(target, content, notebook, overwrite)
 
 
-def _exported(objects: WorkspaceObjects, path: str, form: str) -> tuple[bytes, str]:
-    if objects.describe(path)["object_type"] == "NOTEBOOK":
-        return objects.notebook(path).read().exported(form)
-    file = objects.file(path)
-    return file.read_bytes(), file.suffix.removeprefix(".")
+def _small_file(path: str, file: Path) -> bytes:
+    if file.stat().st_size > LARGEST_NOTEBOOK:
+        raise NotebookTooLarge(
+            f"{path} has more than {LARGEST_NOTEBOOK} bytes; ask with direct_download=true"
+        )
+    return file.read_bytes()

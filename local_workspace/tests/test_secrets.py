@@ -1,0 +1,164 @@
+"""Secrets: encrypted where they are kept, hidden where they are shown."""
+
+import base64
+import json
+import stat
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from databricks.sdk.errors import DatabricksError, InvalidParameterValue
+from hypothesis import example, given
+from hypothesis import strategies as st
+from local_workspace.database import Database
+from local_workspace.errors import InvalidState
+from local_workspace.notebook.redaction import REDACTED, SHORTEST_TO_SPREAD, Redactor
+from local_workspace.rest import secrets
+from local_workspace.state import StateFolder
+from local_workspace.vault import Vault
+
+VALUE = "pl4nted+Secret/with ümlaut"
+PRINTED = {
+    "plain": VALUE,
+    "repr": repr(VALUE),
+    "ascii": ascii(VALUE),
+    "json": json.dumps({"key": VALUE}),
+    "bytes": str(VALUE.encode()),
+    "reversed": VALUE[::-1],
+    "base64": base64.b64encode(VALUE.encode()).decode(),
+    "urlsafe base64": base64.urlsafe_b64encode(VALUE.encode()).decode(),
+    "base64 of a header": base64.b64encode(f"user:{VALUE}:end".encode()).decode(),
+    "hexadecimal": VALUE.encode().hex(),
+    "url-encoded": quote(VALUE, safe=""),
+    "letter by letter": "\n".join(VALUE),
+    "spaced": " ".join(VALUE),
+}
+
+
+@pytest.mark.parametrize("printed", PRINTED.values(), ids=PRINTED)
+def test_no_form_in_which_code_prints_a_secret_is_shown(printed):
+    redactor = Redactor()
+    redactor.add(VALUE)
+
+    shown = redactor.clean({"text": f"before {printed} after", "data": {"application/json": {printed: 1}}})
+
+    assert REDACTED in shown["text"]
+    assert shown["text"].startswith("before ")
+    assert shown["text"].endswith(" after")
+    assert printed not in str(shown)
+    assert not any(part in str(shown) for part in (VALUE[:12], VALUE[:11:-1]))
+
+
+@given(value=st.text(min_size=SHORTEST_TO_SPREAD), cut=st.integers(0, 40))
+@example(value="00000000", cut=4)
+@example(value="line one\nline two", cut=9)
+def test_a_secret_in_two_pieces_is_shown_in_neither(value, cut):
+    redactor = Redactor()
+    redactor.add(value)
+    shown = f"<{value}>"
+
+    pieces = redactor.clean_seam([shown[:cut], shown[cut:]], arrived=len(shown[cut:]))
+
+    assert len(pieces) == 2
+    assert value not in "".join(pieces) or not value.strip()
+
+
+def test_a_long_stream_is_looked_at_only_where_it_grew():
+    redactor = Redactor()
+    redactor.add(VALUE)
+    log = "x" * 100_000
+
+    assert redactor.clean_seam([log + VALUE[:5], VALUE[5:]], arrived=10) == [log + REDACTED, ""]
+
+
+def test_a_short_secret_is_hidden_as_it_is_and_nothing_else():
+    redactor = Redactor()
+    redactor.add("ab")
+    redactor.add(" ")
+
+    assert redactor.clean("ab ba a b YWI= cab") == f"{REDACTED} ba a b YWI= c{REDACTED}"
+
+
+def test_the_lines_of_a_key_file_are_hidden_one_by_one():
+    redactor = Redactor()
+    redactor.add("-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nshort\n")
+
+    assert redactor.clean("see MIIEvQIBADANBgkqhkiG and short") == f"see {REDACTED} and short"
+
+
+def test_secrets_lie_encrypted_and_for_the_owner_alone(local):
+    client = local.client.secrets
+    client.create_scope("at-rest")
+    client.put_secret("at-rest", "key", string_value=VALUE)
+
+    kept = b"".join(path.read_bytes() for path in local.state.root.rglob("*") if path.is_file())
+    assert client.get_secret("at-rest", "key").value == base64.b64encode(VALUE.encode()).decode()
+    assert not [form for form in (VALUE, PRINTED["base64"], PRINTED["hexadecimal"]) if form.encode() in kept]
+    for file in (local.state.secrets_key, local.state.database):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(local.state.root.stat().st_mode) == 0o700
+
+
+def test_a_missing_or_wrong_key_is_named_and_a_new_one_serves_new_secrets(local):
+    client, key = local.client.secrets, local.state.secrets_key
+    client.create_scope("keys")
+    client.put_secret("keys", "old", string_value="old")
+    right = key.read_bytes()
+    try:
+        key.unlink()
+        with pytest.raises(DatabricksError, match=r"keys/old cannot be read with secrets\.key.*is missing"):
+            client.get_secret("keys", "old")
+        client.put_secret("keys", "new", string_value="new")
+        with pytest.raises(DatabricksError, match="encrypted with another key"):
+            client.get_secret("keys", "old")
+        assert client.get_secret("keys", "new").value == base64.b64encode(b"new").decode()
+        key.write_text("not a key")
+        with pytest.raises(DatabricksError, match="not 32 bytes in base64"):
+            client.put_secret("keys", "new", string_value="newer")
+    finally:
+        key.write_bytes(right)
+    assert client.get_secret("keys", "old").value == base64.b64encode(b"old").decode()
+
+
+def test_a_secret_moved_to_another_name_in_the_database_is_not_read(tmp_path: Path):
+    vault = Vault(tmp_path / "secrets.key")
+    encrypted = vault.encrypt(b"value", "scope/key")
+
+    assert vault.decrypt(encrypted, "scope/key") == b"value"
+    with pytest.raises(InvalidState, match="another/key cannot be read"):
+        vault.decrypt(encrypted, "another/key")
+
+
+def test_values_of_an_earlier_version_are_encrypted_and_wiped_from_the_file(tmp_path: Path):
+    state = StateFolder(tmp_path)
+    state.create()
+    plain = base64.b64encode(VALUE.encode()).decode()
+    earlier = Database(state.database)
+    earlier.put("secret_scope", "s", {"name": "s", "acls": {}})
+    earlier.put("secret", "s/k", {"scope": "s", "key": "k", "value": plain, "updated": 1})
+    earlier.close()
+
+    database = Database(state.database)
+    secrets.router(database, state)
+    kept = database.get("secret", "s/k")
+    database.close()
+
+    assert Vault(state.secrets_key).decrypt(kept["encrypted"], "s/k") == VALUE.encode()
+    assert kept["updated"] == 1
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and plain.encode() in path.read_bytes()
+    ]
+
+
+def test_a_secret_is_no_larger_than_on_databricks_and_no_error_repeats_it(local):
+    client = local.client.secrets
+    client.create_scope("large")
+    client.put_secret("large", "most", string_value="x" * 128 * 1024)
+
+    with pytest.raises(InvalidParameterValue, match="at most 131072 bytes"):
+        client.put_secret("large", "more", string_value="x" * (128 * 1024 + 1))
+    with pytest.raises(InvalidParameterValue) as refused:
+        body = {"scope": "large", "key": "k", "string_value": [VALUE]}
+        local.request("POST", "/api/2.0/secrets/put", body=body)
+    assert str(refused.value) == "string_value must be text, not list"
+    assert [secret.key for secret in client.list_secrets("large")] == ["most"]
