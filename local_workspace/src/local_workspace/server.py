@@ -10,18 +10,22 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from flask import request
+from werkzeug.exceptions import NotFound
 
 from local_workspace import access, pages
 from local_workspace.cluster import SparkCluster
 from local_workspace.database import Database
-from local_workspace.errors import ApiError, to_response
+from local_workspace.errors import ApiError
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.profile import Profile
 from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs, secrets, workspace
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+from local_workspace.tracking import LoggedRuns
 
 
 def serve(state: StateFolder, profile: Profile) -> None:
@@ -70,7 +74,8 @@ def create_app(
         app,
         [
             access.router(keyring, cookie_name),
-            pages.router(database, state),
+            pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
+            _mlflow_page(),
             identity.router(profile.host),
             workspace.router(database, state),
             dbfs.router(state),
@@ -82,7 +87,7 @@ def create_app(
             fallback.router(),
         ],
     )
-    app.add_exception_handler(ApiError, to_response)
+    app.add_exception_handler(ApiError, pages.error_response)
     app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name=cookie_name)
     return app
 
@@ -94,6 +99,27 @@ def _cluster_router(cluster: SparkCluster) -> APIRouter:
     @routes.get("/api/2.0/local-workspace/cluster")
     def cluster_state() -> dict[str, str]:
         return {"state": cluster.state()}
+
+    return routes
+
+
+def _mlflow_page() -> APIRouter:
+    """MLflow's page at an address of its own, since `/` is the workspace's."""
+    from mlflow.server import app as mlflow_site
+
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/mlflow")
+    def mlflow_page() -> FileResponse:
+        return FileResponse(
+            Path(str(mlflow_site.static_folder)) / "index.html", headers={"Cache-Control": "no-cache"}
+        )
+
+    @mlflow_site.errorhandler(404)
+    def not_found(error: NotFound) -> tuple[str, int] | NotFound:
+        if not pages.wants_page(request.path, request.headers.get("Accept", "")):
+            return error
+        return pages.not_found(request.path), 404
 
     return routes
 
