@@ -28,7 +28,8 @@ HARMLESS_TAGS = bleach.ALLOWED_TAGS | _TABLES | _TEXTS | _WORDS
 _ATTRIBUTES = {"*": ["class", "title", "colspan", "rowspan", "align"], "a": ["href"], "img": ["src", "alt"]}
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
 LONGEST_TEXT = 200_000
-_STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)  # pandas brings one with each table
+# pandas brings these with each table.
+_STYLE = re.compile(r'<style scoped>.*?</style>| style="text-align: (right|left);"', re.DOTALL)
 _TAG = re.compile(r"<\s*/?\s*([a-zA-Z][\w-]*)")
 _LEXERS = {"%sql": "sql", "%sh": "bash", "%pip": "bash", "%fs": "text"}
 _MARKDOWN = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "url", "task_lists"])

@@ -125,6 +125,11 @@ print(
 
 # COMMAND ----------
 
+for mount in dbutils.fs.mounts():
+    dbutils.fs.unmount(mount.mountPoint)
+
+# COMMAND ----------
+
 # DBTITLE 1,fs mount
 dbutils.fs.mount("abfss://wards@account.dfs.core.windows.net/", "/mnt/wards", extraConfigs={"key": "unused"})
 spark.range(3).write.mode("overwrite").parquet("/mnt/wards/rows")

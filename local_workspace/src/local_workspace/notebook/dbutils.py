@@ -54,9 +54,10 @@ class Widgets(Utility):
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
     ) -> None:
         """Declares a widget that takes one of `choices`."""
-        self.text(name, defaultValue)
-        if self._values[name] not in choices:
-            raise ValueError(f"widget {name!r} takes one of {list(choices)}; got {self._values[name]!r}")
+        value = self._parameters.get(name, defaultValue)
+        if value not in choices:
+            raise ValueError(f"widget {name!r} takes one of {list(choices)}; got {value!r}")
+        self._values[name] = value
 
     def combobox(
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
@@ -68,9 +69,10 @@ class Widgets(Utility):
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
     ) -> None:
         """Declares a widget that takes some of `choices`, separated by commas."""
-        self.text(name, defaultValue)
-        if unknown := set(self._values[name].split(",")) - set(choices):
+        value = self._parameters.get(name, defaultValue)
+        if unknown := set(value.split(",")) - set(choices):
             raise ValueError(f"widget {name!r} takes some of {list(choices)}; got {sorted(unknown)}")
+        self._values[name] = value
 
     def get(self, name: str) -> str:
         """The value of a widget or job parameter."""
@@ -166,7 +168,8 @@ class Notebook(Utility):
         state = run.state
         if state.result_state is None or state.result_state.value != "SUCCESS":
             result = (state.result_state or state.life_cycle_state).value
-            raise WorkflowException(f"{path} ended {result}: {output.error or state.state_message}")
+            reason = output.error if result == "FAILED" and output.error else state.state_message
+            raise WorkflowException(f"{path} ended {result}: {reason}")
         return (output.notebook_output.result or "") if output.notebook_output else ""
 
     def _resolve(self, path: str) -> str:

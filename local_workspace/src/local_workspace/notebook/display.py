@@ -16,7 +16,7 @@ def display(value: Any, *_: Any, **__: Any) -> None:
     kind = type(value).__module__
     if _is_spark_table(value):
         _show_table(value.limit(DISPLAY_LIMIT + 1).toPandas(), dict(value.dtypes))
-    elif kind.startswith("pandas."):
+    elif kind.partition(".")[0] == "pandas":
         table = value.to_frame() if hasattr(value, "to_frame") else value
         _show_table(table.head(DISPLAY_LIMIT + 1), None, len(table))
     elif kind.startswith("plotly."):

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.display import Markdown
+from sqlparse.tokens import Name
 
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
@@ -70,14 +71,16 @@ class Magics:
         """
         table = None
         for statement in _statements(f"{line}\n{cell}"):
-            table = self.spark().sql(statement, args=self._markers(statement))
+            table = self.spark().sql(_with_values(statement, self.dbutils.widgets.getAll()))
         if table is not None:
             self.shell.push({"_sqldf": table})
             display(table)
 
     def sh(self, line: str, cell: str) -> None:
         """Runs a shell script; with `-e` after the magic it stops, and fails the cell, at the first error."""
-        script, strict = (cell, True) if line.strip() == "-e" else (f"{line}\n{cell}", False)
+        option, _, rest = f"{line}\n{cell}".lstrip().partition("\n")
+        strict = option.strip() == "-e"
+        script = rest if strict else f"{line}\n{cell}"
         code = _run_and_print(["bash", *(["-e"] if strict else []), "-c", script])
         if code != 0 and strict:
             raise ShellError(f"%sh -e ended with exit code {code}; its output is above")
@@ -134,11 +137,6 @@ class Magics:
             self.shell._showtraceback = show
         result.raise_error()
 
-    def _markers(self, statement: str) -> dict[str, str]:
-        widgets = self.dbutils.widgets.getAll()
-        named = re.findall(r"(?<![:\w]):([A-Za-z_]\w*)", statement)
-        return {name: widgets[name] for name in named if name in widgets}
-
 
 class PipError(Exception):
     """`%pip` did not install what it was asked for."""
@@ -182,7 +180,7 @@ def _to_cell_magic(lines: list[str]) -> list[str]:
     """Databricks marks a whole cell with one `%`, IPython with two."""
     word, _, rest = lines[0].partition(" ") if lines else ("", "", "")
     if word.strip().removeprefix("%") in _WHOLE_CELL_MAGICS and word.startswith("%"):
-        return [f"%{word.strip()} {rest.strip()}\n", *lines[1:]]
+        return [f"%{word.strip()}\n", f"{rest.rstrip()}\n", *lines[1:]]
     return lines
 
 
@@ -190,6 +188,22 @@ def _statements(text: str) -> list[str]:
     """The statements of a SQL cell; what has only comments in it is none."""
     parts = (part.strip().removesuffix(";") for part in sqlparse.split(text))
     return [part for part in parts if sqlparse.format(part, strip_comments=True).strip()]
+
+
+def _with_values(statement: str, values: dict[str, str]) -> str:
+    """A statement with literals for its `:name` markers; Delta's parser takes no values by itself."""
+    tokens = [token for part in sqlparse.parse(statement) for token in part.flatten()]
+    return "".join(
+        _literal(values[token.value[1:]])
+        if token.ttype in Name.Placeholder and token.value.startswith(":") and token.value[1:] in values
+        else token.value
+        for token in tokens
+    )
+
+
+def _literal(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
