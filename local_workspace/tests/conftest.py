@@ -22,6 +22,7 @@ from local_workspace.rest import clusters, dbfs, fallback, files, identity, jobs
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+from real_workspace import FidelityRun, RealWorkspace, run_fidelity, started
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -160,3 +161,16 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
 def eventually() -> Callable[..., None]:
     """`wait_until`, for tests."""
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorkspace]:
+    """A workspace with its own server process and Spark, shared by all tests that need one."""
+    with started(tmp_path_factory.mktemp("real") / "state") as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def fidelity_run(real_workspace: RealWorkspace) -> FidelityRun:
+    """One run of the notebooks that try everything."""
+    return run_fidelity(real_workspace)

@@ -154,3 +154,31 @@ def create_job(workspace: RealWorkspace) -> int:
     }
     settings = {"name": "fidelity", "tasks": [first, second], "schedule": schedule}
     return int(workspace.request("POST", "/api/2.2/jobs/create", body=settings)["job_id"])
+
+
+@dataclass
+class FidelityRun:
+    """A finished run of that job."""
+
+    workspace: RealWorkspace
+    run: dict[str, Any]
+
+    def task(self, key: str) -> dict[str, Any]:
+        """One task of the run."""
+        return next(task for task in self.run["tasks"] if task["task_key"] == key)
+
+    def notebook_file(self, key: str) -> Path:
+        """The executed notebook of a task."""
+        return self.workspace.state / "runs" / str(self.task(key)["run_id"]) / "notebook.ipynb"
+
+    def executed(self, key: str) -> dict[str, str]:
+        """What the cells of a task's notebook put out, by their titles."""
+        return self.workspace.executed(self.task(key)["run_id"])
+
+
+def run_fidelity(workspace: RealWorkspace) -> FidelityRun:
+    """Runs the job once."""
+    prepare(workspace)
+    body = {"job_id": create_job(workspace)}
+    run_id = workspace.request("POST", "/api/2.2/jobs/run-now", body=body)["run_id"]
+    return FidelityRun(workspace, workspace.finished(run_id))

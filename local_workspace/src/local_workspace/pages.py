@@ -29,7 +29,10 @@ LONGEST_FILE = 500_000
 # The frame is a foreign site to the workspace, also when its address is opened by itself.
 _FRAME = "sandbox allow-scripts allow-popups"
 _FRAME_END = """
-<style>:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif } body { margin: 0 }</style>
+<style>
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+html, body { margin: 0; height: auto !important }
+</style>
 <script>
 new ResizeObserver(() => parent.postMessage({ height: document.documentElement.offsetHeight }, "*"))
   .observe(document.documentElement);
@@ -262,6 +265,7 @@ def _summary(run: Document) -> Document:
         "message": state.get("state_message", ""),
         "active": active,
         "started": _moment(run["start_time"]),
+        "when": _moment(run["start_time"], "%d %b, %H:%M"),
         "duration": _duration(end - run["start_time"]),
         "trigger": run.get("trigger", ""),
     }
@@ -354,9 +358,9 @@ def _memory(pid_file: Path) -> str:
     return f"{total / 2**20:,.0f} MB"
 
 
-def _moment(milliseconds: int) -> str:
+def _moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """A moment in the time of this machine, which is that of the person who looks."""
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime(form)
 
 
 def _duration(milliseconds: float) -> str:

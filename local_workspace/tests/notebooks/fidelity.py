@@ -191,7 +191,7 @@ except Exception as error:
 
 # DBTITLE 1,notebook run that takes too long
 try:
-    dbutils.notebook.run("helpers/child", 3, {"who": "sleeper"})
+    dbutils.notebook.run("helpers/child", 1, {"who": "sleeper"})
 except Exception as error:
     print(type(error).__name__, error)
 
@@ -256,7 +256,7 @@ print(_sqldf.count(), _sqldf.columns)
 # COMMAND ----------
 
 # DBTITLE 1,display of Spark
-display(spark.range(1200).selectExpr("id", "concat('<b>', id, '</b>') AS name", "id / 7.0 AS share"))
+display(spark.range(1200).selectExpr("id", "concat('<b>', id, '</b>') AS name", "id / 7D AS share"))
 
 # COMMAND ----------
 

@@ -13,7 +13,7 @@ for task, key in (("first", "absent"), ("nobody", "rows")):
 # DBTITLE 1,a table survives
 print(sorted(row.name for row in spark.table("survivors").collect()))
 try:
-    spark.table("numbers")
+    spark.table("numbers").count()
 except Exception as error:
     print("the temporary view is gone:", "TABLE_OR_VIEW_NOT_FOUND" in str(error))
 

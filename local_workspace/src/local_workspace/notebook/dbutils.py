@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import inspect
 import json
 import posixpath
 import sys
@@ -16,7 +15,7 @@ from IPython.core.getipython import get_ipython
 from local_workspace.notebook.file_system import FileSystem
 from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
 from local_workspace.notebook.task_values import Jobs
-from local_workspace.notebook.utility import Utility
+from local_workspace.notebook.utility import Utility, first_line
 
 
 class DbUtils:
@@ -33,8 +32,7 @@ class DbUtils:
     def help(self) -> None:
         """Prints which utilities there are."""
         for utility in vars(self).values():
-            summary = (inspect.getdoc(utility) or "").partition("\n")[0]
-            print(f"{utility.name}: {summary}  ({utility.name}.help() tells more)")
+            print(f"{utility.name}: {first_line(utility)} ({utility.name}.help() tells more)")
 
 
 class Widgets(Utility):
@@ -164,8 +162,8 @@ class Notebook(Utility):
         except BaseException:
             client.jobs.cancel_run(run_id)  # this notebook is being ended, and takes the other one with it
             raise
-        output = client.jobs.get_run_output(run.tasks[0].run_id)
-        state = run.state
+        output = client.jobs.get_run_output(run.tasks[-1].run_id)
+        state = run.tasks[-1].state
         if state.result_state is None or state.result_state.value != "SUCCESS":
             result = (state.result_state or state.life_cycle_state).value
             reason = output.error if result == "FAILED" and output.error else state.state_message
