@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
@@ -174,3 +175,13 @@ def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWor
 def fidelity_run(real_workspace: RealWorkspace) -> FidelityRun:
     """One run of the notebooks that try everything."""
     return run_fidelity(real_workspace)
+
+
+@pytest.fixture(scope="session")
+def signed_in_browser(real_workspace: RealWorkspace) -> Iterator[SignedIn]:
+    """A browser that is signed in to the real workspace; without one on this machine the test is skipped."""
+    program = find_program()
+    if program is None:
+        pytest.skip(MISSING)
+    with signed_in(real_workspace, program) as browser:
+        yield browser

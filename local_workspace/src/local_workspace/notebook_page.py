@@ -30,6 +30,7 @@ _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
 LONGEST_TEXT = 200_000
 # pandas brings these with each table.
 _STYLE = re.compile(r'<style scoped>.*?</style>| style="text-align: (right|left);"', re.DOTALL)
+_OWN_COLOUR = re.compile(r"(?<!-)color: rgb")
 _TAG = re.compile(r"<\s*/?\s*([a-zA-Z][\w-]*)")
 _LEXERS = {"%sql": "sql", "%sh": "bash", "%pip": "bash", "%fs": "text"}
 _MARKDOWN = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "url", "task_lists"])
@@ -88,7 +89,8 @@ def _cell_html(cell_json: str, frames: str) -> str:
     cell = json.loads(cell_json)
     if cell["cell_type"] == "markdown":
         return render("cell.html", cell=None, markdown=markdown_html(_text(cell["source"])))
-    shown = [_output_html(output, f"{frames}/{n}") for n, output in enumerate(cell.get("outputs", []))]
+    outputs = _with_whole_streams(cell.get("outputs", []))
+    shown = [_output_html(output, f"{frames}/{number}") for number, output in outputs]
     metadata = cell["metadata"]
     return render(
         "cell.html",
@@ -100,6 +102,18 @@ def _cell_html(cell_json: str, frames: str) -> str:
             "outputs": [output for output in shown if output],
         },
     )
+
+
+def _with_whole_streams(outputs: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Outputs with their numbers; what one stream brought in pieces is one output."""
+    merged: list[tuple[int, dict[str, Any]]] = []
+    for number, output in enumerate(outputs):
+        last = merged[-1][1] if merged else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            last["text"] = _text(last["text"]) + _text(output["text"])
+        else:
+            merged.append((number, output))
+    return merged
 
 
 def _output_html(output: dict[str, Any], frame_url: str) -> str:
@@ -156,7 +170,8 @@ def _terminal(text: str, kind: str) -> str:
     if len(text) > LONGEST_TEXT:
         note = f'<p class="note">The first {len(text) - LONGEST_TEXT:,} characters are not shown here.</p>'
         text = text[-LONGEST_TEXT:]
-    return f'{note}<pre class="{kind}" tabindex="0">{ansi2html(text)}</pre>'
+    coloured = _OWN_COLOUR.sub("--own: rgb", ansi2html(text))
+    return f'{note}<pre class="{kind}" tabindex="0">{coloured}</pre>'
 
 
 def _harmless(text: str) -> str:
