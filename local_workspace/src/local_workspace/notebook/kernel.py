@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.display import Markdown
+from sqlparse.lexer import tokenize
 from sqlparse.tokens import Name
 
 from local_workspace.notebook.dbutils import DbUtils, source_of
@@ -192,12 +193,11 @@ def _statements(text: str) -> list[str]:
 
 def _with_values(statement: str, values: dict[str, str]) -> str:
     """A statement with literals for its `:name` markers; Delta's parser takes no values by itself."""
-    tokens = [token for part in sqlparse.parse(statement) for token in part.flatten()]
     return "".join(
-        _literal(values[token.value[1:]])
-        if token.ttype in Name.Placeholder and token.value.startswith(":") and token.value[1:] in values
-        else token.value
-        for token in tokens
+        _literal(values[text[1:]])
+        if kind in Name.Placeholder and text.startswith(":") and text[1:] in values
+        else text
+        for kind, text in tokenize(statement)  # type: ignore[no-untyped-call]
     )
 
 
