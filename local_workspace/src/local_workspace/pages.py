@@ -136,7 +136,7 @@ def _add_runs(routes: APIRouter, database: Database, state: StateFolder, mlflow_
             section="runs",
             runs=chosen[:SHOWN_RUNS],
             total=len(chosen),
-            states=sorted(states),
+            states=sorted(states, key=str.lower),
             state=state,
         )
 
