@@ -104,6 +104,13 @@ def test_an_address_of_mlflow_that_was_printed_still_leads_to_its_run(page, fide
     expect(page.get_by_text("logged by the notebook").first).to_be_visible(timeout=SLOW)
 
 
+def test_an_address_as_databricks_writes_it_leads_to_mlflow(fidelity_run):
+    address = fidelity_run.workspace.profile["host"] + "/ml/experiments/1/runs/abc"
+    answer = requests.get(address, headers=token(fidelity_run), allow_redirects=False, timeout=10)
+
+    assert answer.headers["Location"] == "/mlflow#/experiments/1/runs/abc"
+
+
 def test_the_page_of_a_run_shows_its_state_parameters_and_outputs(page, fidelity_run):
     page.goto(run_address(fidelity_run))
     page.locator("summary").first.click()

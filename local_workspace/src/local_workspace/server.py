@@ -111,9 +111,10 @@ def _mlflow_page() -> APIRouter:
 
     @routes.get("/mlflow")
     def mlflow_page() -> FileResponse:
-        return FileResponse(
-            Path(str(mlflow_site.static_folder)) / "index.html", headers={"Cache-Control": "no-cache"}
-        )
+        index = Path(str(mlflow_site.static_folder)) / "index.html"
+        # What it may load is MLflow's own matter, unlike that of the workspace's pages.
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'self'"}
+        return FileResponse(index, headers=headers)
 
     @mlflow_site.errorhandler(404)
     def not_found(error: NotFound) -> tuple[str, int] | NotFound:
