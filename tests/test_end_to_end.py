@@ -151,7 +151,7 @@ def test_the_link_of_status_signs_a_browser_in_once(workspace):
 
     assert first.status_code == 200
     assert first.url.endswith("/jobs")
-    assert "<title>MLflow</title>" in browser.get(workspace.profile["host"], timeout=10).text
+    assert "<title>MLflow</title>" in browser.get(f"{workspace.profile['host']}/mlflow", timeout=10).text
     assert "used already" in again.text
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
@@ -34,6 +35,7 @@ from local_workspace.rest import (
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+from real_workspace import FidelityRun, RealWorkspace, run_fidelity, started
 from recordings import Recorder
 
 from local_workspace import access, openapi, pages
@@ -151,7 +153,7 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     app.include_router(permissions.router(database))
     app.include_router(secrets.router(database, state))
     app.include_router(openapi.router())
-    app.include_router(pages.router(database, state))
+    app.include_router(pages.router(database, state, lambda: spark["state"], lambda _: []))
     app.include_router(fallback.router())
 
     @app.get("/api/2.0/mlflow/{rest:path}")
@@ -222,3 +224,26 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
 def eventually() -> Callable[..., None]:
     """`wait_until`, for tests."""
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorkspace]:
+    """A workspace with its own server process and Spark, shared by all tests that need one."""
+    with started(tmp_path_factory.mktemp("real") / "state") as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def fidelity_run(real_workspace: RealWorkspace) -> FidelityRun:
+    """One run of the notebooks that try everything."""
+    return run_fidelity(real_workspace)
+
+
+@pytest.fixture(scope="session")
+def signed_in_browser(real_workspace: RealWorkspace) -> Iterator[SignedIn]:
+    """A browser that is signed in to the real workspace; without one on this machine the test is skipped."""
+    program = find_program()
+    if program is None:
+        pytest.skip(MISSING)
+    with signed_in(real_workspace, program) as browser:
+        yield browser

@@ -104,12 +104,6 @@ def test_files_of_runs_and_logged_models_travel_over_the_files_api(client, state
         assert client("GET", f"{root}/{elsewhere}").status_code == 400
 
 
-def test_the_address_of_a_run_that_mlflow_prints_leads_to_its_page(client):
-    answer = client("GET", "/ml/experiments/7/runs/abc")
-
-    assert (answer.status_code, answer.headers["location"]) == (307, "/#/experiments/7/runs/abc")
-
-
 def test_a_folder_that_was_removed_after_registration_is_put_back(client, state, sources):
     folder = state.mlflow_artifacts / "7/models/m-1/artifacts"
     version = state.registered_models / "main/default/model/1"

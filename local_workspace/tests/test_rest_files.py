@@ -160,9 +160,9 @@ def test_the_sdk_streams_to_dbfs_and_a_taken_name_stays(local):
 
     with pytest.raises(ResourceAlreadyExists):
         local.client.dbfs.upload("/stream.bin", io.BytesIO(b"other"))
-    local.client.dbfs.move("/stream.bin", "/moved/stream.bin")
-    assert local.client.dbfs.download("/moved/stream.bin").read() == content
-    assert local.client.dbfs.get_status("/moved/stream.bin").file_size == len(content)
+    local.client.dbfs.move("/stream.bin", "/streamed/stream.bin")
+    assert local.client.dbfs.download("/streamed/stream.bin").read() == content
+    assert local.client.dbfs.get_status("/streamed/stream.bin").file_size == len(content)
     assert not local.client.dbfs.exists("/stream.bin")
 
 

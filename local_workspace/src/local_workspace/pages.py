@@ -1,95 +1,372 @@
 """The pages that a person looks at: jobs, runs, and a run's notebook while it executes."""
 
-from datetime import UTC, datetime
-from typing import Any
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
-import nbformat
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+import psutil
+import pyspark
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from local_workspace.database import Database
-from local_workspace.errors import DoesNotExist
+from local_workspace import notebook_page
+from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
+from local_workspace.database import Database, Document
+from local_workspace.errors import ApiError, DoesNotExist, to_response
+from local_workspace.notebook.source import read_notebook
+from local_workspace.notebook_page import Part
+from local_workspace.objects import WorkspaceObjects, canonical
+from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended
 from local_workspace.state import StateFolder
 from local_workspace.templates import render
 
-SHOWN_RUNS = 100
+SHOWN_RUNS = 200
+RECENT_RUNS = 8
+LONGEST_FILE = 500_000
+# The frame is a foreign site to the workspace, also when its address is opened by itself.
+_FRAME = "sandbox allow-scripts allow-popups"
+_FRAME_END = """
+<style>
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+html, body { margin: 0; height: auto !important }
+</style>
+<script>
+new ResizeObserver(() => parent.postMessage({ height: document.documentElement.offsetHeight }, "*"))
+  .observe(document.documentElement);
+</script>"""
+
+MlflowRuns = Callable[[list[str]], list[dict[str, object]]]
 
 
-def router(database: Database, state: StateFolder) -> APIRouter:
-    """Routes of the pages."""
-    routes = APIRouter(default_response_class=HTMLResponse)
-
-    @routes.get("/jobs")
-    def jobs_page() -> str:
-        runs = [_summary(run) for run in reversed(database.all("run"))]
-        return render(
-            "jobs.html", jobs=[_job(job, runs) for job in database.all("job")], runs=runs[:SHOWN_RUNS]
-        )
-
-    @routes.get("/jobs/{job_id}/runs/{run_id}")
-    def run_page(job_id: int, run_id: int) -> str:
-        return render("run.html", run=_details(_run(run_id), state))
-
-    @routes.get("/jobs/{job_id}/runs/{run_id}/live")
-    def run_live(job_id: int, run_id: int) -> str:
-        return render("run_live.html", run=_details(_run(run_id), state))
-
-    def _run(run_id: int) -> dict[str, Any]:
-        run = database.get("run", str(run_id))
-        if run is None:
-            raise DoesNotExist(f"Run {run_id} does not exist.")
-        return run
-
+def router(
+    database: Database, state: StateFolder, spark_state: Callable[[], str], mlflow_runs: MlflowRuns
+) -> APIRouter:
+    """Routes of the pages. `mlflow_runs(task_run_ids)` finds what these tasks logged."""
+    routes = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    _add_overview(routes, database, spark_state)
+    _add_jobs(routes, database)
+    _add_runs(routes, database, state, mlflow_runs)
+    _add_workspace(routes, WorkspaceObjects(database, state))
+    _add_clusters(routes, database, state, spark_state)
     return routes
 
 
-def _job(job: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+def error_response(request: Request, error: Exception) -> Response:
+    """FastAPI's handler of an ApiError: a page for a browser that looks at pages, else JSON."""
+    if not isinstance(error, ApiError) or not wants_page(request.url.path, request.headers.get("accept", "")):
+        return to_response(request, error)
+    return HTMLResponse(_error_page(error.status, error.message), error.status)
+
+
+def not_found(path: str) -> str:
+    """The page for an address at which there is nothing."""
+    return _error_page(404, f"There is nothing at {path}.")
+
+
+def wants_page(path: str, accept: str) -> bool:
+    """Whether an answer is for the eyes of a person."""
+    return "text/html" in accept and not path.startswith(("/api/", "/ajax-api/"))
+
+
+def _error_page(status: int, message: str) -> str:
+    return render("error.html", section="", status=status, message=message)
+
+
+def _add_overview(routes: APIRouter, database: Database, spark_state: Callable[[], str]) -> None:
+    @routes.get("/")
+    def overview() -> str:
+        runs = database.all("run")
+        counts = {
+            "jobs": len(database.all("job")),
+            "runs": len(runs),
+            "active": sum(not has_ended(run) for run in runs),
+            "clusters": len(database.all("cluster")),
+            "scopes": len(database.all("secret_scope")),
+        }
+        recent = [_summary(run) for run in reversed(runs)][:RECENT_RUNS]
+        return render("home.html", section="home", counts=counts, runs=recent, spark=spark_state())
+
+    @routes.get("/ml/{rest:path}")
+    def databricks_style(rest: str) -> Response:
+        """Addresses of experiments, runs and models as Databricks writes them."""
+        return RedirectResponse(f"/mlflow#/{rest}")
+
+
+def _add_jobs(routes: APIRouter, database: Database) -> None:
+    @routes.get("/jobs")
+    def jobs_page() -> str:
+        runs = [_summary(run) for run in reversed(database.all("run"))]
+        jobs = [_job(job, runs) for job in database.all("job")]
+        return render("jobs.html", section="jobs", jobs=sorted(jobs, key=lambda job: job["name"]))
+
+    @routes.get("/jobs/{job_id}")
+    def job_page(job_id: str) -> str:
+        job = database.get("job", job_id)
+        if job is None:
+            raise DoesNotExist(f"Job {job_id} does not exist.")
+        runs = [_summary(run) for run in reversed(database.all("run")) if run.get("job_id") == job["job_id"]]
+        clusters = {cluster["cluster_id"]: cluster["cluster_name"] for cluster in database.all("cluster")}
+        shown = runs[:SHOWN_RUNS]
+        return render(
+            "job.html",
+            section="jobs",
+            job=_job(job, runs),
+            settings=job["settings"],
+            runs=shown,
+            clusters=clusters,
+        )
+
+
+def _add_runs(routes: APIRouter, database: Database, state: StateFolder, mlflow_runs: MlflowRuns) -> None:
+    @routes.get("/runs")
+    def runs_page(state: str = "", job: str = "") -> str:
+        runs = [_summary(run) for run in reversed(database.all("run"))]
+        states = {"active", *(run["state"] for run in runs if not run["active"])}
+        chosen = [
+            run
+            for run in runs
+            if state in ("", run["state"], "active" if run["active"] else "")
+            and job in ("", str(run["job_id"]))
+        ]
+        return render(
+            "runs.html",
+            section="runs",
+            runs=chosen[:SHOWN_RUNS],
+            total=len(chosen),
+            states=sorted(states, key=str.lower),
+            state=state,
+        )
+
+    @routes.get("/runs/{run_id}")
+    def short_address(run_id: str) -> Response:
+        return RedirectResponse(_summary(_run(database, run_id))["url"])
+
+    @routes.get("/jobs/{job_id}/runs/{run_id}")
+    def run_page(job_id: str, run_id: str, have: str = Header("")) -> str:
+        """The page of a run; a piece that the browser says it has comes without its content."""
+        run = _run(database, run_id)
+        parts = _run_parts(run, state, mlflow_runs)
+        return render("run.html", section="runs", run=_summary(run), parts=parts, have=set(have.split(",")))
+
+    @routes.get("/jobs/{job_id}/runs/{run_id}/notebooks/{task_run_id}.ipynb")
+    def executed_notebook(job_id: str, run_id: str, task_run_id: str) -> Response:
+        task = _task(database, run_id, task_run_id)
+        file = _notebook_file(state, task)
+        if not file.exists():
+            raise DoesNotExist(f"Task {task['task_key']} of run {run_id} has no notebook yet.")
+        return FileResponse(file, filename=f"{task['task_key']}.ipynb", media_type="application/x-ipynb+json")
+
+    @routes.get("/jobs/{job_id}/runs/{run_id}/frames/{task_run_id}/{cell}/{output}")
+    def output_frame(job_id: str, run_id: str, task_run_id: str, cell: int, output: int) -> Response:
+        cells = notebook_page.read_cells(_notebook_file(state, _task(database, run_id, task_run_id)))
+        content = notebook_page.frame(cells[cell], output) if 0 <= cell < len(cells) else None
+        if content is None:
+            raise DoesNotExist(f"Cell {cell} of run {run_id} has no HTML as output {output}.")
+        headers = {"Content-Security-Policy": _FRAME}
+        return HTMLResponse(f"<!doctype html>{content}{_FRAME_END}", headers=headers)
+
+
+def _add_workspace(routes: APIRouter, objects: WorkspaceObjects) -> None:
+    @routes.get("/workspace{path:path}")
+    def workspace_page(path: str) -> str:
+        shown = objects.describe(path or "/")
+        crumbs = _crumbs(shown["path"])
+        if shown["object_type"] == "DIRECTORY":
+            children = sorted(objects.children(shown["path"]), key=_folders_first)
+            return render("folder.html", section="workspace", object=shown, crumbs=crumbs, children=children)
+        return render(
+            "source.html",
+            section="workspace",
+            object=shown,
+            crumbs=crumbs,
+            cells=_source_cells(objects, shown),
+        )
+
+
+def _add_clusters(
+    routes: APIRouter, database: Database, state: StateFolder, spark_state: Callable[[], str]
+) -> None:
+    @routes.get("/clusters")
+    def clusters_page() -> str:
+        spark = {
+            "state": spark_state(),
+            "version": pyspark.__version__,
+            "limit": DRIVER_MEMORY,
+            "memory": _memory(state.spark / PID_FILE),
+        }
+        return render("clusters.html", section="clusters", spark=spark, clusters=database.all("cluster"))
+
+    @routes.get("/secrets")
+    def secrets_page() -> str:
+        scopes: dict[str, list[Document]] = {scope["name"]: [] for scope in database.all("secret_scope")}
+        for secret in database.all("secret"):
+            known = {"key": secret["key"], "updated": _moment(secret["updated"])}
+            scopes.setdefault(secret["scope"], []).append(known)
+        return render("secrets.html", section="secrets", scopes=scopes)
+
+
+def _run(database: Database, run_id: str) -> Document:
+    task_run = database.get("task_run", run_id) or {"run_id": run_id}
+    run = database.get("run", str(task_run["run_id"]))
+    if run is None:
+        raise DoesNotExist(f"Run {run_id} does not exist.")
+    return run
+
+
+def _task(database: Database, run_id: str, task_run_id: str) -> Document:
+    for task in _run(database, run_id)["tasks"]:
+        if str(task["run_id"]) == task_run_id:
+            return dict(task)
+    raise DoesNotExist(f"Run {run_id} has no task run {task_run_id}.")
+
+
+def _notebook_file(state: StateFolder, task: Document) -> Path:
+    return state.runs / str(task["run_id"]) / "notebook.ipynb"
+
+
+def _job(job: Document, runs: list[Document]) -> Document:
+    settings = job["settings"]
     last = next((run for run in runs if run["job_id"] == job["job_id"]), None)
-    tasks = [task["task_key"] for task in job["settings"].get("tasks", [])]
-    return {"job_id": job["job_id"], "name": job["settings"].get("name", ""), "tasks": tasks, "last": last}
+    return {
+        "job_id": job["job_id"],
+        "name": settings.get("name", ""),
+        "tasks": settings.get("tasks", []),
+        "parameters": _job_parameters(settings),
+        "schedule": settings.get("schedule"),
+        "last": last,
+    }
 
 
-def _summary(run: dict[str, Any]) -> dict[str, Any]:
+def _job_parameters(settings: Document) -> dict[str, str]:
+    """What one may choose for a run: the parameters of the job and of its tasks, with their defaults."""
+    parameters: dict[str, str] = {}
+    for task in settings.get("tasks", []):
+        parameters |= task.get("notebook_task", {}).get("base_parameters", {})
+    declared = {
+        parameter["name"]: parameter.get("default", "") for parameter in settings.get("parameters", [])
+    }
+    return parameters | declared
+
+
+def _summary(run: Document) -> Document:
     """What a list shows of a run."""
-    state = run["state"]
-    active = state["life_cycle_state"] not in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
-    end = datetime.now(UTC).timestamp() * 1000 if active else run.get("end_time") or run["start_time"]
+    state, active = run["state"], not has_ended(run)
+    end = time.time() * 1000 if active else run.get("end_time") or run["start_time"]
     return {
         "run_id": run["run_id"],
         "job_id": run.get("job_id"),
+        "is_job": run.get("run_type") == "JOB_RUN",
         "name": run.get("run_name", ""),
         "url": f"/jobs/{run.get('job_id') or 0}/runs/{run['run_id']}",
-        "state": state.get("result_state") or state["life_cycle_state"],
+        "state": _state(run),
         "message": state.get("state_message", ""),
         "active": active,
-        "started": datetime.fromtimestamp(run["start_time"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        "duration": f"{(end - run['start_time']) / 1000:.0f} s",
+        "started": _moment(run["start_time"]),
+        "when": _moment(run["start_time"], "%d %b, %H:%M"),
+        "duration": _duration(end - run["start_time"]),
+        "trigger": run.get("trigger", ""),
     }
 
 
-def _details(run: dict[str, Any], state: StateFolder) -> dict[str, Any]:
-    """What the page of a run shows: the summary and each task with its notebook."""
-    return _summary(run) | {"tasks": [_task(task, state) for task in run["tasks"]]}
+def _run_parts(run: Document, state: StateFolder, mlflow_runs: MlflowRuns) -> list[Part]:
+    """The page of a run in pieces that change by themselves: head, facts, and of each task its cells."""
+    shown = _summary(run)
+    tasks = [(task, notebook_page.read_cells(_notebook_file(state, task))) for task in run["tasks"]]
+    logged = mlflow_runs([str(task["run_id"]) for task, cells in tasks if cells])
+    parts = [
+        Part("head", render("run_head.html", run=shown)),
+        Part("facts", render("run_facts.html", run=shown, creator=run.get("creator_user_name", ""))),
+        Part("mlflow", render("run_mlflow.html", runs=logged)),
+    ]
+    for task, cells in tasks:
+        key = str(task["run_id"])
+        about = _task_shown(run, task, state.runs / key)
+        parts.append(Part(f"task-{key}", render("run_task.html", run=shown, task=about, started=bool(cells))))
+        parts += notebook_page.cell_parts(cells, f"cell-{key}", f"{shown['url']}/frames/{key}")
+    return parts
 
 
-def _task(task: dict[str, Any], state: StateFolder) -> dict[str, Any]:
-    notebook_task = task.get("notebook_task", {})
+def _task_shown(run: Document, task: Document, folder: Path) -> Document:
     return {
+        "run_id": task["run_id"],
         "key": task["task_key"],
-        "state": task["state"].get("result_state") or task["state"]["life_cycle_state"],
-        "notebook_path": notebook_task.get("notebook_path", ""),
-        "parameters": notebook_task.get("base_parameters", {}),
-        "notebook": _notebook_html(state, task),
+        "attempt": task.get("attempt_number", 0) + 1,
+        "state": _state(task),
+        "ended": has_ended(task),
+        "message": task["state"].get("state_message", "") if len(run["tasks"]) > 1 else "",
+        "notebook_path": task.get("notebook_task", {}).get("notebook_path", ""),
+        "parameters": _parameters(task, folder / "task.json"),
+        "depends_on": [dependency["task_key"] for dependency in task.get("depends_on", [])],
     }
 
 
-def _notebook_html(state: StateFolder, task: dict[str, Any]) -> str:
-    path = state.runs / str(task["run_id"]) / "notebook.ipynb"
-    if not path.exists():
-        return f"<p>The notebook {'was not kept' if has_ended(task) else 'has not started'}.</p>"
-    from nbconvert import HTMLExporter  # takes a second to import, so only when a notebook is looked at
+def _parameters(task: Document, description: Path) -> dict[str, str]:
+    """What a task was started with; before that, what it is told for every run."""
+    if description.exists():
+        return dict(json.loads(description.read_text())["parameters"])
+    return dict(task.get("notebook_task", {}).get("base_parameters", {}))
 
-    exporter = HTMLExporter(template_name="basic", sanitize_html=False)
-    body, _ = exporter.from_notebook_node(nbformat.reads(path.read_text(), as_version=4))
-    return str(body)
+
+def _state(record: Document) -> str:
+    state = record["state"]
+    if state["life_cycle_state"] == "INTERNAL_ERROR":
+        return "INTERNAL_ERROR"
+    return str(state.get("result_state") or state["life_cycle_state"])
+
+
+def _source_cells(objects: WorkspaceObjects, shown: Document) -> list[str]:
+    """The cells of a notebook, or the text of a file, as HTML."""
+    if shown["object_type"] != "NOTEBOOK":
+        text = objects.file(shown["path"]).read_bytes()[:LONGEST_FILE].decode(errors="replace")
+        return [
+            render("cell.html", cell={"source": text, "title": "", "state": "", "seconds": "", "outputs": []})
+        ]
+    notebook = objects.notebook(shown["path"])
+    text = notebook.content.decode()
+    if notebook.language != "PYTHON":
+        cells = [{"cell_type": "code", "source": text, "metadata": {}, "outputs": []}]
+    else:
+        cells = read_notebook(text, notebook.format).cells
+    return [part.html for part in notebook_page.cell_parts(cells, "cell", "")]
+
+
+def _crumbs(path: str) -> list[tuple[str, str]]:
+    """Each folder on the way to a path, with its address."""
+    names = [name for name in canonical(path).split("/") if name]
+    return [("Workspace", "/workspace")] + [
+        (name, "/workspace/" + "/".join(names[: number + 1])) for number, name in enumerate(names)
+    ]
+
+
+def _folders_first(shown: Document) -> tuple[bool, str]:
+    return shown["object_type"] != "DIRECTORY", str(shown["path"]).lower()
+
+
+def _memory(pid_file: Path) -> str:
+    """What Spark and its Python workers occupy."""
+    process = recall(pid_file)
+    if process is None:
+        return "0 MB"
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue  # it ended meanwhile
+    return f"{total / 2**20:,.0f} MB"
+
+
+def _moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A moment in the time of this machine, which is that of the person who looks."""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime(form)
+
+
+def _duration(milliseconds: float) -> str:
+    seconds = round(milliseconds / 1000)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

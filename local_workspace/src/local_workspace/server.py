@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from flask import request
+from werkzeug.exceptions import NotFound
 
 from local_workspace import access, openapi, pages
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
-from local_workspace.errors import add_handlers
+from local_workspace.errors import ApiError, add_handlers
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
 from local_workspace.mlflow_file import keep_in_place
@@ -43,6 +46,7 @@ from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
 from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
+from local_workspace.tracking import LoggedRuns
 
 if TYPE_CHECKING:
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
@@ -119,13 +123,15 @@ def create_app(
         app,
         [
             access.router(keyring, cookie_name),
-            pages.router(database, state),
+            pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
+            _mlflow_page(),
             *rest_routers(state, profile, database, runs, cluster, store, sources),
             openapi.router(),
             fallback.router(),
         ],
     )
     add_handlers(app)
+    app.add_exception_handler(ApiError, pages.error_response)
     app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(BodyLimit)
@@ -181,6 +187,28 @@ def _cluster_router(cluster: SparkCluster) -> APIRouter:
     @routes.get("/api/2.0/local-workspace/cluster")
     def cluster_state() -> dict[str, str]:
         return {"state": cluster.state()}
+
+    return routes
+
+
+def _mlflow_page() -> APIRouter:
+    """MLflow's page at an address of its own, since `/` is the workspace's."""
+    from mlflow.server import app as mlflow_site
+
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/mlflow")
+    def mlflow_page() -> FileResponse:
+        index = Path(str(mlflow_site.static_folder)) / "index.html"
+        # What it may load is MLflow's own matter, unlike that of the workspace's pages.
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'self'"}
+        return FileResponse(index, headers=headers)
+
+    @mlflow_site.errorhandler(404)
+    def not_found(error: NotFound) -> tuple[str, int] | NotFound:
+        if not pages.wants_page(request.path, request.headers.get("Accept", "")):
+            return error
+        return pages.not_found(request.path), 404
 
     return routes
 

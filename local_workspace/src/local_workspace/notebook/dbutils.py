@@ -1,35 +1,44 @@
 """`dbutils` of a notebook that runs on the local workspace."""
 
+import base64
 import functools
 import json
 import posixpath
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from local_workspace.notebook.file_system import FileSystem
 from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
 from local_workspace.notebook.task_values import Jobs
+from local_workspace.notebook.utility import Utility, first_line
 
 
 class DbUtils:
-    """The utilities by their Databricks names; `fs` and `secrets` speak to the workspace's REST API."""
+    """The utilities by their Databricks names."""
 
     def __init__(self, parameters: dict[str, str], notebook_path: str) -> None:
-        self.widgets = Widgets(parameters)
-        self.notebook = Notebook(notebook_path)
-        self.library = Library()
+        self.fs = FileSystem()
         self.jobs = Jobs()
+        self.library = Library()
+        self.notebook = Notebook(notebook_path)
         self.secrets = Secrets()
+        self.widgets = Widgets(parameters)
 
-    @functools.cached_property
-    def fs(self) -> Any:
-        """File operations on `dbfs:/` and `/Volumes/`, as databricks-sdk offers them."""
-        return _client().dbutils.fs
+    def help(self) -> None:
+        """Prints which utilities there are."""
+        for utility in vars(self).values():
+            print(f"{utility.name}: {first_line(utility)} ({utility.name}.help() tells more)")
 
 
-class Widgets:
+class Widgets(Utility):
     """The parameters of a notebook; what the job passes wins over a widget's default."""
+
+    name = "dbutils.widgets"
 
     def __init__(self, parameters: dict[str, str]) -> None:
         self._parameters = parameters
@@ -43,9 +52,10 @@ class Widgets:
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
     ) -> None:
         """Declares a widget that takes one of `choices`."""
-        self.text(name, defaultValue)
-        if self._values[name] not in choices:
-            raise ValueError(f"widget {name!r} takes one of {list(choices)}; got {self._values[name]!r}")
+        value = self._parameters.get(name, defaultValue)
+        if value not in choices:
+            raise ValueError(f"widget {name!r} takes one of {list(choices)}; got {value!r}")
+        self._values[name] = value
 
     def combobox(
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
@@ -57,9 +67,10 @@ class Widgets:
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
     ) -> None:
         """Declares a widget that takes some of `choices`, separated by commas."""
-        self.text(name, defaultValue)
-        if unknown := set(self._values[name].split(",")) - set(choices):
+        value = self._parameters.get(name, defaultValue)
+        if unknown := set(value.split(",")) - set(choices):
             raise ValueError(f"widget {name!r} takes some of {list(choices)}; got {sorted(unknown)}")
+        self._values[name] = value
 
     def get(self, name: str) -> str:
         """The value of a widget or job parameter."""
@@ -69,7 +80,9 @@ class Widgets:
             )
         return self._values[name]
 
-    getArgument = get
+    def getArgument(self, name: str, optional: str | None = None) -> str:
+        """The value of a widget or job parameter, or `optional` where there is none."""
+        return self.get(name) if optional is None else self._values.get(name, optional)
 
     def getAll(self) -> dict[str, str]:
         """All values by name."""
@@ -83,25 +96,38 @@ class Widgets:
         """Removes all widgets."""
         self._values.clear()
 
+    @contextmanager
+    def _called_with(self, arguments: dict[str, str]) -> Iterator[None]:
+        """While another notebook runs inside this one, what it is called with wins over its defaults."""
+        before = self._parameters
+        self._parameters = before | arguments
+        self._values |= arguments
+        try:
+            yield
+        finally:
+            self._parameters = before
+
 
 class InputWidgetNotDefined(Exception):
     """A widget was asked for that neither the notebook nor its job defines."""
 
 
-class Secrets:
+class Secrets(Utility):
     """Reads secrets; their values are hidden in every output of the run."""
+
+    name = "dbutils.secrets"
 
     def get(self, scope: str, key: str) -> str:
         """The secret `key` of `scope` as text."""
-        value: str = _client().dbutils.secrets.get(scope, key)
-        shell = get_ipython()
-        if shell is not None:
-            shell.display_pub.publish({SECRET_MIME_TYPE: value})
-        return value
+        return self.getBytes(scope, key).decode()
 
     def getBytes(self, scope: str, key: str) -> bytes:
         """The secret `key` of `scope` as bytes."""
-        return self.get(scope, key).encode()
+        value = base64.b64decode(_client().secrets.get_secret(scope, key).value)
+        shell = get_ipython()
+        if shell is not None:
+            shell.display_pub.publish({SECRET_MIME_TYPE: value.decode(errors="ignore")})
+        return value
 
     def list(self, scope: str) -> Any:
         """The keys of `scope`."""
@@ -112,8 +138,10 @@ class Secrets:
         return _client().dbutils.secrets.listScopes()
 
 
-class Notebook:
+class Notebook(Utility):
     """Runs other notebooks, and ends this one."""
+
+    name = "dbutils.notebook"
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -123,38 +151,80 @@ class Notebook:
         exit_notebook(value if isinstance(value, str) else json.dumps(value))
 
     def run(self, path: str, timeout_seconds: int = 0, arguments: dict[str, str] | None = None) -> str:
-        """Runs another notebook in a kernel of its own and returns its exit value."""
-        from databricks.sdk.service.jobs import NotebookTask, SubmitTask
+        """Runs another notebook in a Python process of its own and returns its exit value.
 
+        Raises WorkflowException when it fails or takes longer than `timeout_seconds` (0: no limit).
+        """
         client = _client()
-        task = SubmitTask(
-            task_key="notebook",
-            notebook_task=NotebookTask(self.resolve(path), base_parameters=arguments),
-            existing_cluster_id=next(iter(client.clusters.list())).cluster_id,
-            timeout_seconds=timeout_seconds,
-        )
-        run = client.jobs.submit(run_name=f"notebook.run {path}", tasks=[task]).result()
-        output = client.jobs.get_run_output(run.tasks[0].run_id)
-        return output.notebook_output.result or "" if output.notebook_output else ""
+        run_id = _submit(client, self._resolve(path), timeout_seconds, arguments or {})
+        try:
+            run = _wait(client, run_id)
+        except BaseException:
+            client.jobs.cancel_run(run_id)  # this notebook is being ended, and takes the other one with it
+            raise
+        output = client.jobs.get_run_output(run.tasks[-1].run_id)
+        state = run.tasks[-1].state
+        if state.result_state is None or state.result_state.value != "SUCCESS":
+            result = (state.result_state or state.life_cycle_state).value
+            reason = output.error if result == "FAILED" and output.error else state.state_message
+            raise WorkflowException(f"{path} ended {result}: {reason}")
+        return (output.notebook_output.result or "") if output.notebook_output else ""
 
-    def resolve(self, path: str) -> str:
+    def _resolve(self, path: str) -> str:
         """The workspace path of a notebook that is named relative to this one."""
         return posixpath.normpath(posixpath.join(posixpath.dirname(self._path), path))
 
-    def source_of(self, path: str) -> str:
-        """The source of a notebook in the workspace, in Databricks' format."""
-        from databricks.sdk.service.workspace import ExportFormat
+    @contextmanager
+    def _inside(self, path: str) -> Iterator[None]:
+        """While the cells of another notebook run in this one, paths are relative to that one."""
+        before, self._path = self._path, path
+        try:
+            yield
+        finally:
+            self._path = before
 
-        with _client().workspace.download(path, format=ExportFormat.SOURCE) as content:
-            return str(content.read(), "utf-8")
+
+class WorkflowException(Exception):
+    """A notebook that this one ran did not succeed."""
 
 
-class Library:
+class Library(Utility):
     """Notebook-scoped libraries."""
+
+    name = "dbutils.library"
 
     def restartPython(self) -> None:
         """Starts a new Python process, so that packages just installed are picked up."""
         restart_python()
+
+
+def source_of(path: str) -> str:
+    """The source of a notebook in the workspace, in Databricks' format."""
+    from databricks.sdk.service.workspace import ExportFormat
+
+    with _client().workspace.download(path, format=ExportFormat.SOURCE) as content:
+        return str(content.read(), "utf-8")
+
+
+def _submit(client: Any, path: str, timeout_seconds: int, arguments: dict[str, str]) -> int:
+    task = {
+        "task_key": "notebook",
+        "notebook_task": {"notebook_path": path, "base_parameters": arguments},
+        "existing_cluster_id": next(iter(client.clusters.list())).cluster_id,
+        "timeout_seconds": timeout_seconds,
+    }
+    body = {"run_name": posixpath.basename(path), "tasks": [task], "run_type": "WORKFLOW_RUN"}
+    run_id = int(client.api_client.do("POST", "/api/2.2/jobs/runs/submit", body=body)["run_id"])
+    print(f"Runs {path}: {client.config.host}/runs/{run_id}", file=sys.stderr)
+    return run_id
+
+
+def _wait(client: Any, run_id: int) -> Any:
+    while True:
+        run = client.jobs.get_run(run_id)
+        if run.state.life_cycle_state.value in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR"):
+            return run
+        time.sleep(0.2)
 
 
 @functools.cache

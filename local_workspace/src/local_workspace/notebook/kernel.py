@@ -12,20 +12,23 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
-from IPython.display import HTML
-from IPython.display import display as display_in_jupyter
+from IPython.display import Markdown
+from sqlparse.lexer import tokenize
+from sqlparse.tokens import Name
 
-from local_workspace.notebook.dbutils import DbUtils
+from local_workspace.notebook.dbutils import DbUtils, source_of
+from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
 from local_workspace.notebook.memory import limit_memory
 from local_workspace.notebook.source import read_notebook
 from local_workspace.run_processes import uses_cluster
 
-DISPLAY_LIMIT = 1000
-_WHOLE_CELL_MAGICS = ("%sql", "%sh", "%md")
+OTHER_LANGUAGES = ("scala", "r")
+_WHOLE_CELL_MAGICS = ("sql", "sh", "md", "python", "fs", *OTHER_LANGUAGES)
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -33,18 +36,23 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     limit_memory()
     _show_outputs_only()
     task = json.loads(Path(os.environ["LOCAL_WORKSPACE_TASK"]).read_text())
+    os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(_mlflow_tags(task))
     dbutils = DbUtils(task["parameters"], task["notebook_path"])
     magics = Magics(shell, dbutils)
-    shell.push({"dbutils": dbutils, "display": magics.display, "displayHTML": magics.display_html})
+    shell.push({"dbutils": dbutils, "display": display, "displayHTML": display_html})
+    shell.push({"getArgument": dbutils.widgets.getArgument})
     shell.events.register("pre_run_cell", magics.open_session_when_named)
     shell.input_transformers_cleanup.append(_to_cell_magic)
-    shell.register_magic_function(magics.pip, magic_name="pip")
-    shell.register_magic_function(magics.run, magic_name="run")
-    shell.register_magic_function(magics.sql, magic_kind="cell", magic_name="sql")
+    for name in ("pip", "run", "restart_python"):
+        shell.register_magic_function(getattr(magics, name), magic_name=name)
+    for name in ("sql", "sh", "md", "python", "fs"):
+        shell.register_magic_function(getattr(magics, name), magic_kind="cell", magic_name=name)
+    for name in OTHER_LANGUAGES:
+        shell.register_magic_function(magics.refuse, magic_kind="cell", magic_name=name)
 
 
 class Magics:
-    """The magics and display functions of one kernel."""
+    """The magics of one kernel."""
 
     def __init__(self, shell: InteractiveShell, dbutils: DbUtils) -> None:
         self.shell = shell
@@ -53,7 +61,7 @@ class Magics:
     def open_session_when_named(self, info: ExecutionInfo) -> None:
         """Connects to Spark before the first cell that names `spark`: connecting costs seconds."""
         source = info.raw_cell or ""
-        if "spark" not in self.shell.user_ns and (source.startswith("%%sql") or _names_spark(source)):
+        if "spark" not in self.shell.user_ns and _names_spark(source):
             self.spark()
 
     def spark(self) -> Any:
@@ -62,44 +70,86 @@ class Magics:
             self.shell.push({"spark": open_session()})
         return self.shell.user_ns["spark"]
 
-    def display(self, value: Any, *_: Any, **__: Any) -> None:
-        """Shows a value; of a Spark table the first 1,000 rows."""
-        if type(value).__module__.startswith("pyspark.sql"):
-            value = value.limit(DISPLAY_LIMIT).toPandas()
-        display_in_jupyter(value)
+    def sql(self, line: str, cell: str) -> None:
+        """Runs SQL statements and shows the table of the last, which stays at hand as `_sqldf`.
 
-    def display_html(self, html: str) -> None:
-        """Shows a piece of HTML."""
-        display_in_jupyter(HTML(html))
+        A `:name` in a statement takes the value of the widget of that name.
+        """
+        table = None
+        for statement in _statements(f"{line}\n{cell}"):
+            table = self.spark().sql(_with_values(statement, self.dbutils.widgets.getAll()))
+        if table is not None:
+            self.shell.push({"_sqldf": table})
+            display(table)
 
-    def sql(self, _line: str, cell: str) -> None:
-        """Runs one SQL statement and shows its table, which stays at hand as `_sqldf`."""
-        table = self.spark().sql(cell)
-        self.shell.push({"_sqldf": table})
-        self.display(table)
+    def sh(self, line: str, cell: str) -> None:
+        """Runs a shell script; with `-e` after the magic it stops, and fails the cell, at the first error."""
+        option, _, rest = f"{line}\n{cell}".lstrip().partition("\n")
+        strict = option.strip() == "-e"
+        script = rest if strict else f"{line}\n{cell}"
+        code = _run_and_print(["bash", *(["-e"] if strict else []), "-c", script])
+        if code != 0 and strict:
+            raise ShellError(f"%sh -e ended with exit code {code}; its output is above")
+
+    def md(self, line: str, cell: str) -> None:
+        """Shows Markdown."""
+        display(Markdown(f"{line}\n{cell}"))
+
+    def python(self, line: str, cell: str) -> None:
+        """Runs Python, which a Python notebook does anyway."""
+        self._run_inside(f"{line}\n{cell}")
+
+    def fs(self, line: str, cell: str) -> None:
+        """Calls `dbutils.fs`: `%fs ls /path`."""
+        name, *arguments = shlex.split(f"{line} {cell}") or ["help"]
+        result = getattr(self.dbutils.fs, name)(*arguments)
+        if result is not None:
+            display(result)
+
+    def refuse(self, line: str, cell: str) -> NoReturn:
+        """Says that a language is not here."""
+        names = ", ".join(f"%{name}" for name in OTHER_LANGUAGES)
+        raise NotImplementedError(
+            f"cells of {names} do not run here; there are %python, %sql, %sh, %fs and %md"
+        )
 
     def pip(self, line: str) -> None:
         """Installs packages for this run alone; paths of the workspace's file systems are understood."""
         words = [_local_path(word) for word in shlex.split(line)]
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert process.stdout is not None
-        for output in process.stdout:
-            print(output, end="")
-        if process.wait() != 0:
-            raise PipError(f"%pip {line} ended with exit code {process.returncode}; its output is above")
+        code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
+        if code != 0:
+            raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
+
+    def restart_python(self, line: str) -> None:
+        """Starts a new Python process."""
+        self.dbutils.library.restartPython()
 
     def run(self, line: str) -> None:
-        """Runs the cells of another notebook in this kernel."""
-        path = self.dbutils.notebook.resolve(shlex.split(line)[0])
-        notebook = read_notebook(self.dbutils.notebook.source_of(path), "SOURCE")
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                self.shell.run_cell(cell.source).raise_error()
+        """Runs the cells of another notebook in this kernel: `%run ./other $alpha="0.5"`."""
+        name, *words = shlex.split(line)
+        path = self.dbutils.notebook._resolve(name)
+        notebook = read_notebook(source_of(path), "SOURCE")
+        with self.dbutils.widgets._called_with(_arguments(words)), self.dbutils.notebook._inside(path):
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    self._run_inside(cell.source)
+
+    def _run_inside(self, source: str) -> None:
+        """Runs a cell inside the one that is running, which shows the error if there is one."""
+        show, self.shell._showtraceback = self.shell._showtraceback, lambda *_: None
+        try:
+            result = self.shell.run_cell(source)
+        finally:
+            self.shell._showtraceback = show
+        result.raise_error()
 
 
 class PipError(Exception):
     """`%pip` did not install what it was asked for."""
+
+
+class ShellError(Exception):
+    """A script of `%sh -e` did not succeed."""
 
 
 def open_session() -> Any:
@@ -127,6 +177,18 @@ def _show_outputs_only() -> None:
                 os.dup2(nowhere.fileno(), copy)
 
 
+def _mlflow_tags(task: dict[str, Any]) -> dict[str, str]:
+    """What every MLflow run of this notebook is tagged with, by Databricks' names of these tags."""
+    tags = {
+        "mlflow.source.name": task["notebook_path"],
+        "mlflow.source.type": "NOTEBOOK",
+        "mlflow.databricks.notebookPath": task["notebook_path"],
+        "mlflow.databricks.jobID": task.get("job_id"),
+        "mlflow.databricks.jobRunID": task.get("run_id"),
+    }
+    return {name: str(value) for name, value in tags.items() if value is not None}
+
+
 def _names_spark(source: str) -> bool:
     try:
         nodes = list(ast.walk(ast.parse(source)))
@@ -137,10 +199,56 @@ def _names_spark(source: str) -> bool:
 
 def _to_cell_magic(lines: list[str]) -> list[str]:
     """Databricks marks a whole cell with one `%`, IPython with two."""
-    if lines and lines[0].split(maxsplit=1)[:1] and lines[0].split(maxsplit=1)[0] in _WHOLE_CELL_MAGICS:
-        word, _, rest = lines[0].partition(" ")
-        return [f"%{word.strip()}\n", rest, *lines[1:]]
+    word, _, rest = lines[0].partition(" ") if lines else ("", "", "")
+    if word.strip().removeprefix("%") in _WHOLE_CELL_MAGICS and word.startswith("%"):
+        return [f"%{word.strip()}\n", f"{rest.rstrip()}\n", *lines[1:]]
     return lines
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of a SQL cell; what has only comments in it is none."""
+    parts = (part.strip().removesuffix(";") for part in sqlparse.split(text))
+    return [part for part in parts if sqlparse.format(part, strip_comments=True).strip()]
+
+
+def _with_values(statement: str, values: dict[str, str]) -> str:
+    """A statement with literals for its `:name` markers; Delta's parser takes no values by itself."""
+    return "".join(
+        _literal(values[text[1:]])
+        if kind in Name.Placeholder and text.startswith(":") and text[1:] in values
+        else text
+        for kind, text in tokenize(statement)  # type: ignore[no-untyped-call]
+    )
+
+
+def _literal(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _arguments(words: list[str]) -> dict[str, str]:
+    """The `$name="value"` words behind `%run`."""
+    pairs = [word.partition("=") for word in words]
+    wrong = [name for name, equals, _ in pairs if not name.startswith("$") or not equals]
+    if wrong:
+        raise ValueError(f'%run takes arguments as $name="value"; got {wrong}')
+    return {name.removeprefix("$"): value for name, _, value in pairs}
+
+
+def _run_and_print(command: list[str]) -> int:
+    """Runs a command, shows what it prints as it prints it, and gives back its exit code."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for output in process.stdout:
+            print(output, end="", flush=True)
+    return process.returncode
 
 
 def _local_path(word: str) -> str:

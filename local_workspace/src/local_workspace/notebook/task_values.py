@@ -5,12 +5,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from local_workspace.notebook.utility import Utility
+
 LARGEST_VALUE = 48 * 1024
 MOST_VALUES = 250
 
 
-class TaskValues:
+class TaskValues(Utility):
     """Small values by task and key; what a task sets is there for the tasks that start when it has ended."""
+
+    name = "dbutils.jobs.taskValues"
 
     def set(self, key: str, value: Any) -> None:
         """Sets a value of this task: anything that JSON can express, up to 48 KiB."""
@@ -44,8 +48,10 @@ class TaskValues:
         return default
 
 
-class Jobs:
+class Jobs(Utility):
     """What belongs to the job that runs the notebook."""
+
+    name = "dbutils.jobs"
 
     def __init__(self) -> None:
         self.taskValues = TaskValues()

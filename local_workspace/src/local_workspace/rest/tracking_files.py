@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 from fastapi import APIRouter
-from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,16 +33,7 @@ def router(state: StateFolder) -> APIRouter:
             raise InvalidParameter(f"/{ROOT}/{path} is not /{ROOT}/<experiment>/{'|'.join(FOLDERS)}/<id>/…")
         return resolve(state.mlflow_artifacts, f"{experiment}/{FOLDERS[kind]}{below}")
 
-    routes = files.folder_router(ROOT, state.mlflow_artifacts, locate, state)
-    pages = APIRouter()
-    pages.include_router(routes)
-
-    @pages.get("/ml/{page:path}", include_in_schema=False)
-    def lead_to_mlflow(page: str) -> RedirectResponse:
-        """Where the addresses that MLflow prints for a client at `databricks` lead: its own pages."""
-        return RedirectResponse(f"/#/{page}")
-
-    return pages
+    return files.folder_router(ROOT, state.mlflow_artifacts, locate, state)
 
 
 class ArtifactAddresses:

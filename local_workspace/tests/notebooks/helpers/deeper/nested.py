@@ -1,0 +1,2 @@
+# Databricks notebook source
+depth = "three folders down"
