@@ -189,7 +189,7 @@ def test_mlflows_page_works_for_a_browser_that_signed_in(workspace):
     browser = requests.Session()
     browser.post(f"{host}/login", data={"token": workspace.profile["token"], "next": "/"}, timeout=10)
 
-    page = browser.get(host, timeout=10)
+    page = browser.get(f"{host}/mlflow", timeout=10)
     found = browser.post(
         f"{host}/ajax-api/2.0/mlflow/experiments/search",
         json={"max_results": 5},

@@ -124,7 +124,7 @@ class SparkCluster:
             raise ClusterError(f"Spark did not start (state {self.state()}); see {self.log}")
 
     def warm_up(self) -> None:
-        """Has the server do what runs will ask of it, on tables that nobody sees; returns at once."""
+        """Has the server do what runs will ask of it, on tables that nobody sees; returns when it is done."""
         if self._process is None:  # stopped meanwhile
             return
         with self.log.open("ab") as log:
@@ -139,6 +139,7 @@ class SparkCluster:
                 stderr=log,
                 start_new_session=True,
             )
+        self._warm_up.wait()
 
     def end_warm_up(self) -> None:
         """Asks it to end with the step that it is at: a run needs the machine."""
