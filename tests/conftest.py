@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import pytest
 from workspace_under_test import ROOT, WorkspaceUnderTest
 
+# Fixtures that are a workspace with its own Spark.
+SHARED = {"demo", "real_workspace"}
+
 
 @dataclass
 class Demo:
@@ -17,12 +20,15 @@ class Demo:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a folder in one process, where they share its Spark or its workspace.
+    """Keep the tests that share a Spark or a workspace in one process, and those of other files by file.
 
     Without the folder local_workspace there is nothing here to run the whole loop on.
     """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).parts[0]))
+        folder = item.path.relative_to(ROOT).parts[0]
+        shared = SHARED.intersection(getattr(item, "fixturenames", ()))
+        alone = folder if folder in ("ml_source", "ml_ops") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared.pop() if shared else alone))
     if not (ROOT / "local_workspace").exists():
         for item in items:
             if item.path.name in ("test_end_to_end.py", "test_model_targets.py", "test_security.py"):
