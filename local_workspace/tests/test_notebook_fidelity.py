@@ -216,6 +216,10 @@ def test_sql_magic_runs_every_statement_with_widgets_and_shows_the_last(first):
     assert first["_sqldf"] == "3 ['id', 'square', 'text']\n"
 
 
+def test_a_table_is_one_of_delta_unless_it_says_otherwise(first):
+    assert first["Delta"] == "['delta', 'delta']\n"
+
+
 def test_python_magic_runs_python(first):
     assert first["%python"] == "42\n"
 

@@ -338,6 +338,30 @@ def test_stopping_the_workspace_ends_its_runs(own_state, stand_in, eventually):
     assert runs.find(1)["state"]["state_message"] == "the workspace was stopped while it ran"
 
 
+def test_a_run_that_waited_for_its_turn_goes_on_waiting_when_the_workspace_comes_back(
+    own_state, stand_in, eventually
+):
+    command = (sys.executable, str(stand_in))
+    settings = {"max_concurrent_runs": 1, "queue": {"enabled": True}}
+    database = Database(own_state.database)
+    for do in ("sleep", "end", "end"):
+        tasks = [task_of("c1", "/Shared/job", do=do)]
+        new_run(database, 1, "JOB_RUN", settings | {"tasks": tasks}, "me")
+    waiting = [run["run_id"] for run in database.all("run")]
+    before = RunManager(database, own_state, lambda run: dict(os.environ), "", command)
+    for run_id in waiting:
+        before.submit(run_id)
+    before.shutdown()
+    stopped = [before.find(run_id)["state"]["life_cycle_state"] for run_id in waiting]
+    after = RunManager(database, own_state, lambda run: dict(os.environ), "", command)
+    after.resume()
+
+    assert stopped == ["INTERNAL_ERROR", "QUEUED", "QUEUED"]
+    eventually(lambda: [after.find(i)["state"].get("result_state") for i in waiting[1:]] == ["SUCCESS"] * 2)
+    after.shutdown()
+    database.close()
+
+
 def test_a_run_that_finds_no_spare_process_is_started_anew_and_followed_by_one(
     own_state, stand_in, eventually, monkeypatch
 ):

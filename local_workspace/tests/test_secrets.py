@@ -32,6 +32,7 @@ PRINTED = {
     "url-encoded": quote(VALUE, safe=""),
     "letter by letter": "\n".join(VALUE),
     "spaced": " ".join(VALUE),
+    "a list of letters": str(list(VALUE)),
 }
 
 

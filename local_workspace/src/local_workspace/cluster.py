@@ -204,6 +204,8 @@ class SparkCluster:
             "spark.local.dir": str(self._made("tmp")),
             "spark.sql.warehouse.dir": self._made("warehouse").as_uri(),
             "spark.sql.catalogImplementation": "hive",
+            # A table is one of Delta unless it says otherwise, as on Databricks.
+            "spark.sql.sources.default": "delta",
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",

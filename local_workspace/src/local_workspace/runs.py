@@ -78,7 +78,7 @@ class RunManager:
         self._endings: dict[int, Outcome] = {}
         # What becomes of runs that take too long, and of attempts that wait for their turn.
         self._timers = Timers(self._lock)
-        self._is_shut = False
+        self._is_stopping = self._is_shut = False
         self._end_left_overs(state.runs)
         self._workers = Workers(workers, self._work)
 
@@ -86,7 +86,7 @@ class RunManager:
         """Start a QUEUED run when its job may have one more; else it waits or is SKIPPED."""
         with self._lock:
             run = self.find(run_id)
-            if not is_in(run, "QUEUED"):
+            if self._is_stopping or not is_in(run, "QUEUED"):
                 return
             if not self._is_allowed(run):
                 if not (run["settings"].get("queue") or {}).get("enabled"):
@@ -123,17 +123,23 @@ class RunManager:
                 shutil.rmtree(self.folder(task_run_id), ignore_errors=True)
 
     def shutdown(self) -> None:
-        """End every run, and come back when none of their processes is left."""
+        """End every run that has begun, and come back when none of their processes is left."""
         with self._lock:
-            for run in self._runs_in("QUEUED", *ACTIVE):
+            self._is_stopping = True
+            for run in self._runs_in(*ACTIVE):
                 self._interrupt(run["run_id"], STOPPED)
         self._workers.stop(SHUTDOWN_SECONDS)
         with self._lock:
             # A worker that still waits for the cluster finds the database closed when it comes back.
             self._is_shut = True
             self._timers.call_off_all()
-            for run in self._runs_in("QUEUED", *ACTIVE):
+            for run in self._runs_in(*ACTIVE):
                 self._close(run["run_id"], STOPPED)
+
+    def resume(self) -> None:
+        """Start the runs that were waiting when the workspace was stopped or killed, as far as they may."""
+        for run in self._runs_in("QUEUED"):
+            self.submit(run["run_id"])
 
     def find(self, run_id: int) -> Document:
         """The document of a run, by its own id or by that of one of its tasks."""
@@ -300,7 +306,7 @@ class RunManager:
         return self._database.update("run", str(run_id), change)
 
     def _end_left_overs(self, folder: Path) -> None:
-        """End the processes and runs of a workspace that was killed."""
+        """End the processes of a workspace that was killed, and the runs that had begun."""
         end_processes(folder)
-        for run in self._runs_in("QUEUED", *ACTIVE):
+        for run in self._runs_in(*ACTIVE):
             self._close(run["run_id"], RESTARTED)

@@ -92,6 +92,7 @@ def open_runs(
     )
 
     def prepare() -> None:
+        runs.resume()
         with suppress(ClusterError):  # whoever starts a run is told
             spares.refill(environment(None))
             cluster.warm_up()

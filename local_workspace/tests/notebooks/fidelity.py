@@ -243,6 +243,15 @@ print(_sqldf.count(), _sqldf.columns)
 
 # COMMAND ----------
 
+# DBTITLE 1,Delta
+spark.sql("CREATE SCHEMA IF NOT EXISTS fidelity")
+spark.sql("CREATE OR REPLACE TABLE fidelity.plain AS SELECT 1 AS a")
+spark.sql("UPDATE fidelity.plain SET a = 2")
+spark.range(3).write.mode("overwrite").saveAsTable("fidelity.saved")
+print([spark.sql(f"DESCRIBE DETAIL fidelity.{name}").first().format for name in ("plain", "saved")])
+
+# COMMAND ----------
+
 # DBTITLE 1,%python
 # MAGIC %python
 # MAGIC answer = 6 * 7

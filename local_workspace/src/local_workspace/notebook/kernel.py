@@ -6,6 +6,7 @@ It is loaded again each time the kernel restarts.
 import ast
 import faulthandler
 import json
+import logging
 import os
 import re
 import shlex
@@ -157,6 +158,8 @@ def open_session() -> Any:
     from pyspark.sql import SparkSession
 
     uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
+    # MLflow's import switches on what pyspark has switched off: each error once more, as JSON.
+    logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     if has_own_packages(Path(sys.prefix)):
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)

@@ -15,7 +15,9 @@ SHORTEST_TO_ENCODE = 4
 SHORTEST_TO_SPREAD = 8
 # A line of a longer value that is hidden by itself.
 SHORTEST_LINE = 16
-_SPACE = re.compile(r"\s+")
+# What may stand between the letters of a value that is printed one by one, or as a list of them.
+_BETWEEN = r"[\s,'\"]"
+_SPACE = re.compile(f"{_BETWEEN}+")
 
 
 class Redactor:
@@ -28,7 +30,7 @@ class Redactor:
         """Remembers one more value to hide; one of white space alone hides nothing."""
         for form in forms(value):
             if letters := _SPACE.sub("", form):
-                spread = r"\s*".join(map(re.escape, letters))
+                spread = f"{_BETWEEN}*".join(map(re.escape, letters))
                 self._forms[letters] = spread if len(letters) >= SHORTEST_TO_SPREAD else re.escape(form)
 
     def clean(self, content: Any, with_keys: bool = False) -> Any:

@@ -9,7 +9,8 @@ from starlette.types import Scope
 
 from local_workspace.errors import NotSupported
 
-OTHERS = re.compile(r"^/api/2\.\d+/(?!mlflow(-artifacts)?(/|$))")
+# MLflow has no list of experiments any more, Databricks has.
+OTHERS = re.compile(r"^/api/2\.\d+/(?!mlflow(?!/experiments/list$)(-artifacts)?(/|$))")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 

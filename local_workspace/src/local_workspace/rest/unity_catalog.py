@@ -22,6 +22,7 @@ from mlflow.entities.model_registry import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.search_utils import SearchUtils
 
 from local_workspace.database import Document
 from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
@@ -115,9 +116,7 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
     @routes.get("/registered-models/search")
     def search_models(fields: RequestFields) -> dict[str, Any]:
         """All models, page by page."""
-        found = store.search_registered_models(
-            None, _length(fields), None, fields.text("page_token", "") or None
-        )
+        found = store.search_registered_models(None, _length(fields), None, _page_token(fields))
         return {"registered_models": [_model(model) for model in found], "next_page_token": found.token}
 
     @routes.patch("/registered-models/update")
@@ -211,7 +210,7 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder,
     def search_versions(fields: RequestFields) -> dict[str, Any]:
         """The versions of a model or a run, page by page."""
         found = store.search_model_versions(
-            fields.text("filter", "") or None, _length(fields), None, fields.text("page_token", "") or None
+            fields.text("filter", "") or None, _length(fields), None, _page_token(fields)
         )
         return {"model_versions": [_version(version) for version in found], "next_page_token": found.token}
 
@@ -290,6 +289,16 @@ def _tags(fields: Fields) -> list[tuple[str, str]]:
 
 def _length(fields: Fields) -> int:
     return fields.natural("max_results", 0) or LISTED_AT_ONCE
+
+
+def _page_token(fields: Fields) -> str | None:
+    """The token of a page; MLflow's store itself fails on one that it never gave out."""
+    token = fields.text("page_token", "") or None
+    try:
+        SearchUtils.parse_start_offset_from_page_token(token)
+    except (ValueError, AttributeError, MlflowException) as error:
+        raise InvalidParameter(f"page_token is none that was given out: {token!r:.100}") from error
+    return token
 
 
 def _write(store: SqlAlchemyStore, name: str, version: int, **columns: str) -> None:
