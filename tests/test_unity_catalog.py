@@ -91,6 +91,15 @@ def test_a_registered_version_keeps_its_files(workspace):
     assert not (workspace.state / "registered_models/main/tests/files").exists()
 
 
+@pytest.mark.parametrize("token", ["é", "NQ==", "nonsense"])
+def test_a_page_token_that_nobody_gave_out_is_refused(workspace, token):
+    for kind in ("registered-models", "model-versions"):
+        with pytest.raises(BadRequest, match="page_token is none that was given out"):
+            workspace.client.api_client.do(
+                "GET", f"/api/2.0/mlflow/unity-catalog/{kind}/search", query={"page_token": token}
+            )
+
+
 def test_a_stranger_reads_no_model(workspace):
     answer = requests.get(f"{workspace.profile['host']}/api/2.0/fs/files/Models/a/b/c/1/MLmodel", timeout=30)
 
