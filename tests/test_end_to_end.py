@@ -421,11 +421,13 @@ def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_afte
         run, rows = kill_spark_under_a_run(workspace)
         kill_process_of(workspace.state / "workspace.pid")
     finally:
+        told = workspace.make("local-workspace-status")
         stopped = workspace.make("local-workspace-stop")
 
     assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
     assert run.status.termination_details.code.value == "DRIVER_ERROR"
     assert rows == 7
+    assert "it was killed, and its Spark" in told.stderr
     assert stopped.returncode == 0
     assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import requests
 
-from local_workspace.cluster import end_left_over
+from local_workspace.cluster import PID_FILE, end_left_over
 from local_workspace.java import NoJavaError, find_java
 from local_workspace.processes import end_process_tree, find, has_ended, locked, recall, remember, wait_for
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
@@ -86,7 +86,9 @@ def status(state: StateFolder, _port: int | None) -> None:
     """Says where the workspace listens and how its cluster is, and prints a link that signs a browser in."""
     process = _server(state)
     if process is None:
-        raise LocalWorkspaceError(f"not running (state folder {state.root})")
+        spark = recall(state.spark / PID_FILE)
+        left = f"; it was killed, and its Spark (process {spark.pid}) runs until `stop`" if spark else ""
+        raise LocalWorkspaceError(f"not running (state folder {state.root}){left}")
     profile = _profile(state)
     print(f"The local workspace is running at {profile.host} (process {process.pid}).")
     print(f"Cluster: {_cluster_state(profile)}")
