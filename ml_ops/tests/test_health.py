@@ -1,15 +1,21 @@
 """What monitoring makes of the numbers of batches, versions and failed runs."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from diabetes_mlops.health import History, judge
-from diabetes_mlops.history import FAILURE, list_failures
+from diabetes_mlops.history import FAILURE, LONGEST_RUN, LOST, list_failures
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 NIGHT = pd.Timestamp("2026-03-01 02:00")
 DAY = pd.Timedelta(days=1)
+NOW = (NIGHT + 3 * DAY).tz_localize("UTC").to_pydatetime()
 TABLE = "main.diabetes.scored"
+SCORING_JOB = Path(__file__).parents[1] / "deployment/databricks/jobs/diabetes_batch_scoring.yml"
 
 
 def batches(*drift: str | None, rejected: float = 0.0) -> pd.DataFrame:
@@ -34,14 +40,20 @@ def batches(*drift: str | None, rejected: float = 0.0) -> pd.DataFrame:
     )
 
 
-def history(scored: pd.DataFrame, *failures: tuple[float, bool]) -> History:
+def history(
+    scored: pd.DataFrame, *failures: tuple[float, bool], cancelled: tuple[float, ...] = ()
+) -> History:
     """Failures are nights after the first one, and whether their batch was published since."""
     rows = [
-        (NIGHT + night * DAY, f"f{night}", "in.csv", np.nan, f"SchemaError: {night}", "r", since)
+        (NIGHT + night * DAY, f"f{night}", "in.csv", np.nan, f"SchemaError: {night}", "r", False, since)
         for night, since in failures
     ]
+    rows += [
+        (NIGHT + night * DAY, f"c{night}", "in.csv", np.nan, "KeyboardInterrupt", "r", True, False)
+        for night in cancelled
+    ]
     failed = pd.DataFrame(rows, columns=FAILURE).astype(
-        {"ended_at": "datetime64[ns]", "published_since": "bool"}
+        {"ended_at": "datetime64[ns]", "cancelled": "bool", "published_since": "bool"}
     )
     version = {"model_name": "m", "model_version": "1", "labelled": 0, "rmse": np.nan, "ratio": np.nan}
     return History(scored, pd.DataFrame([version]), failed)
@@ -126,6 +138,25 @@ def test_a_failed_run_is_told_until_its_batch_is_published(failures, status: str
     assert said in found[1]
 
 
+def test_a_cancelled_run_is_a_warning_and_no_failure():
+    known = history(batches("ok"), cancelled=(0.5,))
+
+    assert find(known, "scoring runs") == (
+        "warn",
+        "1 scoring run of the last 7 days cancelled, the newest of 2026-03-01 14:00 UTC: KeyboardInterrupt",
+    )
+    assert known.failed.empty
+
+
+def test_a_cancelled_run_neither_hides_a_failed_one_nor_makes_it_worse():
+    behind = find(history(batches("ok"), (0.5, False), cancelled=(0.6,)), "scoring runs")
+    before = find(history(batches("ok", "ok"), (0.5, False), cancelled=(1.5,)), "scoring runs")
+
+    assert (behind[0], before[0]) == ("alert", "warn")
+    assert "SchemaError: 0.5; no batch was published since; 1 scoring run" in behind[1]
+    assert "SchemaError: 0.5; 1 scoring run of the last 7 days cancelled" in before[1]
+
+
 def run(run_id: str, status: str, night: float, **known: object) -> Run:
     """A scoring run for TABLE, spelled in capitals; numbers in `known` are metrics, texts are tags."""
     moment = int((NIGHT + night * DAY).value // 10**6)
@@ -145,10 +176,10 @@ def test_failures_are_the_runs_that_published_no_row_and_say_whether_their_batch
         run("all rejected", "FINISHED", 0.6, batch_id="x", rows_scored=0.0, rows_rejected=7.0, rows_in=7.0),
         run("well", "FINISHED", 0.7, batch_id="b0", rows_scored=9.0, rows_rejected=0.0, rows_in=9.0),
         run("no rows", "FINISHED", 0.8, rows_scored=0.0, rows_rejected=0.0, rows_in=0.0),
-        run("at it", "RUNNING", 0.9),
+        run("at it", "RUNNING", 2.9),
     ]
 
-    found = list_failures(runs, TABLE, batches("ok", "ok"))
+    found = list_failures(runs, TABLE, batches("ok", "ok"), NOW)
 
     assert found["run_id"].tolist() == ["refused", "all rejected", "after", "crashed"]
     assert found["published_since"].tolist() == [True, False, False, False]
@@ -158,4 +189,44 @@ def test_failures_are_the_runs_that_published_no_row_and_say_whether_their_batch
         "SchemaError: no BMI",
     ]
     assert found["rejected_share"].fillna(-1).tolist() == [0.4, -1, -1, -1]
-    assert list_failures(runs, "main.diabetes.other", batches("ok")).empty
+    assert list_failures(runs, "main.diabetes.other", batches("ok"), NOW).empty
+
+
+def test_a_run_that_runs_for_longer_than_any_may_is_lost_unless_its_batch_came_later():
+    limit = LONGEST_RUN / DAY
+    runs = [
+        run("killed", "RUNNING", 3 - 1.01 * limit, batch_id="b0"),
+        run("scored again", "RUNNING", 0.9, batch_id="b1"),
+        run("at it", "RUNNING", 3 - 0.99 * limit, batch_id="b0"),
+    ]
+
+    found = list_failures(runs, TABLE, batches("ok", "ok"), NOW)
+
+    assert found["run_id"].tolist() == ["scored again", "killed"]
+    assert found["error"].unique().tolist() == [LOST]
+    assert found["published_since"].tolist() == [True, False]
+    assert find(History(batches("ok", "ok"), history(batches("ok")).versions, found), "scoring runs") == (
+        "alert",
+        f"1 scoring run of the last 7 days failed, the newest of 2026-03-03 22:58 UTC: {LOST}; "
+        "no batch was published since",
+    )
+
+
+def test_no_run_is_lost_that_its_job_still_lets_run():
+    job = yaml.safe_load(SCORING_JOB.read_text())["resources"]["jobs"]["diabetes_batch_scoring"]
+
+    assert timedelta(0) < timedelta(seconds=job["timeout_seconds"]) < LONGEST_RUN
+
+
+def test_a_run_that_was_told_to_stop_is_cancelled_and_one_that_broke_is_not():
+    runs = [
+        run("interrupted", "FAILED", 0.1, error="KeyboardInterrupt"),
+        run("cancelled", "KILLED", 0.2, error="SparkException: Run cancelled"),
+        run("broke", "FAILED", 0.3, error="ValueError: no KeyboardInterrupt here"),
+        run("lost", "RUNNING", 0.4),
+    ]
+
+    found = list_failures(runs, TABLE, batches("ok"), NOW)
+
+    assert found["cancelled"].tolist() == [True, True, False, False]
+    assert found["error"].tolist()[0] == "KeyboardInterrupt"

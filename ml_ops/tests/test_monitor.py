@@ -267,7 +267,7 @@ def test_rows_and_runs_that_scoring_refused_are_history_and_findings(jobs, train
     with pytest.raises(TooManyRejectedError):
         jobs.score(input_data=broken, batch_id="night", max_rejected_share="0.1", **model)
     with pytest.raises(SchemaError):
-        jobs.score(input_data=jobs.write(batch.drop(columns="BMI"), "no_bmi.csv"), **model)
+        jobs.score(input_data=jobs.write(batch.drop(columns="BMI"), "no_bmi.csv"), batch_id="noon", **model)
 
     settings = MonitoringSettings(jobs.table, f"/tests/{jobs.name}", lookback_days=1, fail_on="alert")
     with pytest.raises(MonitoringAlert) as alert:
@@ -280,7 +280,7 @@ def test_rows_and_runs_that_scoring_refused_are_history_and_findings(jobs, train
     run = jobs.last_run()
     assert (run.data.metrics["rows_rejected"], run.data.metrics["failed_runs"]) == (40, 2)
     failed = read_table(run, "failed_runs.json")
-    assert failed["batch_id"].tolist() == ["night", ""]
+    assert failed["batch_id"].tolist() == ["night", "noon"]
     assert failed["rejected_share"].iloc[0] == 0.4
     assert failed["error"].str.extract(r"(\w+)")[0].tolist() == ["TooManyRejectedError", "SchemaError"]
     shown = ("40.00%", "missing columns [&#39;BMI&#39;]", "no_bmi.csv", "broken.csv")

@@ -87,6 +87,8 @@ def log_settings(settings: ScoringSettings) -> None:
     """Log what is read, where it goes and what ends the run: monitoring tells by it also of failed runs."""
     names = ("input_data", "output_table", "max_rejected_share")
     mlflow.log_params({name: getattr(settings, name) for name in names})
+    if settings.batch_id:
+        mlflow.set_tag("batch_id", settings.batch_id)
 
 
 def check_rejected(batch: StagedBatch, limit: float) -> None:

@@ -18,7 +18,8 @@ class History:
     """What is known about a scored table; `diabetes_mlops.history` makes the parts and says their columns.
 
     `batches` has one row a batch in the order of their scoring, at least one; `versions` one a model
-    version; `failures` one for each scoring run that failed or published no row, in the order of their end.
+    version; `failures` one for each scoring run that failed, was cancelled or published no row, in the order
+    of their end.
     """
 
     batches: pd.DataFrame
@@ -35,6 +36,11 @@ class History:
         """The model version that scored the latest batch."""
         keys = ["model_name", "model_version"]
         return self.versions[(self.versions[keys] == self.latest[keys]).all(axis=1)].iloc[0]
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The failures that nobody asked for: all but the cancelled runs."""
+        return self.failures[~self.failures["cancelled"]]
 
     @property
     def moments(self) -> pd.Series:
@@ -139,16 +145,28 @@ def _check_rejected(batches: pd.DataFrame, days: str, limit: float) -> Check:
 
 
 def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
-    """Judge the failed runs whose batch was not published since; the newest is an alert until another is."""
+    """Judge the runs whose batch was not published since; the newest failed one is an alert until another is.
+
+    A cancelled run is a warning at most: mostly a person wanted it, but a run that took longer than its job
+    may was stopped in the same way, and its rows are missing all the same.
+    """
     name, open_ones = "scoring runs", failures[~failures["published_since"]]
     if open_ones.empty:
         return Check(name, "ok", f"each batch of {days} was published")
-    newest = open_ones.iloc[-1]
-    found = f"{count(len(open_ones), 'scoring run')} of {days} failed"
-    told = f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
-    if newest["ended_at"] > latest["scored_at"]:
-        return Check(name, "alert", f"{told}; no batch was published since")
-    return Check(name, "warn", told)
+    failed, cancelled = (open_ones[open_ones["cancelled"] == is_so] for is_so in (False, True))
+    told = [_tell_runs(failed, "failed", days)] if len(failed) else []
+    if len(failed) and failed["ended_at"].iloc[-1] > latest["scored_at"]:
+        told.append("no batch was published since")
+    status: Status = "alert" if len(told) > 1 else "warn"
+    if len(cancelled):
+        told.append(_tell_runs(cancelled, "cancelled", days))
+    return Check(name, status, "; ".join(told))
+
+
+def _tell_runs(runs: pd.DataFrame, what: str, days: str) -> str:
+    newest = runs.iloc[-1]
+    found = f"{count(len(runs), 'scoring run')} of {days} {what}"
+    return f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
 
 
 def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:

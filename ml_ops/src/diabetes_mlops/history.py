@@ -4,6 +4,7 @@ Rows are aggregated in Spark; what comes to the driver has one row a batch, a ve
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,19 @@ from diabetes_mlops.tracking import ERROR, SCORING_JOB
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
 BATCH, VERSION = ["batch_id", "run_id"], ["model_name", "model_version"]
-FAILURE = ["ended_at", "batch_id", "input_data", "rejected_share", "error", "run_id", "published_since"]
+FAILURE = [
+    "ended_at",
+    "batch_id",
+    "input_data",
+    "rejected_share",
+    "error",
+    "run_id",
+    "cancelled",
+    "published_since",
+]
+# The job ends its runs after two hours (timeout_seconds); the third is for a slow end and for clocks.
+LONGEST_RUN = timedelta(hours=3)
+LOST = "never ended: its process or cluster was lost"
 SUMS = ["labelled", "squares", "absolutes", "label_mean", "label_squares"]
 _RUNS_A_PAGE = 1000
 
@@ -100,17 +113,20 @@ def add_logged(batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     return batches.assign(rejected=metrics.pop("rows_rejected"), drift=statuses, drifted=drifted, **metrics)
 
 
-def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame) -> pd.DataFrame:
+def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: datetime) -> pd.DataFrame:
     """Return one row for each scoring run for `table` that failed or published no row, as they ended.
 
-    Columns: ended_at (UTC), batch_id (empty where the run did not come to it), input_data, rejected_share
-    (NaN where it was not known yet), error (type and first line), run_id, and published_since: whether the
-    batch of that id was published later.
+    A run that MLflow still calls running after LONGEST_RUN is lost: nobody was left to say how it ended.
+    Columns: ended_at (UTC; of a lost run, when it began), batch_id (empty where the run did not come to it),
+    input_data, rejected_share (NaN where it was not known yet), error (type and first line), run_id,
+    cancelled (whether it was told to stop), and published_since: whether the batch of that id was published
+    later.
     """
     mine = [run for run in runs if run.data.params.get("output_table", "").lower() == table.lower()]
-    failed = [(run, error) for run in mine if (error := _find_error(run))]
-    rows = [(*_describe(run), error, run.info.run_id) for run, error in failed]
+    failed = [(run, error) for run in mine if (error := _find_error(run, now))]
+    rows = [(*_describe(run), error, run.info.run_id, _is_cancelled(error)) for run, error in failed]
     failures = pd.DataFrame(rows, columns=FAILURE[:-1])
+    failures["cancelled"] = failures["cancelled"].astype("bool")
     failures["ended_at"] = pd.to_datetime(failures["ended_at"], unit="ms").astype("datetime64[ns]")
     published = failures["batch_id"].map(batches.groupby("batch_id")["scored_at"].max())
     failures["published_since"] = pd.to_datetime(published) > failures["ended_at"]
@@ -201,14 +217,21 @@ def summarize_versions(client: MlflowClient, batches: pd.DataFrame, sums: pd.Dat
     return versions
 
 
-def _find_error(run: Run) -> str:
-    """Say why a run failed or published no row; empty where it did well, had no rows, or has not ended."""
+def _find_error(run: Run, now: datetime) -> str:
+    """Say why a run failed or published no row; empty where it did well, had no rows, or is at it."""
+    began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    if run.info.status == "RUNNING" and now - began > LONGEST_RUN:
+        return LOST
     if run.info.status in ("FAILED", "KILLED"):
         return str(run.data.tags.get(ERROR, "no error was kept"))
     metrics = run.data.metrics
     if run.info.status == "FINISHED" and metrics.get("rows_scored") == 0 and metrics.get("rows_rejected"):
         return f"none of its {metrics['rows_rejected']:.0f} rows could be scored"
     return ""
+
+
+def _is_cancelled(error: str) -> bool:
+    return error.startswith("KeyboardInterrupt") or "run cancelled" in error.lower()
 
 
 def _describe(run: Run) -> tuple[int, str, str, float]:

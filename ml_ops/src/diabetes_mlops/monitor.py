@@ -1,6 +1,7 @@
 """The monitoring job: what was scored and what failed, how far it drifted and how wrong it was."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
@@ -83,7 +84,8 @@ def read_history(
     sums = history.sum_errors(scored, labels)
     batches = history.add_errors(history.add_logged(batches, runs), sums)
     versions = history.summarize_versions(client, batches, sums)
-    return History(batches, versions, history.list_failures(runs.values(), table, batches))
+    failures = history.list_failures(runs.values(), table, batches, datetime.now(UTC))
+    return History(batches, versions, failures)
 
 
 def find_thresholds(batches: pd.DataFrame, runs: Mapping[str, Run]) -> DriftThresholds:
@@ -126,7 +128,7 @@ def _numbers(known: History) -> dict[str, float]:
         "rows_scored": int(batches["rows"].sum()),
         "rows_rejected": int(batches["rejected"].sum()),
         "rows_labelled": int(known.versions["labelled"].sum()),
-        "failed_runs": len(known.failures),
+        "failed_runs": len(known.failed),
         **{name: float(value) for name, value in errors.items() if pd.notna(value)},
     }
 

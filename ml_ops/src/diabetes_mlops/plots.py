@@ -136,7 +136,7 @@ def draw_monitoring(history: History, thresholds: DriftThresholds, start: pd.Tim
     figure = _figure(11, 2.5 * panels)
     every = figure.subplots(panels, sharex=True)
     _draw_rows(every[0], batches)
-    _draw_rejected(every[1], batches, history.failures)
+    _draw_rejected(every[1], batches, history.failed)
     _draw_psi(every[2], batches, thresholds)
     _draw_spread(every[3], batches)
     if panels == 5:

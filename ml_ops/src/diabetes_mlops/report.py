@@ -73,13 +73,14 @@ def render_monitoring(
 
 def _tiles(history: History) -> list[tuple[str, str, str]]:
     """Give the numbers that come first, each with its name and with what it is to be seen against."""
-    batches, failures, used = history.batches, history.failures, history.version_in_use
+    batches, used = history.batches, history.version_in_use
+    runs = len(batches) + len(history.failures)
     rows, rejected = int(batches["rows"].sum()), int(batches["rejected"].sum())
     known = pd.notna(used["rmse"])
     return [
         ("Rows scored", f"{rows:,}", f"in {count(len(batches), 'batch')}"),
         ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
-        ("Failed runs", f"{len(failures):,}", f"of {count(len(batches) + len(failures), 'scoring run')}"),
+        ("Failed runs", f"{len(history.failed):,}", f"of {count(runs, 'scoring run')}"),
         (
             f"True rmse, version {used['model_version']}",
             show_number(used["rmse"], 1),
