@@ -38,6 +38,7 @@ def router(state: StateFolder) -> APIRouter:
 def _add_writing(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/put")
     def put(fields: RequestFields) -> dict[str, Any]:
+        """Write a small file, sent as base64 or as a form."""
         target, overwrite = _new_file(state, fields), fields.flag("overwrite")
         if "file" in fields:
             state.write(target, fields.content("file"), overwrite)
@@ -47,6 +48,7 @@ def _add_writing(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.post("/mkdirs")
     def make_folders(fields: RequestFields) -> dict[str, Any]:
+        """Make a folder and its parents."""
         make_folder(_local(state, fields.text("path")))
         return {}
 
@@ -54,15 +56,18 @@ def _add_writing(routes: APIRouter, state: StateFolder) -> None:
 def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -> None:
     @routes.post("/create")
     def create(fields: RequestFields) -> dict[str, Any]:
+        """Begin a file that is sent block by block."""
         return {"handle": streams.open(_new_file(state, fields), fields.flag("overwrite"))}
 
     @routes.post("/add-block")
     def add_block(fields: RequestFields) -> dict[str, Any]:
+        """Add a block of at most 1 MB to a file that was begun."""
         _append(streams.temporary(fields.integer("handle")), _block(fields, "data"))
         return {}
 
     @routes.post("/close")
     def close(fields: RequestFields) -> dict[str, Any]:
+        """Put a file that was begun in its place."""
         streams.close(fields.integer("handle"))
         return {}
 
@@ -70,10 +75,12 @@ def _add_streaming(routes: APIRouter, state: StateFolder, streams: "_Streams") -
 def _add_reading(routes: APIRouter, state: StateFolder) -> None:
     @routes.get("/get-status")
     def get_status(fields: RequestFields) -> dict[str, Any]:
+        """One file or folder with its size and time."""
         return _info(_plain(fields), _existing(state, fields, "path"))
 
     @routes.get("/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
+        """What a folder holds."""
         path, folder = _plain(fields), _existing(state, fields, "path")
         if not folder.is_dir():
             return {"files": [_info(path, folder)]}
@@ -83,6 +90,7 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.get("/read")
     def read(fields: RequestFields) -> dict[str, Any]:
+        """A part of a file, at most 1 MB."""
         offset, length = fields.natural("offset", 0), fields.natural("length", MEGABYTE // 2)
         if length > MEGABYTE:
             raise ReadTooLarge(f"length is {length}; one read gives at most {MEGABYTE} bytes")
@@ -96,6 +104,7 @@ def _add_reading(routes: APIRouter, state: StateFolder) -> None:
 def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/move")
     def move(fields: RequestFields) -> dict[str, Any]:
+        """Give a file or folder another path."""
         source = _existing(state, fields, "source_path")
         _refuse_root(state, source)
         target = _local(state, fields.text("destination_path"))
@@ -109,6 +118,7 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
 
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
+        """Remove a file, or with `recursive` a folder."""
         target = _existing(state, fields, "path")
         _refuse_root(state, target)
         if not target.is_dir():

@@ -62,6 +62,7 @@ def create_once(database: Database, fields: Fields, create: Callable[[], Documen
 def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/submit")
     def submit(fields: RequestFields) -> dict[str, Any]:
+        """Start a one-time run of tasks that belong to no job."""
         named = {**fields, "name": fields.get("run_name") or "Untitled"}
         named.pop("idempotency_token", None)
         # What `dbutils.notebook.run` asks for; to other clients the type is not theirs to choose.
@@ -84,6 +85,7 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
 def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
     @routes.get("/runs/get")
     def get(fields: RequestFields) -> dict[str, Any]:
+        """One run, or one task of it, with its state."""
         for name in ("include_history", "include_resolved_values"):
             if fields.flag(name):
                 raise NotSupported(f"{name} is not part of the local workspace")
@@ -91,6 +93,7 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
 
     @routes.get("/runs/list")
     def list_runs(fields: RequestFields) -> dict[str, Any]:
+        """Runs, the newest first, by job, type, time and whether they have ended, page by page."""
         matching = [run for run in reversed(database.all("run")) if _matches(run, fields)]
         reply = page("runs", matching, fields, LISTED_AT_ONCE[version], "run_id")
         reply["runs"] = [shown(run, runs.host, version) for run in reply["runs"]]
@@ -100,6 +103,7 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
 
     @routes.get("/runs/get-output")
     def get_output(fields: RequestFields) -> dict[str, Any]:
+        """The exit value or the error of a run's only task, or of one task."""
         run_id = fields.integer("run_id")
         task = _only_task(runs, run_id)
         return _output(runs, task) | {"metadata": _run_or_task(runs, run_id, version)}
@@ -108,11 +112,13 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
 def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/runs/cancel")
     def cancel(fields: RequestFields) -> dict[str, Any]:
+        """End a run, or one task of it."""
         runs.cancel(fields.integer("run_id"))
         return {}
 
     @routes.post("/runs/cancel-all")
     def cancel_all(fields: RequestFields) -> dict[str, Any]:
+        """End the runs of a job, or only those that wait; or those that wait of every job."""
         job_id = find_job(database, fields)["job_id"] if fields.get("job_id") is not None else None
         only_queued = fields.flag("all_queued_runs")
         if job_id is None and not only_queued:
@@ -122,6 +128,7 @@ def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> Non
 
     @routes.post("/runs/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
+        """Remove a run that has ended, and what it kept."""
         runs.delete(fields.integer("run_id"))
         return {}
 

@@ -39,17 +39,20 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/create")
     def create(fields: RequestFields) -> dict[str, Any]:
+        """Make a job."""
         job = {"job_id": database.next_id("job"), "created_time": now(), "creator_user_name": USER_NAME}
         save(job, fields)
         return {"job_id": job["job_id"]}
 
     @routes.post("/reset")
     def reset(fields: RequestFields) -> dict[str, Any]:
+        """Replace the settings of a job."""
         save(job_runs.find_job(database, fields), fields.mapping("new_settings"))
         return {}
 
     @routes.post("/update")
     def update(fields: RequestFields) -> dict[str, Any]:
+        """Change the named settings of a job; tasks by their key."""
         with database.transaction():  # two updates at once change both what they name
             job = job_runs.find_job(database, fields)
             kept = _without(job["settings"], fields.get("fields_to_remove") or [])
@@ -58,6 +61,7 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
+        """Remove a job; its runs stay."""
         database.delete("job", str(job_runs.find_job(database, fields)["job_id"]))
         return {}
 
@@ -65,10 +69,12 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
 def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
     @routes.get("/get")
     def get(fields: RequestFields) -> dict[str, Any]:
+        """One job with its settings."""
         return _shown(job_runs.find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
 
     @routes.get("/list")
     def list_jobs(fields: RequestFields) -> dict[str, Any]:
+        """Jobs, the newest first, by `name`; in 2.1 and 2.2 page by page."""
         name = str(fields.get("name", "")).lower()
         jobs = [_shown(job, version) for job in reversed(database.all("job"))]
         named = [job for job in jobs if not name or job["settings"].get("name", "").lower() == name]
@@ -83,6 +89,7 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
 def _add_run_now(routes: APIRouter, database: Database, runs: RunManager) -> None:
     @routes.post("/run-now")
     def run_now(fields: RequestFields) -> dict[str, Any]:
+        """Start a run of a job; an `idempotency_token` starts one only."""
         job = job_runs.find_job(database, fields)
         job_checks.refuse(fields, job_checks.REFUSED_OF_JOBS, "")
         job_checks.check_queue(fields.get("queue"))

@@ -35,6 +35,7 @@ def router(database: Database, state: StateFolder) -> APIRouter:
 def _add_scopes(routes: APIRouter, database: Database) -> None:
     @routes.post("/scopes/create")
     def create_scope(fields: RequestFields) -> dict[str, Any]:
+        """Make a scope; `initial_manage_principal` manages it."""
         name = _name(fields, "scope")
         if fields.get("scope_backend_type") == "AZURE_KEYVAULT":
             raise NotSupported(f"scope {name!r}: only scopes of backend type DATABRICKS are kept here")
@@ -47,11 +48,13 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
 
     @routes.get("/scopes/list")
     def list_scopes() -> dict[str, Any]:
+        """All scopes."""
         names = [scope["name"] for scope in database.all("secret_scope")]
         return {"scopes": [{"name": name, "backend_type": "DATABRICKS"} for name in names]}
 
     @routes.post("/scopes/delete")
     def delete_scope(fields: RequestFields) -> dict[str, Any]:
+        """Remove a scope with its secrets."""
         with database.transaction():
             scope = _scope(database, fields)["name"]
             for secret in _secrets(database, scope):
@@ -63,6 +66,7 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
 def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
     @routes.post("/put")
     def put_secret(fields: RequestFields) -> dict[str, Any]:
+        """Create or replace a secret, encrypted on disk."""
         with database.transaction():  # the scope is not deleted meanwhile
             scope, key = _scope(database, fields)["name"], _name(fields, "key")
             value, name = _value(fields), f"{scope}/{key}"
@@ -75,17 +79,20 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
 
     @routes.get("/get")
     def get_secret(fields: RequestFields) -> dict[str, Any]:
+        """One secret with its value in base64."""
         secret = _secret(database, fields)
         value = vault.decrypt(secret["encrypted"], f"{secret['scope']}/{secret['key']}")
         return {"key": secret["key"], "value": base64.b64encode(value).decode()}
 
     @routes.get("/list")
     def list_secrets(fields: RequestFields) -> dict[str, Any]:
+        """The keys of a scope, without the values."""
         secrets = _secrets(database, _scope(database, fields)["name"])
         return {"secrets": [{"key": s["key"], "last_updated_timestamp": s["updated"]} for s in secrets]}
 
     @routes.post("/delete")
     def delete_secret(fields: RequestFields) -> dict[str, Any]:
+        """Remove a secret."""
         secret = _secret(database, fields)
         database.delete("secret", f"{secret['scope']}/{secret['key']}")
         return {}
@@ -94,6 +101,7 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
 def _add_acls(routes: APIRouter, database: Database) -> None:
     @routes.post("/acls/put")
     def put_acl(fields: RequestFields) -> dict[str, Any]:
+        """Set the permission of a principal on a scope; it keeps nobody out."""
         name, principal, permission = (
             _name(fields, "scope"),
             fields.text("principal"),
@@ -107,16 +115,19 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
 
     @routes.get("/acls/list")
     def list_acls(fields: RequestFields) -> dict[str, Any]:
+        """Who has which permission on a scope."""
         acls = _scope(database, fields)["acls"]
         return {"items": [{"principal": who, "permission": what} for who, what in acls.items()]}
 
     @routes.get("/acls/get")
     def get_acl(fields: RequestFields) -> dict[str, Any]:
+        """The permission of one principal."""
         principal = fields.text("principal")
         return {"principal": principal, "permission": _permission(_scope(database, fields), principal)}
 
     @routes.post("/acls/delete")
     def delete_acl(fields: RequestFields) -> dict[str, Any]:
+        """Take the permission of a principal away."""
         principal, scope = fields.text("principal"), _scope(database, fields)
         _permission(scope, principal)
         database.update("secret_scope", scope["name"], lambda document: document["acls"].pop(principal, None))

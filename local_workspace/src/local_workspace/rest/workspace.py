@@ -31,19 +31,23 @@ def router(database: Database, state: StateFolder) -> APIRouter:
 def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
     @routes.post("/workspace/mkdirs")
     def make_folder(fields: RequestFields) -> dict[str, Any]:
+        """Make a folder and its parents."""
         objects.make_folder(fields.text("path"))
         return {}
 
     @routes.get("/workspace/get-status")
     def describe(fields: RequestFields) -> dict[str, Any]:
+        """One object with its type and id."""
         return objects.describe(fields.text("path"))
 
     @routes.get("/workspace/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
+        """What a folder holds."""
         return {"objects": objects.children(fields.text("path"))}
 
     @routes.post("/workspace/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
+        """Remove an object; a folder with something in it only with `recursive`."""
         objects.delete(fields.text("path"), fields.flag("recursive"))
         return {}
 
@@ -51,6 +55,7 @@ def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
 def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolder) -> None:
     @routes.post("/workspace/import")
     def import_object(fields: RequestFields) -> dict[str, Any]:
+        """Write a notebook or a file of at most 10 MB, sent as base64 or as a form."""
         content, form = fields.content("content"), fields.text("format", "SOURCE")
         language = fields.text("language", "") or None
         _keep(objects, fields.text("path"), content, form, language, fields.flag("overwrite"))
@@ -58,6 +63,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolde
 
     @routes.get("/workspace/export", response_model=None)
     def export_object(fields: RequestFields) -> Response | dict[str, Any]:
+        """Read a notebook in a format of choice, or a file."""
         path, direct = fields.text("path"), fields.flag("direct_download")
         if objects.describe(path)["object_type"] == "NOTEBOOK":
             content, file_type = objects.notebook(path).read().exported(fields.text("format", "SOURCE"))
@@ -72,6 +78,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolde
 
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
+        """Write a notebook or a file of any size, sent as it is."""
         overwrite = Fields(request.query_params).flag("overwrite")
         temporary = await received(request, state)
         try:
