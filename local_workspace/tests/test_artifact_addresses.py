@@ -12,7 +12,8 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI, Request
-from local_workspace.errors import ApiError, to_response
+from local_workspace.errors import add_handlers
+from local_workspace.limits import LARGEST_BODY, BodyLimit
 from local_workspace.rest import tracking_files
 from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.state import StateFolder
@@ -51,7 +52,7 @@ def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]
         port = free.getsockname()[1]
     client = Client(f"http://127.0.0.1:{port}")
     app = FastAPI()
-    app.add_exception_handler(ApiError, to_response)
+    add_handlers(app)
     app.include_router(tracking_files.router(state))
 
     @app.post("/api/2.0/mlflow/echo")
@@ -61,6 +62,7 @@ def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]
 
     app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
+    app.add_middleware(BodyLimit)
     server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -68,6 +70,15 @@ def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]
     yield client
     server.should_exit = True
     thread.join()
+
+
+def test_a_body_that_grows_too_large_before_its_addresses_are_translated_is_refused(client: Client):
+    pieces = (b"x" * 2**20 for _ in range(LARGEST_BODY // 2**20 + 1))
+    try:
+        answer = client("POST", "/api/2.0/mlflow/echo", data=pieces, headers=SDK)
+    except requests.ConnectionError:
+        return  # the server closed while it was still being sent to
+    assert (answer.status_code, answer.json()["error_code"]) == (413, "MAX_REQUEST_SIZE_EXCEEDED")
 
 
 @pytest.mark.parametrize(

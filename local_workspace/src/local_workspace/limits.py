@@ -45,7 +45,10 @@ class BodyLimit:
                 raise _too_large(scope, limit)
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        except RequestTooLarge as error:  # read by another middleware, before any handler of errors
+            await to_response(None, error)(scope, receive, send)
 
 
 def largest_body(path: str, content_type: str) -> int:
