@@ -22,7 +22,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
-from local_workspace.rest.fields import Fields
+from local_workspace.rest.fields import in_query
 
 Schema = dict[str, Any]
 
@@ -177,7 +177,7 @@ def _calls(code: types.CodeType) -> list[tuple[ast.Call, bool]]:
 
 
 def _asked(call: ast.Call, given: dict[str, Any]) -> Field | None:
-    """The field that `fields.text("path")` or `Fields(request.query_params).flag("overwrite")` asks for."""
+    """The field that `fields.text("path")` or `in_query(request).flag("overwrite")` asks for."""
     function = call.func
     if not isinstance(function, ast.Attribute) or function.attr not in KINDS or not call.args:
         return None
@@ -186,7 +186,7 @@ def _asked(call: ast.Call, given: dict[str, Any]) -> Field | None:
     if name and isinstance(function.value, ast.Name) and function.value.id == "fields":
         return Field(name, function.attr, not has_default)
     made = isinstance(function.value, ast.Call) and isinstance(function.value.func, ast.Name)
-    if name and made and function.value.func.id == Fields.__name__:  # type: ignore[attr-defined]
+    if name and made and function.value.func.id == in_query.__name__:  # type: ignore[attr-defined]
         return Field(name, function.attr, not has_default, "query")
     return None
 

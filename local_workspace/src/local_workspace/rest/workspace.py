@@ -13,7 +13,7 @@ from local_workspace.errors import AlreadyExists, NameTaken, NotebookTooLarge
 from local_workspace.limits import MEGABYTE
 from local_workspace.notebook_formats import notebook_path, read_notebook
 from local_workspace.objects import WorkspaceObjects
-from local_workspace.rest.fields import Fields, RequestFields, received
+from local_workspace.rest.fields import RequestFields, in_query, received
 from local_workspace.state import StateFolder
 
 LARGEST_NOTEBOOK = 10 * MEGABYTE  # as on Databricks
@@ -79,7 +79,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolde
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
         """Write a notebook or a file of any size, sent as it is."""
-        overwrite = Fields(request.query_params).flag("overwrite")
+        overwrite = in_query(request).flag("overwrite")
         temporary = await received(request, state)
         try:
             with temporary.open("rb") as content:
