@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from local_workspace.cluster import PID_FILE, SparkCluster
+from local_workspace.cluster import PID_FILE, ClusterError, SparkCluster
 from local_workspace.database import Database
 from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended, new_run
@@ -42,6 +42,28 @@ def cluster(state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     yield cluster
     cluster.stop()
+
+
+def test_nothing_is_started_on_a_cluster_that_was_stopped(cluster: SparkCluster, state: StateFolder):
+    cluster.ensure_running()
+    cluster.stop()
+
+    with pytest.raises(ClusterError):
+        cluster.ensure_running()
+    cluster.warm_up()
+
+    assert cluster.state() == "TERMINATED"
+    assert not (state.spark / PID_FILE).exists()
+
+
+def test_a_run_that_comes_first_has_the_machine_for_itself(
+    cluster: SparkCluster, monkeypatch: pytest.MonkeyPatch
+):
+    cluster.ensure_running()
+    monkeypatch.setattr(cluster, "_start_warm_up", lambda: pytest.fail("the warm-up began beside a run"))
+
+    cluster.end_warm_up()
+    cluster.warm_up()
 
 
 def submit(runs: RunManager, database: Database) -> int:

@@ -42,7 +42,7 @@ def execute(tmp_path):
         }
         (tmp_path / "task.json").write_text(json.dumps(task))
         environment = os.environ | {
-            "LOCAL_WORKSPACE_FOLDERS": json.dumps({"/dbfs/": str(tmp_path / "dbfs")}),
+            "LOCAL_WORKSPACE_STATE": str(tmp_path),
             "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter"),
             "IPYTHONDIR": str(tmp_path / "ipython"),
         }
@@ -65,7 +65,7 @@ def make_wheel(folder: Path, name: str, version: str) -> None:
 
 def test_the_libraries_of_a_task_are_there_before_its_first_cell(execute, tmp_path):
     make_wheel(tmp_path / "dbfs" / "my wheels", "of_the_task", "3.1")
-    wheel = "/dbfs/my wheels/of_the_task-3.1-py3-none-any.whl"
+    wheel = "dbfs:/my wheels/of_the_task-3.1-py3-none-any.whl"
 
     run = execute("import of_the_task; dbutils.notebook.exit(of_the_task.VERSION)", pip_arguments=(wheel,))
 

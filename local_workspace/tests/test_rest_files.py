@@ -215,3 +215,14 @@ def test_a_broken_body_is_refused_with_its_reason(local):
 def test_clients_learn_who_and_where_they_are(local):
     assert local.client.current_user.me().user_name == "local.user@localhost"
     assert local.client.get_workspace_id() == 1
+
+
+def test_files_arrive_also_when_somebody_removed_the_folder_in_which_they_do(own_workspace):
+    own_workspace.state.arriving.rmdir()
+    handle = own_workspace.request("POST", "/api/2.0/dbfs/create", body={"path": "/arrived/block"})["handle"]
+    own_workspace.request("POST", "/api/2.0/dbfs/close", body={"handle": handle})
+    own_workspace.state.arriving.rmdir()
+    own_workspace.client.files.upload("/Volumes/c/s/v/arrived", io.BytesIO(b"whole"))
+
+    assert (own_workspace.state.dbfs / "arrived/block").read_bytes() == b""
+    assert (own_workspace.state.volumes / "c/s/v/arrived").read_bytes() == b"whole"

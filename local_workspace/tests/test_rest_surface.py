@@ -10,8 +10,11 @@ from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoe
 from databricks.sdk.service.compute import Library, ListClustersFilterBy, State
 from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
-from local_workspace.errors import NotSupported
+from fastapi import FastAPI
+from local_workspace.errors import NotSupported, add_handlers
 from local_workspace.libraries import pip_arguments
+
+from local_workspace import pages
 
 
 def levels_of(permissions) -> dict[str, PermissionLevel]:
@@ -170,3 +173,21 @@ def test_the_process_of_a_task_is_told_the_libraries(local, cluster_id, notebook
 
     description = json.loads((local.state.runs / str(run.tasks[0].run_id) / "task.json").read_text())
     assert description["pip_arguments"] == ["/Workspace/Shared/a.whl"]
+
+
+def test_a_browser_gets_a_page_and_a_client_json_for_every_error_that_has_words(served):
+    app = FastAPI()
+    add_handlers(app, pages.error_response)
+
+    @app.get("/{kind}/there")
+    def read(kind: str) -> None:
+        raise FileNotFoundError(f"{kind} is gone")
+
+    with served(app) as host:
+        page = requests.get(f"{host}/jobs/there", headers={"Accept": "text/html"}, timeout=10)
+        reply = requests.get(f"{host}/jobs/there", timeout=10)
+
+    assert (page.status_code, reply.status_code) == (404, 404)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "jobs is gone" in page.text
+    assert reply.json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"

@@ -15,6 +15,7 @@ from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoe
 from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
+from local_workspace.recovery import recover
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.run_processes import end_processes
 from local_workspace.runs import RunManager
@@ -314,6 +315,7 @@ def test_a_killed_workspace_leaves_no_process_and_no_run_that_runs(own_state, st
     survived = not has_ended_process(left_over)
 
     database = Database(own_state.database)
+    recover(database, own_state)
     runs = RunManager(database, own_state, lambda run: dict(os.environ), "")
     state = runs.find(1)["state"]
     assert survived

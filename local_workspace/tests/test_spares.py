@@ -30,10 +30,11 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.runs = folder / "runs"
         self.runs.mkdir()
-        self.wheels = folder / "wheels"
+        self.wheels = folder / "dbfs" / "wheels"
+        self.libraries: list[str] = []
         self.environment = os.environ | {
             "COLOUR": "blue",
-            "LOCAL_WORKSPACE_FOLDERS": json.dumps({"/dbfs/": str(folder)}),
+            "LOCAL_WORKSPACE_STATE": str(folder),
             "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
             "IPYTHONDIR": str(folder / "ipython"),
         }
@@ -46,7 +47,9 @@ class Bench:
         source = folder / "notebook.source"
         source.write_text("# Databricks notebook source\n" + CELL.join(cells))
         task = {"notebook_path": "/Shared/n", "source_file": str(source), "format": "SOURCE"}
-        (folder / "task.json").write_text(json.dumps(task | {"parameters": parameters}))
+        (folder / "task.json").write_text(
+            json.dumps(task | {"parameters": parameters, "pip_arguments": self.libraries})
+        )
         self.spares.refill(self.environment)
         return self.spares.take(folder, {**self.environment, **mark(folder)})
 
@@ -131,6 +134,16 @@ def test_a_package_that_the_run_installs_wins_over_an_imported_one(bench):
     assert run.printed(3) == "99.1 fresh\n"
 
 
+def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell_on(bench):
+    make_wheel(bench.wheels, "jinja2", "99.1")
+    bench.libraries = ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"]
+
+    run = bench.run("1", "import jinja2, sys; print(jinja2.VERSION, 'sklearn' in sys.modules)")
+
+    assert "Successfully installed jinja2" in run.printed(0)
+    assert run.printed(1) == "99.1 False\n"
+
+
 def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(bench, eventually):
     asleep, interrupted = bench.runs / "asleep", bench.runs / "interrupted"
     process = bench.start(
@@ -154,10 +167,10 @@ def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(benc
 
 
 def test_a_kernel_that_dies_is_reported_though_it_is_nobodys_child(bench):
-    run = bench.run("1", "import os; os._exit(1)")
+    run = bench.run("1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 
     assert run.result["status"] == "FAILED"
-    assert "died" in run.result["error"]
+    assert "was killed (SIGKILL): most likely the machine ran out of memory" in run.result["error"]
 
 
 def test_a_spare_process_that_was_killed_is_not_missed(bench):

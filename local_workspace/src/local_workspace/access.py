@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local_workspace.errors import PermissionDenied, Unauthenticated, to_response
 from local_workspace.templates import render
 
 OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config")
@@ -26,6 +27,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 LINK_SECONDS = 3600
 SESSION_SECONDS = 7 * 24 * 3600
 FAILURES_PER_MINUTE = 10
+NO_CREDENTIAL = "Credential was not sent or was of an unsupported type."
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -131,24 +133,24 @@ class AccessCheck:
             asked_from_here = "origin" in headers or headers.get("sec-fetch-site") == "same-origin"
             if method in READING or asked_from_here:
                 return None
-            return _error(403, "PERMISSION_DENIED", "A browser must say which page sends this (Origin).")
+            return _denied("A browser must say which page sends this (Origin).")
         if method == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"/login?next={quote(path)}", status_code=303)
-        return _error(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
+        return to_response(None, Unauthenticated(NO_CREDENTIAL))
 
     def _refusal_of_token(self, path: str, authorization: str) -> Response | None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            return _error(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
+            return to_response(None, Unauthenticated(NO_CREDENTIAL))
         if self.keyring.fits(token):
             return None
         run_id = self.keyring.run_of(token)
         if run_id is None:
-            return _error(403, "PERMISSION_DENIED", "Invalid access token.")
+            return _denied("Invalid access token.")
         if not self.is_alive(run_id):
-            return _error(403, "PERMISSION_DENIED", f"This access token ended with run {run_id}.")
+            return _denied(f"This access token ended with run {run_id}.")
         if path.startswith(OWNER_ONLY):
-            return _error(403, "PERMISSION_DENIED", f"The token of a run does not open {OWNER_ONLY}.")
+            return _denied(f"The token of a run does not open {OWNER_ONLY}.")
         return None
 
 
@@ -194,10 +196,10 @@ def _foreign(headers: Headers) -> Response | None:
     """The refusal of a request that a page of somebody else's makes a browser send, or None."""
     hosts = headers.getlist("host")
     if len(hosts) != 1 or _host_name(hosts[0]) not in HOST_NAMES:
-        return _error(403, "PERMISSION_DENIED", f"Host {hosts} is none of this machine's names {HOST_NAMES}.")
+        return _denied(f"Host {hosts} is none of this machine's names {HOST_NAMES}.")
     # The port counts: another server of this machine is another site, though its cookies are the same.
     if any(urlsplit(origin).netloc != hosts[0] for origin in headers.getlist("origin")):
-        return _error(403, "PERMISSION_DENIED", f"Pages of {headers['origin'][:200]} may not ask this.")
+        return _denied(f"Pages of {headers['origin'][:200]} may not ask this.")
     return None
 
 
@@ -236,8 +238,8 @@ def _own_path(path: str) -> str:
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/jobs"
 
 
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error_code": code, "message": message}, status_code=status)
+def _denied(message: str) -> JSONResponse:
+    return to_response(None, PermissionDenied(message))
 
 
 def _hash(value: str) -> str:

@@ -5,7 +5,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -14,9 +13,11 @@ from pathlib import Path
 import psutil
 import pyspark
 
+from local_workspace import process_environment
 from local_workspace.java import find_java
-from local_workspace.notebook.environment import create_environment
+from local_workspace.notebook.environment import create_environment, python_of
 from local_workspace.processes import end_process_tree, recall, remember
+from local_workspace.profile import ADDRESS
 from local_workspace.run_processes import end_processes, mark
 
 # The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
@@ -46,8 +47,6 @@ _OPENED = [
 ]
 # Without these the download of Delta is 76 MB and not 173.
 _CARRIED_BY_SPARK = ("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime")
-# A proxy does not lead to this machine.
-_DIRECT = {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
 
 
@@ -66,7 +65,9 @@ class SparkCluster:
         self._dbfs, self._volumes = dbfs, volumes
         self._process: psutil.Popen | None = None
         self._warm_up: psutil.Popen | None = None
-        self._lock = threading.Lock()
+        self._is_warm_up_wanted = True
+        self._is_stopped = False
+        self._lock = threading.Lock()  # held by whoever starts or ends a process
 
     @property
     def environment(self) -> dict[str, str]:
@@ -104,7 +105,7 @@ class SparkCluster:
             return "ERROR"
         with socket.socket() as connection:
             connection.settimeout(1)
-            return "RUNNING" if connection.connect_ex(("127.0.0.1", self.port)) == 0 else "PENDING"
+            return "RUNNING" if connection.connect_ex((ADDRESS, self.port)) == 0 else "PENDING"
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether the server to which this environment leads is still there."""
@@ -113,9 +114,12 @@ class SparkCluster:
         return is_alive and environment.get("SPARK_REMOTE") == self.environment["SPARK_REMOTE"]
 
     def ensure_running(self) -> None:
-        """Starts the server again if it has died, and waits until it answers; raises ClusterError."""
+        """Starts the server again if it has died, and waits until it answers; raises ClusterError.
+
+        After `stop` nothing is started any more: a thread that comes too late would leave it behind.
+        """
         with self._lock:
-            if self.state() in ("ERROR", "TERMINATED"):
+            if self.state() in ("ERROR", "TERMINATED") and not self._is_stopped:
                 self.start()
         deadline = time.monotonic() + START_SECONDS
         while self.state() == "PENDING" and time.monotonic() < deadline:
@@ -124,55 +128,59 @@ class SparkCluster:
             raise ClusterError(f"Spark did not start (state {self.state()}); see {self.log}")
 
     def warm_up(self) -> None:
-        """Has the server do what runs will ask of it, on tables that nobody sees; returns when it is done."""
-        if self._process is None:  # stopped meanwhile
-            return
+        """Has the server do what runs will ask of it, on tables that nobody sees; returns when it is done.
+
+        Does nothing when a run came first, or when the server was stopped.
+        """
+        with self._lock:
+            if self._is_stopped or not self._is_warm_up_wanted:
+                return
+            self._warm_up = self._start_warm_up()
+        self._warm_up.wait()
+
+    def end_warm_up(self) -> None:
+        """Asks it to end with the step that it is at, or not to begin: a run needs the machine."""
+        with self._lock:
+            self._is_warm_up_wanted = False
+            if self._warm_up is not None and self._warm_up.poll() is None:
+                self._warm_up.terminate()
+
+    def stop(self) -> None:
+        """Ends the server and its Python workers, for good."""
+        with self._lock:
+            self._is_stopped = True
+            if self._warm_up is not None:
+                self._warm_up.kill()
+                self._warm_up.wait()
+            if self._process is not None:
+                end_process_tree(self._process)
+                self._process = None
+        shutil.rmtree(self._warm_up_folder, ignore_errors=True)
+        (self.folder / PID_FILE).unlink(missing_ok=True)
+
+    def _start_warm_up(self) -> psutil.Popen:
+        python = python_of(self.folder / "python")
         with self.log.open("ab") as log:
-            self._warm_up = psutil.Popen(
-                [sys.executable, "-m", "local_workspace.warm_up", str(self._warm_up_folder)],
-                env=self._server_environment(Path(sys.executable))
-                | self.environment
-                | _DIRECT
-                | mark(self.folder),
+            return psutil.Popen(
+                [str(python), "-m", "local_workspace.warm_up", str(self._warm_up_folder)],
+                env=self._server_environment(python) | self.environment | mark(self.folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._warm_up.wait()
-
-    def end_warm_up(self) -> None:
-        """Asks it to end with the step that it is at: a run needs the machine."""
-        if self._warm_up is not None and self._warm_up.poll() is None:
-            self._warm_up.terminate()
-
-    def stop(self) -> None:
-        """Ends the server and its Python workers."""
-        if self._warm_up is not None:
-            self._warm_up.kill()
-            self._warm_up.wait()
-        if self._process is not None:
-            end_process_tree(self._process)
-            self._process = None
-        shutil.rmtree(self._warm_up_folder, ignore_errors=True)
-        (self.folder / PID_FILE).unlink(missing_ok=True)
 
     @property
     def _warm_up_folder(self) -> Path:
         return self.folder / "tmp" / "warm-up"
 
     def _server_environment(self, python: Path) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_"))
-        }
-        return kept | {
+        return process_environment.inherited() | {
             "PYSPARK_PYTHON": str(python),
             "PYSPARK_DRIVER_PYTHON": str(python),
             "SPARK_HOME": pyspark.__path__[0],
             "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
-            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_IP": ADDRESS,
         }
 
     def _java_options(self) -> list[str]:
@@ -195,10 +203,10 @@ class SparkCluster:
 
     def _settings(self) -> dict[str, str]:
         settings = {
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": ADDRESS,
+            "spark.driver.bindAddress": ADDRESS,
             "spark.driver.memory": DRIVER_MEMORY,
-            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.address": ADDRESS,
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.ui.enabled": "false",
             "spark.local.dir": str(self._made("tmp")),
@@ -247,5 +255,5 @@ def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((ADDRESS, 0))
         return int(probe.getsockname()[1])

@@ -16,15 +16,18 @@ ApiError
 ├── LimitExceeded         RESOURCE_LIMIT_EXCEEDED     400
 ├── StorageError          IO_ERROR                    400
 │   └── DiskFull          IO_ERROR                    507
+├── Unauthenticated       UNAUTHENTICATED             401
+├── PermissionDenied      PERMISSION_DENIED           403
 └── NotSupported          NOT_IMPLEMENTED             501
 """
 
 import errno
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 
 class ApiError(Exception):
@@ -142,6 +145,20 @@ class DiskFull(StorageError):
     status = 507
 
 
+class Unauthenticated(ApiError):
+    """A request without a credential that could be looked at."""
+
+    error_code = "UNAUTHENTICATED"
+    status = 401
+
+
+class PermissionDenied(ApiError):
+    """A request whose credential, or whose page, may not do this."""
+
+    error_code = "PERMISSION_DENIED"
+    status = 403
+
+
 class NotSupported(ApiError):
     """Databricks has this, the local workspace has not."""
 
@@ -149,17 +166,9 @@ class NotSupported(ApiError):
     status = 501
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Have `app` answer errors the way both command lines and the SDKs read them."""
-    for kind in (ApiError, OSError, sqlite3.OperationalError):
-        app.add_exception_handler(kind, to_response)
-
-
 def to_response(_request: Request | None, error: Exception) -> JSONResponse:
-    """The JSON reply to an error; FastAPI's handler. What it cannot put into words it raises again."""
-    refusal = error if isinstance(error, ApiError) else _from_system(error)
-    if refusal is None:
-        raise error
+    """The JSON reply to an error, as both command lines and the SDKs read it."""
+    refusal = refusal_of(error)
     reply: dict[str, Any] = {"error_code": refusal.error_code, "message": refusal.message}
     if refusal.reason:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -174,9 +183,18 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _from_system(error: Exception) -> ApiError | None:
+def refusal_of(error: Exception) -> ApiError:
+    """The error in words for a client; what has none is raised again."""
+    if isinstance(error, ApiError):
+        return error
     if is_disk_full(error):
         return DiskFull(f"The disk of the workspace is full ({error}). Free some space and send it again.")
     if isinstance(error, FileNotFoundError):
         return DoesNotExist(f"It was removed while it was asked for ({error}).")
-    return None
+    raise error
+
+
+def add_handlers(app: FastAPI, answer: Callable[[Request, Exception], Response] = to_response) -> None:
+    """Have `app` answer errors by `answer`, also those that come from the system."""
+    for kind in (ApiError, OSError, sqlite3.OperationalError):
+        app.add_exception_handler(kind, answer)

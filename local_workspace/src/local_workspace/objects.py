@@ -3,12 +3,12 @@
 import io
 import shutil
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DirectoryNotEmpty, DoesNotExist, InvalidParameter
 from local_workspace.notebook_formats import NotebookSource, recognised
@@ -145,7 +145,7 @@ class WorkspaceObjects:
             "path": path,
             "object_type": "DIRECTORY" if file.is_dir() else "NOTEBOOK" if notebook else "FILE",
             "object_id": self._database.next_id(KIND),
-            "created_at": int(time.time() * 1000),
+            "created_at": now(),
         }
         if notebook:
             record |= {"language": notebook.language, "format": notebook.format}

@@ -1,7 +1,6 @@
 """The pages that a person looks at: jobs, runs, and a run's notebook while it executes."""
 
 import json
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +11,10 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from local_workspace import notebook_page
+from local_workspace.clock import now
 from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
 from local_workspace.database import Database, Document
-from local_workspace.errors import ApiError, DoesNotExist, to_response
+from local_workspace.errors import DoesNotExist, refusal_of, to_response
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
 from local_workspace.objects import WorkspaceObjects, canonical
@@ -55,10 +55,11 @@ def router(
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """FastAPI's handler of an ApiError: a page for a browser that looks at pages, else JSON."""
-    if not isinstance(error, ApiError) or not wants_page(request.url.path, request.headers.get("accept", "")):
+    """The answer to an error: a page for a browser that looks at pages, else JSON."""
+    if not wants_page(request.url.path, request.headers.get("accept", "")):
         return to_response(request, error)
-    return HTMLResponse(_error_page(error.status, error.message), error.status)
+    refusal = refusal_of(error)
+    return HTMLResponse(_error_page(refusal.status, refusal.message), refusal.status)
 
 
 def not_found(path: str) -> str:
@@ -224,7 +225,7 @@ def _task(database: Database, run_id: str, task_run_id: str) -> Document:
 
 
 def _notebook_file(state: StateFolder, task: Document) -> Path:
-    return state.runs / str(task["run_id"]) / "notebook.ipynb"
+    return state.run_folder(task["run_id"]) / "notebook.ipynb"
 
 
 def _job(job: Document, runs: list[Document]) -> Document:
@@ -254,7 +255,7 @@ def _job_parameters(settings: Document) -> dict[str, str]:
 def _summary(run: Document) -> Document:
     """What a list shows of a run."""
     state, active = run["state"], not has_ended(run)
-    end = time.time() * 1000 if active else run.get("end_time") or run["start_time"]
+    end = now() if active else run.get("end_time") or run["start_time"]
     return {
         "run_id": run["run_id"],
         "job_id": run.get("job_id"),
@@ -283,7 +284,7 @@ def _run_parts(run: Document, state: StateFolder, mlflow_runs: MlflowRuns) -> li
     ]
     for task, cells in tasks:
         key = str(task["run_id"])
-        about = _task_shown(run, task, state.runs / key)
+        about = _task_shown(run, task, state.run_folder(task["run_id"]))
         parts.append(Part(f"task-{key}", render("run_task.html", run=shown, task=about, started=bool(cells))))
         parts += notebook_page.cell_parts(cells, f"cell-{key}", f"{shown['url']}/frames/{key}")
     return parts

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 
+from local_workspace.whole_files import write_whole
+
 
 def remember(process: psutil.Process, pid_file: Path) -> None:
     """Writes down the number of a process and when it began: the number alone may be taken over."""
-    partial = pid_file.with_name(pid_file.name + ".partial")
-    partial.write_text(f"{process.pid} {process.create_time()}")
-    partial.replace(pid_file)
+    write_whole(pid_file, f"{process.pid} {process.create_time()}")
 
 
 def find(command: Sequence[str]) -> psutil.Process | None:

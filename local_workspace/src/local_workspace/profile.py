@@ -1,11 +1,13 @@
 """The sign-in to the workspace, kept as an ordinary configuration file of the Databricks tools."""
 
 import configparser
-import os
+import io
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from local_workspace.whole_files import write_whole
 
 NAME = "local"
 ADDRESS = "127.0.0.1"
@@ -18,12 +20,11 @@ class Profile:
 
     port: int
     token: str
-    address: str = ADDRESS
 
     @property
     def host(self) -> str:
         """The workspace's address as clients write it."""
-        return f"http://{self.address}:{self.port}"
+        return f"http://{ADDRESS}:{self.port}"
 
 
 def read_profile(path: Path) -> Profile | None:
@@ -47,11 +48,8 @@ def ensure_profile(path: Path, port: int | None) -> Profile:
 
 
 def _write(path: Path, profile: Profile) -> None:
-    """Writes the file readable by its owner alone from the first byte on."""
     file = configparser.ConfigParser()
     file[NAME] = {"host": profile.host, "token": profile.token}
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
-        file.write(output)
-    partial.replace(path)
+    text = io.StringIO()
+    file.write(text)
+    write_whole(path, text.getvalue())

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from local_workspace.database import Database
 from local_workspace.objects import WorkspaceObjects
+from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
 
 
 def recover(database: Database, state: StateFolder) -> None:
-    """Finish or drop what was cut off; to be called before anything is served."""
+    """End, finish or drop what was cut off; to be called before anything is served."""
+    end_processes(state.runs)
     objects = WorkspaceObjects(database, state)
     objects.finish_arrivals()
     objects.forget_the_absent()

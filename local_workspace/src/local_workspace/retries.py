@@ -1,7 +1,8 @@
 """When a task is tried again."""
 
+from local_workspace.clock import now
 from local_workspace.database import Document
-from local_workspace.run_documents import Outcome, now
+from local_workspace.run_documents import Outcome
 
 FOR_EVER = -1
 

@@ -3,15 +3,16 @@
 A run has one record a task attempt in `tasks`: a task that is retried has several with its key.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
+from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.task_order import upstream
 
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
 NOT_STARTED = ("QUEUED", "BLOCKED")
+ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 # How API 2.2 calls the states that have another name there.
 NEWER_NAMES = {"WAITING_FOR_RETRY": "WAITING"}
 FAULTS = {"SUCCESS": "SUCCESS", "SUCCESS_WITH_FAILURES": "SUCCESS", "INTERNAL_ERROR": "INTERNAL_ERROR"}
@@ -169,11 +170,6 @@ def shown(run: Document, host: str, version: str) -> Document:
         reply["cluster_spec"] = {"existing_cluster_id": task["existing_cluster_id"]}
         reply["cluster_instance"] = task["cluster_instance"]
     return reply
-
-
-def now() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
 
 
 def _has_many_tasks(record: Document) -> bool:

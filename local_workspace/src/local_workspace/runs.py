@@ -20,6 +20,7 @@ from local_workspace.database import Database, Document
 from local_workspace.dependencies import launch_ready, summary_of
 from local_workspace.errors import InvalidParameter, InvalidState, is_disk_full
 from local_workspace.run_documents import (
+    ACTIVE,
     CANCELED,
     TOO_MANY_RUNS,
     Outcome,
@@ -34,7 +35,6 @@ from local_workspace.run_documents import (
     task_record,
     timed_out,
 )
-from local_workspace.run_processes import end_processes
 from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 from local_workspace.task_processes import EXECUTOR, ClusterServes, Environment, Start, TaskProcesses
@@ -46,7 +46,6 @@ STOPPED = internal_error("the workspace was stopped while it ran")
 FULL_DISK_SECONDS = 1
 # More than it takes to end processes; only a run that still waits for the cluster takes longer.
 SHUTDOWN_SECONDS = 15
-ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 
 
 class RunManager:
@@ -70,6 +69,7 @@ class RunManager:
     ) -> None:
         self.host = host
         self._database = database
+        self._state = state
         self._processes = TaskProcesses(database, state, environment, command, spares, cluster_serves)
         self._lock = threading.RLock()
         # The attempts that a worker is busy with, by task run, and what ends them.
@@ -79,7 +79,7 @@ class RunManager:
         # What becomes of runs that take too long, and of attempts that wait for their turn.
         self._timers = Timers(self._lock)
         self._is_stopping = self._is_shut = False
-        self._end_left_overs(state.runs)
+        self._close_left_overs()
         self._workers = Workers(workers, self._work)
 
     def submit(self, run_id: int) -> None:
@@ -151,7 +151,7 @@ class RunManager:
 
     def folder(self, task_run_id: int) -> Path:
         """Where a task run keeps its source, its output and its executed notebook."""
-        return self._processes.folder(task_run_id)
+        return self._state.run_folder(task_run_id)
 
     def _is_allowed(self, run: Document) -> bool:
         if run["run_type"] != "JOB_RUN":
@@ -305,8 +305,7 @@ class RunManager:
     def _change(self, run_id: int, change: Callable[[Document], Any]) -> Document:
         return self._database.update("run", str(run_id), change)
 
-    def _end_left_overs(self, folder: Path) -> None:
-        """End the processes of a workspace that was killed, and the runs that had begun."""
-        end_processes(folder)
+    def _close_left_overs(self) -> None:
+        """End the runs that had begun when a workspace was killed; `recover` has ended their processes."""
         for run in self._runs_in(*ACTIVE):
             self._close(run["run_id"], RESTARTED)

@@ -1,6 +1,5 @@
 """The workspace's one process: its own routes in front of MLflow's server, on one loopback port."""
 
-import json
 import os
 import signal
 import socket
@@ -18,14 +17,15 @@ from fastapi.staticfiles import StaticFiles
 from flask import request
 from werkzeug.exceptions import NotFound
 
-from local_workspace import access, openapi, pages
+from local_workspace import access, openapi, pages, process_environment
+from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
-from local_workspace.errors import ApiError, add_handlers
+from local_workspace.errors import add_handlers
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
 from local_workspace.mlflow_file import keep_in_place
-from local_workspace.profile import Profile
+from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
     clusters,
@@ -40,7 +40,7 @@ from local_workspace.rest import (
     workspace,
 )
 from local_workspace.rest.model_sources import PutBack, Sources
-from local_workspace.run_documents import has_ended, now
+from local_workspace.run_documents import has_ended
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.spares import Spares
@@ -60,7 +60,7 @@ def serve(state: StateFolder, profile: Profile) -> None:
     # uvicorn hands the signal on when it has closed; by itself it would end the process before the clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Taken first: a port that is in use is found out before anything is started.
-    listener = socket.create_server((profile.address, profile.port))
+    listener = socket.create_server((ADDRESS, profile.port))
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
     keyring = access.Keyring(profile.token)
@@ -80,11 +80,11 @@ def open_runs(
     database = Database(state.database)
     recover(database, state)
 
-    def environment(run: Document | None) -> dict[str, str]:
+    def environment(run: Document) -> dict[str, str]:
         cluster.ensure_running()
         cluster.end_warm_up()
-        token = keyring.run_token(run["run_id"]) if run else ""
-        return run_environment(state, profile.host, token) | cluster.environment
+        token = keyring.run_token(run["run_id"])
+        return process_environment.of_run(state, profile.host, token) | cluster.environment
 
     spares = Spares(state.runs)
     runs = RunManager(
@@ -94,7 +94,8 @@ def open_runs(
     def prepare() -> None:
         runs.resume()
         with suppress(ClusterError):  # whoever starts a run is told
-            spares.refill(environment(None))
+            cluster.ensure_running()
+            spares.refill(process_environment.of_run(state, profile.host, token="") | cluster.environment)
             cluster.warm_up()
 
     threading.Thread(target=prepare, daemon=True).start()
@@ -131,8 +132,7 @@ def create_app(
             fallback.router(),
         ],
     )
-    add_handlers(app)
-    app.add_exception_handler(ApiError, pages.error_response)
+    add_handlers(app, pages.error_response)
     app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(BodyLimit)
@@ -245,34 +245,3 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
     store = handlers._get_model_registry_store()
     assert isinstance(store, SqlAlchemyStore)
     return app, store
-
-
-def run_environment(state: StateFolder, host: str, token: str) -> dict[str, str]:
-    """What a run's process finds in its environment: how to reach the workspace, and folders of its own."""
-    # ipykernel shows what child processes print unless it sees a variable of pytest.
-    foreign = ("DATABRICKS_", "MLFLOW_", "_MLFLOW_", "SPARK_", "PYTHONPATH", "PYSPARK_", "PYTEST_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    loopback = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"]))
-    return inherited | {
-        "DATABRICKS_HOST": host,
-        "DATABRICKS_TOKEN": token,
-        "MLFLOW_TRACKING_URI": host,
-        "MLFLOW_REGISTRY_URI": host,
-        "MLFLOW_TRACKING_TOKEN": token,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LOCAL_WORKSPACE_FOLDERS": json.dumps(
-            {
-                "/dbfs/": str(state.dbfs),
-                "/Volumes/": str(state.volumes),
-                "/Workspace/": str(state.workspace_files),
-            }
-        ),
-        "NO_PROXY": loopback,
-        "no_proxy": loopback,
-        "PYTHONNOUSERSITE": "1",
-        "TMPDIR": str(state.tmp),
-        "IPYTHONDIR": str(state.tmp / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(state.tmp / "jupyter"),
-        "JUPYTER_DATA_DIR": str(state.tmp / "jupyter"),
-        "MPLCONFIGDIR": str(state.tmp / "matplotlib"),
-    }

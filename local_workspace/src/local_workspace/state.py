@@ -45,9 +45,18 @@ class StateFolder:
         return self.root / "volumes"
 
     @property
+    def mounts(self) -> Path:
+        """The storages that `dbutils.fs.mount` knows, while they are not mounted."""
+        return self.root / "mounts"
+
+    @property
     def runs(self) -> Path:
-        """One folder a task run: its source, its output, its executed notebook."""
+        """The folders of the task runs, and those of spare processes."""
         return self.root / "runs"
+
+    def run_folder(self, task_run_id: int) -> Path:
+        """Where a task run keeps its source, its output and its executed notebook."""
+        return self.runs / str(task_run_id)
 
     @property
     def logs(self) -> Path:
@@ -147,13 +156,18 @@ class StateFolder:
     @contextmanager
     def new_file(self) -> Iterator[Path]:
         """A file to be filled and moved into place; if it is still there at the end it is removed."""
+        file = self.make_file()
+        try:
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+    def make_file(self) -> Path:
+        """An empty file of a new name, to be filled and moved into place, or removed, by the caller."""
         self.arriving.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=self.arriving)
         os.close(handle)
-        try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        return Path(name)
 
     def remove(self, target: Path) -> None:
         """Make a file or folder vanish in one step, and then give back its space."""

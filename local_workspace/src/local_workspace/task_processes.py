@@ -67,10 +67,6 @@ class TaskProcesses:
         self._spares = spares
         self._cluster_serves = cluster_serves
 
-    def folder(self, task_run_id: int) -> Path:
-        """Where a task run keeps its source, its output and its executed notebook."""
-        return self._state.runs / str(task_run_id)
-
     def execute(
         self,
         run: Document,
@@ -114,7 +110,7 @@ class TaskProcesses:
         notebook = self._objects.notebook(task["notebook_task"]["notebook_path"])
         values = self._task_values(run)
         parameters = task_parameters(run, task, values)
-        folder = self.folder(task["run_id"])
+        folder = self._state.run_folder(task["run_id"])
         folder.mkdir(parents=True)
         source = folder / "notebook.source"
         source.write_bytes(notebook.read().content)
@@ -136,7 +132,7 @@ class TaskProcesses:
     def _task_values(self, run: Document) -> Document:
         """What the tasks of a run have set for those behind them, by task key."""
         files = {
-            key: self.folder(task["run_id"]) / "task_values.json"
+            key: self._state.run_folder(task["run_id"]) / "task_values.json"
             for key, task in latest_attempts(run).items()
         }
         return {key: json.loads(file.read_text()) for key, file in files.items() if file.exists()}

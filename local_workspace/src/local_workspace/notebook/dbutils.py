@@ -16,6 +16,7 @@ from local_workspace.notebook.file_system import FileSystem
 from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
 from local_workspace.notebook.task_values import Jobs
 from local_workspace.notebook.utility import Utility, first_line
+from local_workspace.run_documents import ENDED
 
 
 class DbUtils:
@@ -222,7 +223,7 @@ def _submit(client: Any, path: str, timeout_seconds: int, arguments: dict[str, s
 def _wait(client: Any, run_id: int) -> Any:
     while True:
         run = client.jobs.get_run(run_id)
-        if run.state.life_cycle_state.value in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR"):
+        if run.state.life_cycle_state.value in ENDED:
             return run
         time.sleep(0.2)
 

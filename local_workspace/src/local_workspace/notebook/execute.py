@@ -31,6 +31,7 @@ from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.redaction import Redactor
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
+from local_workspace.whole_files import write_whole
 
 if TYPE_CHECKING:
     from local_workspace.notebook.spare import Forker
@@ -90,14 +91,16 @@ def main(run_folder: Path, forker: "Forker | None" = None) -> int:
     notebook = read_notebook(Path(task["source_file"]).read_text(), task["format"])
     _install_first(notebook, task.get("pip_arguments", []))
     result = asyncio.run(_run(notebook, run_folder, forker))
-    _write(run_folder / "result.json", json.dumps(result))
+    write_whole(run_folder / "result.json", json.dumps(result))
     return 0 if result["status"] == "SUCCESS" else 1
 
 
 def _install_first(notebook: NotebookNode, pip_arguments: list[str]) -> None:
     """Puts a cell before all others that installs the libraries of the task."""
     if pip_arguments:
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%pip install {shlex.join(pip_arguments)}"))
+        cell = nbformat.v4.new_code_cell(f"%pip install {shlex.join(pip_arguments)}")
+        cell.metadata["libraries"] = True
+        notebook.cells.insert(0, cell)
 
 
 async def _run(notebook: NotebookNode, folder: Path, forker: "Forker | None") -> dict[str, Any]:
@@ -132,6 +135,8 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
                 cell.metadata["state"] = "running"
                 await client.async_execute_cell(cell, index)
                 cell.metadata["state"] = "done"
+                if cell.metadata.get("libraries") and not client.km.provisioner.has_fitting_imports():
+                    await _restart(client)
             except CellExecutionError as failure:
                 cell.metadata["state"] = "done"
                 if failure.ename == RESTART:
@@ -175,6 +180,10 @@ class RunProvisioner(LocalProvisioner):  # type: ignore[misc]
     """Starts the kernels of a run: forked from the imports done ahead where these hold, else as usual."""
 
     forker: "Forker | None" = None
+
+    def has_fitting_imports(self) -> bool:
+        """Whether a kernel of this run, forked or not, imports what is installed now."""
+        return self.forker is None or self.forker.fits()
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         """Starts one kernel and returns how to reach it."""
@@ -242,18 +251,12 @@ async def _keep_saving(notebook: NotebookNode, folder: Path) -> None:
         await asyncio.sleep(_SAVE_EVERY_SECONDS)
         text = nbformat.writes(notebook)
         if text != last:
-            _write(folder / "notebook.ipynb", text)
+            write_whole(folder / "notebook.ipynb", text)
             last = text
 
 
 def _save(notebook: NotebookNode, folder: Path) -> None:
-    _write(folder / "notebook.ipynb", nbformat.writes(notebook))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_whole(folder / "notebook.ipynb", nbformat.writes(notebook))
 
 
 def _note(text: str) -> NotebookNode:

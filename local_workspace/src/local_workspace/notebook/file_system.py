@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from local_workspace.notebook.utility import Utility
 from local_workspace.state import StateFolder
+from local_workspace.whole_files import write_whole
 
 OBJECT_STORES = ("abfss://", "abfs://", "wasbs://", "wasb://", "adl://", "s3a://", "s3://", "gs://")
 _ROOTS = ("/Volumes", "/Workspace", "/dbfs")
@@ -168,13 +169,18 @@ class FileSystem(Utility):
         return True
 
 
+def own_state() -> StateFolder:
+    """The folder of the workspace that this run belongs to."""
+    return StateFolder(Path(os.environ["LOCAL_WORKSPACE_STATE"]))
+
+
 def local_path(path: str) -> Path:
     """Where a path as `dbutils.fs` takes it lies on this machine; one without a scheme is of `dbfs:/`."""
     scheme, separator, plain = path.partition(":/")
     if not separator:
         scheme, plain = "dbfs", path.removeprefix("/")
     plain = "/" + plain.lstrip("/")
-    state = StateFolder(Path(json.loads(os.environ["LOCAL_WORKSPACE_FOLDERS"])["/dbfs/"]).parent)
+    state = own_state()
     if scheme not in ("dbfs", "file"):
         raise ValueError(f"path {path!r} has the scheme {scheme!r}; there are dbfs:/, file:/ and no scheme")
     if plain.startswith(tuple(f"{root}/" for root in _ROOTS)) or plain in _ROOTS:
@@ -214,24 +220,18 @@ def _mount_point(path: str) -> str:
     return point
 
 
-def _mounts_folder() -> Path:
-    return local_path("dbfs:/").parent / "mounts"
-
-
 def _container(source: str) -> Path:
     """Where the data of a storage lies while it is not mounted."""
-    return _mounts_folder() / quote(source.rstrip("/"), safe="")
+    return own_state().mounts / quote(source.rstrip("/"), safe="")
 
 
 def _read_mounts() -> dict[str, str]:
     try:
-        mounts: dict[str, str] = json.loads((_mounts_folder() / "mounts.json").read_text())
+        mounts: dict[str, str] = json.loads((own_state().mounts / "mounts.json").read_text())
     except FileNotFoundError:
         return {}
     return mounts
 
 
 def _write_mounts(mounts: dict[str, str]) -> None:
-    partial = _mounts_folder() / "mounts.json.partial"
-    partial.write_text(json.dumps(mounts))
-    partial.replace(_mounts_folder() / "mounts.json")
+    write_whole(own_state().mounts / "mounts.json", json.dumps(mounts))

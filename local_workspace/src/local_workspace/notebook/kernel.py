@@ -24,6 +24,7 @@ from sqlparse.tokens import Name
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
+from local_workspace.notebook.file_system import own_state
 from local_workspace.notebook.memory import limit_memory
 from local_workspace.notebook.source import read_notebook
 from local_workspace.run_processes import uses_cluster
@@ -255,10 +256,8 @@ def _run_and_print(command: list[str]) -> int:
 
 
 def _local_path(word: str) -> str:
-    """The laptop's path for a path of the workspace (`/dbfs/…`, `/Volumes/…`, `/Workspace/…`)."""
-    folders = json.loads(os.environ["LOCAL_WORKSPACE_FOLDERS"])
+    """The laptop's path for a path of the workspace, also behind an option; other words stay as they are."""
     option, separator, value = word.rpartition("=")
-    for prefix, folder in folders.items():
-        if value.startswith(prefix):
-            return f"{option}{separator}{folder}/{value.removeprefix(prefix)}"
-    return word
+    if not value.startswith(("dbfs:/", "/dbfs/", "/Volumes/", "/Workspace/")):
+        return word
+    return f"{option}{separator}{own_state().local_path(value)}"

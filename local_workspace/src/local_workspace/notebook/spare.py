@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,18 +94,25 @@ class Kernel:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, pid: int, descriptor: int) -> None:
+    def __init__(self, pid: int, descriptor: int, ended: int) -> None:
         self.pid = pid
         self._descriptor = descriptor
+        self._ended = ended  # a pipe, in which its parent says how it ended
+        self._code: int | None = None
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        """None while it runs; how it ended only its parent knows."""
-        return 1 if select.select([self._descriptor], [], [], 0)[0] else None
+        """None while it runs, then its exit code, or minus the signal that ended it."""
+        with self._lock:
+            if self._code is None and select.select([self._ended], [], [], 0)[0]:
+                self._code = int(os.read(self._ended, 16) or b"1")  # nothing: its parent was killed too
+            return self._code
 
     def wait(self) -> int:
-        """Waits until it has ended."""
-        select.select([self._descriptor], [], [])
-        return 1
+        """Waits until it has ended, and tells how."""
+        while (code := self.poll()) is None:
+            select.select([self._ended], [], [])
+        return code
 
     def send_signal(self, number: int) -> None:
         """Sends it a signal; ProcessLookupError when it has ended."""
@@ -125,8 +133,8 @@ class Forker:
     def start(self, command: Sequence[str], variables: Mapping[str, str], cwd: str) -> Kernel:
         """Starts a kernel; `command` is that of an ordinary one."""
         self._requests.send(json.dumps([command, dict(variables), cwd]).encode())
-        pid, descriptors, _, _ = socket.recv_fds(self._requests, 32, 1)
-        return Kernel(int(pid), descriptors[0])
+        pid, descriptors, _, _ = socket.recv_fds(self._requests, 32, 2)
+        return Kernel(int(pid), *descriptors)
 
 
 def main() -> None:
@@ -158,6 +166,7 @@ def _fork(folder: Path, imports: Imports) -> Callable[[], None]:
         return lambda: _execute(folder, Forker(theirs, imports))
     theirs.close()
     children = {os.pidfd_open(executor): executor}
+    reports: dict[int, int] = {}  # by kernel, the pipe in which to say how it ended
     waiting: list[Any] = [ours]
     while True:
         ready = select.select([*waiting, *children], [], [])[0]
@@ -167,6 +176,7 @@ def _fork(folder: Path, imports: Imports) -> Callable[[], None]:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid == executor:
                 return lambda: _leave(code)
+            _report(reports.pop(pid), code)
         if ours not in ready:
             continue
         request = ours.recv(_LONGEST_REQUEST)
@@ -175,12 +185,20 @@ def _fork(folder: Path, imports: Imports) -> Callable[[], None]:
             continue
         kernel = os.fork()
         if kernel == 0:
-            for descriptor in (ours.detach(), *children):
+            for descriptor in (ours.detach(), *children, *reports.values()):
                 os.close(descriptor)
             return lambda: _become_kernel(*json.loads(request))
         descriptor = os.pidfd_open(kernel)
         children[descriptor] = kernel
-        socket.send_fds(ours, [str(kernel).encode()], [descriptor])
+        ended, reports[kernel] = os.pipe()
+        socket.send_fds(ours, [str(kernel).encode()], [descriptor, ended])
+        os.close(ended)
+
+
+def _report(pipe: int, code: int) -> None:
+    with suppress(BrokenPipeError):  # the executor has ended
+        os.write(pipe, str(code).encode())
+    os.close(pipe)
 
 
 def _execute(folder: Path, forker: Forker) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from local_workspace.notebook.utility import Utility
+from local_workspace.whole_files import write_whole
 
 LARGEST_VALUE = 48 * 1024
 MOST_VALUES = 250
@@ -30,9 +31,7 @@ class TaskValues(Utility):
         values[key] = value
         if len(values) > MOST_VALUES:
             raise ValueError(f"a task sets at most {MOST_VALUES} task values; {key!r} is one more")
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(values))
-        partial.replace(file)
+        write_whole(file, json.dumps(values))
 
     def get(self, taskKey: str, key: str, default: Any = None, debugValue: Any = None) -> Any:
         """The value that task `taskKey` set for `key`, else `default`; without one a ValueError.

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
@@ -37,7 +38,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             "cluster_id": f"{moment}-{secrets.token_hex(4)}",
             "cluster_source": "API",
             "creator_user_name": USER_NAME,
-            "start_time": _now(),
+            "start_time": now(),
             "terminated": False,
         }
         database.put("cluster", cluster["cluster_id"], cluster)
@@ -82,7 +83,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
         cluster = find_cluster(database, fields.text("cluster_id"))
         if cluster["terminated"]:
             raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
-        change = {"start_time": _now()}
+        change = {"start_time": now()}
         database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
         return {}
 
@@ -90,7 +91,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
     def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
         """Terminate a cluster; a run on it starts it again."""
         cluster = find_cluster(database, fields.text("cluster_id"))
-        change = {"terminated": True, "terminated_time": _now()}
+        change = {"terminated": True, "terminated_time": now()}
         database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
         return {}
 
@@ -123,7 +124,7 @@ def find_cluster(database: Database, cluster_id: str) -> Document:
 
 def start(database: Database, cluster_id: str) -> None:
     """Take back a cluster's termination; a running one stays as it is."""
-    change = {"terminated": False, "start_time": _now()}
+    change = {"terminated": False, "start_time": now()}
     if find_cluster(database, cluster_id)["terminated"]:
         database.update("cluster", cluster_id, lambda document: document.update(change))
 
@@ -135,7 +136,3 @@ def _settings(fields: Fields) -> Document:
 def _with_state(cluster: Document, spark_state: str) -> Document:
     shown = {name: value for name, value in cluster.items() if name != "terminated"}
     return {**shown, "state": "TERMINATED" if cluster["terminated"] else spark_state, "state_message": ""}
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -2,10 +2,8 @@
 
 import base64
 import io
-import os
 import secrets
 import stat
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -141,12 +139,11 @@ class _Streams:
         self._lock = threading.Lock()
 
     def open(self, target: Path, overwrite: bool) -> int:
-        handle, name = tempfile.mkstemp(dir=self._state.arriving)
-        os.close(handle)
+        temporary = self._state.make_file()
         # Not 1, 2, 3, …: a client that goes on after a restart must not write into another one's file.
         number = secrets.randbits(52)
         with self._lock:
-            self._open[number] = (Path(name), target, overwrite)
+            self._open[number] = (temporary, target, overwrite)
         return number
 
     def temporary(self, number: int) -> Path:

@@ -4,9 +4,7 @@ import base64
 import binascii
 import io
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -94,10 +92,9 @@ def in_query(request: Request) -> Fields:
 
 async def received(request: Request, state: StateFolder) -> Path:
     """The request's body as a temporary file, so that a broken upload leaves nothing at its target."""
-    handle, name = tempfile.mkstemp(dir=state.arriving)
-    temporary, complete = Path(name), False
+    temporary, complete = state.make_file(), False
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             async for part in request.stream():
                 file.write(part)
         complete = True

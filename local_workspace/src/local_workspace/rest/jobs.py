@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace import job_checks, job_settings, value_references
+from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
 from local_workspace.job_starts import create_job_run
@@ -12,7 +13,6 @@ from local_workspace.rest import job_runs
 from local_workspace.rest.fields import RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import now
 from local_workspace.runs import RunManager
 
 VERSIONS = ("2.0", "2.1", "2.2")

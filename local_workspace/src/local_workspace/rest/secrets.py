@@ -2,11 +2,11 @@
 
 import base64
 import re
-import time
 from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, LimitExceeded, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
@@ -72,7 +72,7 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
             value, name = _value(fields), f"{scope}/{key}"
             others = [secret for secret in _secrets(database, scope) if secret["key"] != key]
             _check_count(f"secrets in scope {scope}", others)
-            encrypted, updated = vault.encrypt(value, name), int(time.time() * 1000)
+            encrypted, updated = vault.encrypt(value, name), now()
             document = {"scope": scope, "key": key, "encrypted": encrypted, "updated": updated}
             database.put("secret", name, document)
         return {}
