@@ -131,6 +131,7 @@ def test_the_token_of_a_run_ends_with_it_and_opens_no_browser(local):
     assert ask_as(alive, "POST", "/api/2.0/local-workspace/sign-in-codes")[0] == 403
     assert ask_as("x", "POST", "/api/2.0/local-workspace/sign-in-codes")[0] == 200
     assert Keyring("x").run_of(alive) is None, "another server's"
+    assert local.keyring.run_of(f"x{alive}") is None
 
 
 def test_a_browser_signs_in_with_the_token_and_its_cookie_is_no_scripts_and_no_other_sites(browser):

@@ -191,6 +191,14 @@ def test_a_run_with_other_variables_does_not_get_the_spare_process(bench):
     assert bench.spares.take(bench.runs / "1", bench.environment | {"COLOUR": "red"}) is None
 
 
+def test_the_next_spare_process_has_the_variables_that_runs_have_now(bench):
+    bench.spares.refill(bench.environment)
+    bench.environment |= {"COLOUR": "red"}  # as when Spark came up again on another port
+
+    assert bench.start("1", "1 + 1") is not None
+    assert len(list(bench.runs.glob("spare-*"))) == 1
+
+
 def test_nothing_is_left_when_the_workspace_stops(bench):
     bench.spares.refill(bench.environment)
     assert len(bench.processes()) == 1

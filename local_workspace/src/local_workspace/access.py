@@ -64,9 +64,9 @@ class Keyring:
 
     def run_of(self, token: str) -> str | None:
         """The id of the run that `token` was made for, or None."""
-        _, _, rest = token.partition("run-")
+        kind, _, rest = token.partition("-")
         run_id, _, signature = rest.partition("-")
-        return run_id if _same(signature, _sign(self._run_key, run_id)) else None
+        return run_id if kind == "run" and _same(signature, _sign(self._run_key, run_id)) else None
 
     def new_link_code(self) -> str:
         """A code that signs one browser in, once, within an hour."""

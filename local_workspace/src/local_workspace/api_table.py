@@ -38,7 +38,6 @@ The clients that are held against this in the tests: the pip program `databricks
 MLflow's client for real; the Go program `databricks` for real where it is on the PATH or named by
 `DATABRICKS_GO_CLI`, and everywhere by what it was recorded to ask (`local_workspace/tests/recordings`).
 """
-OWN = "/api/2.0/local-workspace/"
 TABLE = "| method | path | what it does |\n|---|---|---|\n"
 
 
@@ -88,11 +87,10 @@ def _rows_of(routers: list[APIRouter]) -> Iterator[Row]:
         app.include_router(router)
     for route in iter_route_contexts(app.routes):
         path = str(route.path_format)
-        if not route.include_in_schema or route.endpoint is None or path.startswith(OWN):
+        if not route.include_in_schema or route.endpoint is None:
             continue
         function = route.endpoint
-        named = function.__name__.replace("_", " ").capitalize() + "."
-        summary = (inspect.getdoc(function) or named).splitlines()[0]
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
         method = ", ".join(sorted(route.methods or ()))
         yield Row(function.__module__, function.__qualname__, method, path, summary)
 

@@ -68,7 +68,7 @@ class NotebookSource:
         return json.dumps(source.read_notebook(self.content.decode(), "SOURCE"), indent=1).encode()
 
 
-def read_notebook(path: str, content: bytes, format: str, language: str | None) -> NotebookSource | None:
+def imported(path: str, content: bytes, format: str, language: str | None) -> NotebookSource | None:
     """What an import of `content` to `path` makes: a notebook, or None for a plain file.
 
     AUTO follows Databricks: a notebook is Jupyter's JSON, or source with the header line.

@@ -4,7 +4,6 @@ import io
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -19,20 +18,6 @@ KIND = "workspace_object"
 # workspace is killed between the two.
 ARRIVING = "arriving_object"
 STANDARD_FOLDERS = ("/Shared", "/Users")
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """A notebook in the workspace with the content that it had when it was asked for."""
-
-    path: str
-    content: bytes
-    language: str
-    format: str
-
-    def read(self) -> NotebookSource:
-        """Its content, and how to read it."""
-        return NotebookSource(self.content, self.language, self.format)
 
 
 class WorkspaceObjects:
@@ -100,14 +85,14 @@ class WorkspaceObjects:
                 if not self._file(record["path"]).exists():
                     self._database.delete(KIND, record["path"])
 
-    def notebook(self, path: str) -> Notebook:
-        """The notebook at a path; DoesNotExist when there is none."""
+    def notebook(self, path: str) -> NotebookSource:
+        """The notebook at a path as it is now; DoesNotExist when there is none."""
         file = self._file(path)
         with self._database.transaction():  # nobody puts another one there between record and content
             record = self._record(canonical(path), file) if file.is_file() else None
             if record is None or record["object_type"] != "NOTEBOOK":
                 raise DoesNotExist(f"Notebook {path} does not exist.")
-            return Notebook(record["path"], file.read_bytes(), record["language"], record["format"])
+            return NotebookSource(file.read_bytes(), record["language"], record["format"])
 
     def file(self, path: str) -> Path:
         """The file on disk behind an object; folders have no content and are refused."""

@@ -22,6 +22,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
+from local_workspace.access import OWNER_ONLY
 from local_workspace.rest.fields import in_query
 
 Schema = dict[str, Any]
@@ -71,7 +72,7 @@ def router() -> APIRouter:
     """The document, for the owner and the tools that read it."""
     routes = APIRouter()
 
-    @routes.get("/api/2.0/local-workspace/openapi.json", include_in_schema=False)
+    @routes.get(f"{OWNER_ONLY}openapi.json", include_in_schema=False)
     def document(request: Request) -> dict[str, Any]:
         return describe(request.app)
 

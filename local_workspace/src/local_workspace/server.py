@@ -128,6 +128,7 @@ def create_app(
             pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
             _mlflow_page(),
             *rest_routers(state, profile, database, runs, cluster, store, sources),
+            _cluster_router(cluster),
             openapi.router(),
             fallback.router(),
         ],
@@ -169,7 +170,6 @@ def rest_routers(
         permissions.router(database),
         unity_catalog.router(store, state, sources),
         tracking_files.router(state),
-        _cluster_router(cluster),
     ]
 
 
@@ -185,7 +185,7 @@ def _cluster_router(cluster: SparkCluster) -> APIRouter:
     """Tells the command line how Spark is, whether or not a cluster was created yet."""
     routes = APIRouter()
 
-    @routes.get("/api/2.0/local-workspace/cluster")
+    @routes.get(f"{access.OWNER_ONLY}cluster")
     def cluster_state() -> dict[str, str]:
         return {"state": cluster.state()}
 

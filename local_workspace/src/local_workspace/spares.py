@@ -43,10 +43,10 @@ class Spares:
             shutil.rmtree(folder)
 
     def refill(self, environment: Mapping[str, str]) -> None:
-        """Starts a spare process unless there is one, and clears up after those whose runs have ended."""
+        """Starts a spare process unless one fits, and clears up after those whose runs have ended."""
         with self._lock:
             self._clear_up()
-            if not self._closed and (self._spare is None or self._spare.process.poll() is not None):
+            if not self._closed and (self._spare is None or not _fits(self._spare, environment)):
                 self._discard()
                 self._spare = self._start(environment)
 

@@ -13,7 +13,7 @@ from local_workspace import value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
 from local_workspace.libraries import pip_arguments
-from local_workspace.objects import WorkspaceObjects
+from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.rest import clusters
 from local_workspace.run_documents import (
     CANCELED,
@@ -107,15 +107,16 @@ class TaskProcesses:
 
     def _prepare(self, run: Document, task: Document) -> Path:
         """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
-        notebook = self._objects.notebook(task["notebook_task"]["notebook_path"])
+        path = task["notebook_task"]["notebook_path"]
+        notebook = self._objects.notebook(path)
         values = self._task_values(run)
         parameters = task_parameters(run, task, values)
         folder = self._state.run_folder(task["run_id"])
         folder.mkdir(parents=True)
         source = folder / "notebook.source"
-        source.write_bytes(notebook.read().content)
+        source.write_bytes(notebook.content)
         description = {
-            "notebook_path": notebook.path,
+            "notebook_path": canonical(path),
             "source_file": str(source.absolute()),
             "language": notebook.language,
             "format": notebook.format,

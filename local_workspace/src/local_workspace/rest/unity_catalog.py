@@ -5,7 +5,6 @@ What a client registers here is the same model that plain MLflow sees, and the o
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -134,7 +133,7 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
         """Remove a model with its versions and their files."""
         name = _name(fields)
         store.delete_registered_model(name)
-        _remove_files(_folder(state, name))
+        _remove_files(state, _folder(state, name))
         return {}
 
 
@@ -189,7 +188,7 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder,
         )
         found_at = store.get_model_version_download_uri(name, made.version)
         folder = _folder(state, name, made.version)
-        _remove_files(folder)  # of a deleted version that had this number
+        _remove_files(state, folder)  # of a deleted version that had this number
         _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
         sources.remember(found_at, folder)
         return {"model_version": _version(store.get_model_version(name, made.version))}
@@ -227,7 +226,7 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder,
         """Remove a version and its files."""
         name, version = _name(fields), fields.natural("version")
         store.delete_model_version(name, version)
-        _remove_files(_folder(state, name, version))
+        _remove_files(state, _folder(state, name, version))
         return {}
 
 
@@ -314,9 +313,9 @@ def _folder(state: StateFolder, name: str, *version: int) -> Path:
     return resolve(state.registered_models, "/".join([*name.split("."), *map(str, version)]))
 
 
-def _remove_files(folder: Path) -> None:
+def _remove_files(state: StateFolder, folder: Path) -> None:
     if folder.exists():
-        shutil.rmtree(folder)
+        state.remove(folder)
 
 
 def _model(model: RegisteredModel) -> Document:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, NameTaken, NotebookTooLarge
 from local_workspace.limits import MEGABYTE
-from local_workspace.notebook_formats import notebook_path, read_notebook
+from local_workspace.notebook_formats import imported, notebook_path
 from local_workspace.objects import WorkspaceObjects
 from local_workspace.rest.fields import RequestFields, in_query, received
 from local_workspace.state import StateFolder
@@ -66,7 +66,7 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolde
         """Read a notebook in a format of choice, or a file."""
         path, direct = fields.text("path"), fields.flag("direct_download")
         if objects.describe(path)["object_type"] == "NOTEBOOK":
-            content, file_type = objects.notebook(path).read().exported(fields.text("format", "SOURCE"))
+            content, file_type = objects.notebook(path).exported(fields.text("format", "SOURCE"))
         else:
             file = objects.file(path)
             if direct:
@@ -104,7 +104,7 @@ def _keep(
     start = content.read(LARGEST_NOTEBOOK + 1)
     content.seek(0)
     if len(start) <= LARGEST_NOTEBOOK:
-        notebook = read_notebook(path, start, form, language)
+        notebook = imported(path, start, form, language)
     elif form in ("AUTO", "RAW"):
         notebook = None
     else:
