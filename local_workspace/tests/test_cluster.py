@@ -10,6 +10,7 @@ import psutil
 import pytest
 from local_workspace.cluster import PID_FILE, ClusterError, SparkCluster
 from local_workspace.database import Database
+from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.runs import RunManager
@@ -64,6 +65,21 @@ def test_a_run_that_comes_first_has_the_machine_for_itself(
 
     cluster.end_warm_up()
     cluster.warm_up()
+
+
+def test_a_warm_up_that_has_ended_keeps_neither_a_run_nor_the_stop_from_its_work(
+    cluster: SparkCluster, state: StateFolder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cluster, "_start_warm_up", lambda: psutil.Popen([sys.executable, "-c", ""]))
+    cluster.ensure_running()
+    java = recall(state.spark / PID_FILE)
+    cluster.warm_up()
+
+    cluster.end_warm_up()
+    cluster.stop()
+
+    assert java is not None
+    assert has_ended_process(java)
 
 
 def submit(runs: RunManager, database: Database) -> int:

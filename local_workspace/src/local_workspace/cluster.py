@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -142,15 +143,16 @@ class SparkCluster:
         """Asks it to end with the step that it is at, or not to begin: a run needs the machine."""
         with self._lock:
             self._is_warm_up_wanted = False
-            if self._warm_up is not None and self._warm_up.poll() is None:
-                self._warm_up.terminate()
+            if self._warm_up is not None:
+                with suppress(psutil.NoSuchProcess):  # it has ended by itself
+                    self._warm_up.terminate()
 
     def stop(self) -> None:
         """Ends the server and its Python workers, for good."""
         with self._lock:
             self._is_stopped = True
             if self._warm_up is not None:
-                self._warm_up.kill()
+                end_process_tree(self._warm_up, grace_seconds=0)
                 self._warm_up.wait()
             if self._process is not None:
                 end_process_tree(self._process)
