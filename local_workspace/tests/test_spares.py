@@ -154,7 +154,7 @@ def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(benc
         f"except KeyboardInterrupt:\n    pathlib.Path('{interrupted}').touch()\n    raise",
     )
     bench.spares.refill(bench.environment)
-    eventually(asleep.exists)
+    eventually(asleep.exists, seconds=60)
     assert len(bench.processes("1")) >= 4  # forker, executor, kernel, sleep
 
     end_processes(bench.runs / "1")
