@@ -475,8 +475,8 @@ def test_of_a_very_long_output_the_end_is_shown_and_the_rest_counted():
 
 
 def test_output_of_a_kind_that_no_page_shows_is_named():
-    strange = {"output_type": "display_data", "metadata": {}, "data": {"application/x-<b>": {"a": 1}}}
-    described = {**strange, "data": {"application/x-b": {"a": 1}, "text/plain": "in words"}}
+    strange = {"output_type": "display_data", "metadata": {}, "data": {"application/x-<b>": "1"}}
+    described = {**strange, "data": {"application/x-b": "1", "text/plain": "in words"}}
 
     assert "An output of type application/x-&lt;b&gt; is not shown here." in shown(strange)
     assert "in words" in shown(described)
