@@ -217,6 +217,7 @@ def test_the_page_of_a_failed_run_says_at_once_what_went_wrong(page, fidelity_ru
     said = "ShellError: %sh -e ended with exit code 1; its output is above"
     task = page.locator(f"#task-{fidelity_run.task('second')['run_id']}")
 
+    expect(page.locator("#head .message")).to_have_text(f"second: {said}")
     expect(task.locator(".message")).to_have_text(said)
     expect(cell(page, "%sh -e").locator("pre.said")).to_have_text(said)
 
@@ -517,7 +518,8 @@ def test_attempts_of_a_task_stand_beside_one_another_and_a_skipped_task_did_not_
 
     headings = re.findall(r"<h2>(\w+)(?: <span class=\"soft\">(attempt 2)</span>)?</h2>", page)
     assert headings[1:] == [("flaky", ""), ("flaky", "attempt 2"), ("other", ""), ("behind", "")]
-    assert page.count("ValueError: no BMI") == 3
+    assert "flaky: ValueError: no BMI\nother: ValueError: no BMI</pre>" in page
+    assert page.count("ValueError: no BMI") == 5
     assert page.count("This task did not run.") == 1
 
 

@@ -287,8 +287,11 @@ def _run_parts(run: Document, state: StateFolder, mlflow_runs: MlflowRuns) -> li
     logged = mlflow_runs([str(task["run_id"]) for task, cells in tasks if cells])
     abouts = [_task_shown(task, state.runs / str(task["run_id"])) for task, _ in tasks]
     many = len(tasks) > 1
-    if not many:  # its task's section need not say it again
-        shown["message"] = abouts[0]["error"] or shown["message"]
+    if shown["state"] == "FAILED":
+        errors = {about["key"]: about["error"] for about in abouts if about["error"]}
+        said = (f"{key}: {error}" if many else error for key, error in errors.items())
+        shown["message"] = "\n".join(said) or shown["message"]
+    if not many:  # the head says it already
         abouts[0]["message"] = ""
     parts = [
         Part("head", render("run_head.html", run=shown)),
