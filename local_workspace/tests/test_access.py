@@ -200,6 +200,26 @@ def test_a_link_signs_in_once_and_for_an_hour(keyring, monkeypatch):
     assert not keyring.take_link_code(late)
 
 
+def test_a_link_that_was_used_leads_to_the_form(browser, keyring):
+    code = keyring.new_link_code()
+    first, second = [browser.get("/login", params={"code": code}) for _ in range(2)]
+
+    assert (first.status_code, second.status_code) == (303, 403)
+    assert 'name="token"' in second.text
+    assert "used already" in second.text
+
+
+def test_a_browser_that_signs_out_has_to_sign_in_again(browser):
+    browser.post("/login", data={"token": "right"})
+    by_another_page = browser.post("/logout")
+    still_in = browser.get("/page")
+    signed_out = browser.post("/logout", headers={"Origin": browser.host})
+
+    assert (by_another_page.status_code, still_in.status_code) == (403, 200)
+    assert (signed_out.status_code, signed_out.headers["location"]) == (303, "/login")
+    assert browser.get("/page").status_code == 401
+
+
 def test_every_answer_tells_the_browser_what_it_must_not_do(local):
     for path in ("/login", LIST, "/api/2.0/mlflow/experiments/search", "/api/2.0/none"):
         headers = ask(local, path).headers

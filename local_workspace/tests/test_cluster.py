@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from local_workspace.cluster import PID_FILE, ClusterError, SparkCluster
+from local_workspace.cluster import DELTA_PACKAGE, PID_FILE, ClusterError, SparkCluster, delta_is_here
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.processes import recall
@@ -87,6 +87,16 @@ def submit(runs: RunManager, database: Database) -> int:
     run_id: int = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task]}, "me")["run_id"]
     runs.submit(run_id)
     return run_id
+
+
+def test_delta_is_there_once_ivy_has_downloaded_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    jars = tmp_path / ".ivy2.5.2" / "jars"
+    jars.mkdir(parents=True)
+    before = delta_is_here()
+    (jars / f"io.delta_delta-spark_4.1_2.13-{DELTA_PACKAGE.rpartition(':')[2]}.jar").touch()
+
+    assert (before, delta_is_here()) == (False, True)
 
 
 def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(

@@ -266,11 +266,10 @@ def test_display_of_a_matplotlib_figure_shows_it_once(first):
     assert first["a figure that nobody displays"].count("[image/png]") == 1
 
 
-def test_display_of_a_plotly_figure_needs_no_network(first):
-    output = first["display of plotly"]
-
-    assert "Plotly.newPlot" in output
-    assert 'src="http' not in output
+def test_a_plotly_figure_is_kept_as_what_it_shows(first):
+    for title, kind in (("display of plotly", "scatter"), ("a bare plotly figure", "bar")):
+        assert first[title].startswith("[application/vnd.plotly.v1+json]{")
+        assert f"'type': '{kind}'" in first[title]
 
 
 def test_display_html_keeps_the_html(first):

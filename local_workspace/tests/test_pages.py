@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import nbformat
 import pytest
 import requests
 from browser import SignedIn
+from local_workspace.cluster import delta_is_here
+from local_workspace.tracking import most_telling
 from playwright.sync_api import Page, expect
 from real_workspace import PASSWORD, FidelityRun, RealWorkspace
 
@@ -48,6 +51,10 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
+
+# Boxes whose content is wider than they are.
+CUT = """() => [...document.querySelectorAll("header, header nav, .scroll")]
+  .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
 
 
 @pytest.fixture
@@ -178,6 +185,52 @@ def test_an_interactive_figure_is_as_high_as_it_wants_to_be(page, fidelity_run):
     expect(frame).to_have_attribute("style", re.compile(r"height: (29|3[0-4])\d?px|height: 3\d\dpx"))
 
 
+def test_a_figure_on_the_last_line_is_drawn_without_network_and_large_enough(page, fidelity_run):
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.goto(run_address(fidelity_run))
+    frame = cell(page, "a bare plotly figure").locator("iframe")
+    frame.scroll_into_view_if_needed()
+
+    expect(frame.content_frame.locator(".plotly .barlayer path").first).to_be_attached(timeout=SLOW)
+    expect(frame).to_have_attribute("style", re.compile(r"height: 4[5-9]\dpx"))
+    host = fidelity_run.workspace.profile["host"]
+    assert {url for url in asked if not url.startswith((host, "data:"))} == set()
+
+
+def test_html_of_a_notebook_has_a_light_ground_in_a_dark_page_too(signed_in_browser: SignedIn, fidelity_run):
+    with signed_in_browser.page(scheme="dark") as page:
+        page.goto(run_address(fidelity_run))
+        frame = cell(page, "displayHTML").locator("iframe")
+        frame.scroll_into_view_if_needed()
+        root = frame.content_frame.locator(":root")
+        expect(frame.content_frame.locator("#made")).to_be_visible()
+
+        style = root.evaluate(
+            "root => [getComputedStyle(root).backgroundColor, getComputedStyle(root).color]"
+        )
+        assert style == ["rgb(255, 255, 255)", "rgb(23, 32, 43)"]
+
+
+def test_the_page_of_a_failed_run_says_at_once_what_went_wrong(page, fidelity_run):
+    page.goto(run_address(fidelity_run))
+    said = "ShellError: %sh -e ended with exit code 1; its output is above"
+    task = page.locator(f"#task-{fidelity_run.task('second')['run_id']}")
+
+    expect(page.locator("#head .message")).to_have_text(f"second: {said}")
+    expect(task.locator(".message")).to_have_text(said)
+    expect(cell(page, "%sh -e").locator("pre.said")).to_have_text(said)
+
+
+def test_the_page_of_a_run_of_many_tasks_begins_with_them(page, fidelity_run):
+    page.goto(run_address(fidelity_run))
+    second = page.locator("#tasks").get_by_role("row", name=re.compile("second failed \\d+ s"))
+    second.get_by_role("link").click()
+
+    expect(page.locator("#tasks tbody tr")).to_have_count(2)
+    expect(page.get_by_role("heading", name="second")).to_be_in_viewport()
+
+
 def test_the_executed_notebook_can_be_taken_home(page, fidelity_run):
     page.goto(run_address(fidelity_run))
     with page.expect_download() as download:
@@ -286,6 +339,7 @@ def test_notebooks_are_found_by_browsing_and_shown_with_their_source(page, fidel
 def test_clusters_show_sparks_state_version_and_memory(page, fidelity_run):
     page.goto("/clusters")
 
+    assert delta_is_here()
     expect(page.locator("#spark .state")).to_have_text("running")
     expect(page.locator("#spark")).to_contain_text("4.1.4 with Delta")
     assert int(re.search(r"([\d,]+) MB", page.locator("#spark").inner_text())[1].replace(",", "")) > 300
@@ -330,6 +384,7 @@ def test_pages_fit_are_legible_and_load_nothing_from_elsewhere(
 
             wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wider <= 0, f"{address} is {wider} px wider than a window of {width} px"
+            assert page.evaluate(CUT) == [], address
             assert page.evaluate(CONTRASTS) == {}, address
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
 
@@ -418,6 +473,84 @@ def test_of_a_very_long_output_the_end_is_shown_and_the_rest_counted():
     assert "The first 7 characters are not shown here." in page
     assert "the end</pre>" in page
     assert len(page) < notebook_page.LONGEST_TEXT + 1000
+
+
+def test_output_of_a_kind_that_no_page_shows_is_named():
+    strange = {"output_type": "display_data", "metadata": {}, "data": {"application/x-<b>": "1"}}
+    described = {**strange, "data": {"application/x-b": "1", "text/plain": "in words"}}
+
+    assert "An output of type application/x-&lt;b&gt; is not shown here." in shown(strange)
+    assert "in words" in shown(described)
+
+
+def test_an_error_is_said_before_its_trace_and_without_colours():
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "\x1b[31mno <BMI>\x1b[0m"}
+    page = shown(error | {"traceback": ["Traceback", "last line"]})
+
+    assert page.index("ValueError: no &lt;BMI&gt;</pre>") < page.index("Traceback")
+
+
+def test_plain_metrics_are_shown_before_those_that_prefix_them():
+    names = ("baseline_rmse", "gate_rmse", "baseline_r2", "rmse", "r2", "system/memory_used", "rows")
+
+    assert list(most_telling(dict.fromkeys(names, 1.0))) == [
+        *("r2", "rmse", "rows", "system/memory_used"),
+        *("baseline_r2", "baseline_rmse", "gate_rmse"),
+    ]
+    assert len(most_telling({f"m{number}": 1.0 for number in range(20)})) == 8
+
+
+def test_attempts_of_a_task_stand_beside_one_another_and_a_skipped_task_did_not_run(
+    local, cluster_id: str, notebook: str
+):
+    def task(key: str, **settings: Any) -> dict[str, Any]:
+        notebook_task = {"notebook_path": notebook, "base_parameters": {"do": "fail"}}
+        return {"task_key": key, "existing_cluster_id": cluster_id, "notebook_task": notebook_task} | settings
+
+    tasks = [
+        task("flaky", max_retries=1),
+        task("other"),
+        task("behind", depends_on=[{"task_key": "flaky"}]),
+    ]
+    run_id = local.request("POST", "/api/2.2/jobs/runs/submit", body={"tasks": tasks})["run_id"]
+    local.client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+    page = requests.get(f"{local.host}/runs/{run_id}", headers={"Authorization": "Bearer x"}, timeout=10).text
+
+    headings = re.findall(r"<h2>(\w+)(?: <span class=\"soft\">(attempt 2)</span>)?</h2>", page)
+    assert headings[1:] == [("flaky", ""), ("flaky", "attempt 2"), ("other", ""), ("behind", "")]
+    assert "flaky: ValueError: no BMI\nother: ValueError: no BMI</pre>" in page
+    assert page.count("ValueError: no BMI") == 5
+    assert page.count("This task did not run.") == 1
+
+
+def test_a_run_is_not_found_below_another_job(fidelity_run, ticker: int):
+    workspace, run_id = fidelity_run.workspace, fidelity_run.run["run_id"]
+    task_run_id = fidelity_run.task("first")["run_id"]
+    for below in ("", f"/notebooks/{task_run_id}.ipynb", f"/frames/{task_run_id}/0/0"):
+        address = f"{workspace.profile['host']}/jobs/{ticker}/runs/{run_id}{below}"
+        answer = requests.get(address, headers=token(fidelity_run), timeout=10)
+        assert (answer.status_code, answer.json()["message"]) == (
+            404,
+            f"Run {run_id} is not one of job {ticker}.",
+        )
+
+
+def test_times_are_shown_with_their_zone(page, fidelity_run):
+    zone = datetime.now().astimezone().strftime("%Z")
+    page.goto(run_address(fidelity_run))
+    expect(page.locator("#facts")).to_contain_text(re.compile(rf"\d\d:\d\d:\d\d {re.escape(zone)}"))
+    page.goto("/runs")
+    expect(page.locator("#runs")).to_contain_text(re.compile(rf", \d\d:\d\d {re.escape(zone)}"))
+
+
+def test_a_browser_signs_out(signed_in_browser: SignedIn):
+    with signed_in_browser.page() as page:
+        page.goto("/jobs")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("h1")).to_have_text("Sign in")
+        expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+        page.goto("/jobs")
+        expect(page.locator("h1")).to_have_text("Sign in")
 
 
 def test_only_what_a_browser_has_not_yet_is_sent(fidelity_run):

@@ -204,7 +204,7 @@ def test_what_is_not_here_says_so_and_mlflow_is_not_shadowed(local):
     with pytest.raises(NotImplementedHere, match=r"GET /api/2\.0/pipelines is not part"):
         local.request("GET", "/api/2.0/pipelines")
 
-    assert local.request("GET", "/api/2.0/mlflow/experiments/list") == {"answered_by": "mlflow"}
+    assert local.request("GET", "/api/2.0/mlflow/experiments/get") == {"answered_by": "mlflow"}
 
 
 def test_a_broken_body_is_refused_with_its_reason(local):

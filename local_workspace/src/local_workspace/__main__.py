@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import requests
 
-from local_workspace.cluster import PID_FILE, end_left_over
+from local_workspace.cluster import PID_FILE, delta_is_here, end_left_over
 from local_workspace.java import NoJavaError, find_java
 from local_workspace.processes import end_process_tree, find, has_ended, locked, recall, remember, wait_for
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
@@ -181,9 +181,10 @@ def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Proc
 
 def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
     began = time.monotonic()
+    download = "" if delta_is_here() else " (its first start downloads 76 MB)"
     waiting: dict[str, Callable[[], bool]] = {
         "MLflow and REST": lambda: _answers(profile),
-        "Spark with Delta (its first start downloads 76 MB)": lambda: _spark_is_ready(state, profile),
+        f"Spark with Delta{download}": lambda: _spark_is_ready(state, profile),
     }
     for what, is_ready in waiting.items():
         while not is_ready():

@@ -155,15 +155,16 @@ class AccessCheck:
 
 
 def router(keyring: Keyring, cookie_name: str) -> APIRouter:
-    """The sign-in page, and the links that sign a browser in."""
+    """The sign-in page, the links that sign a browser in, and the way out."""
     routes = APIRouter()
 
     @routes.get("/login")
     def sign_in_page(next: str = "/jobs", code: str = "") -> Response:
         if code and keyring.take_link_code(code):
             return _signed_in(next)
-        message = "This link was used already or is too old." if code else ""
-        return HTMLResponse(render("login.html", next=_own_path(next), message=message))
+        if code:
+            return _sign_in_again(_own_path(next), 403, "This link was used already or is too old.")
+        return HTMLResponse(render("login.html", next=_own_path(next), message=""))
 
     @routes.post("/login")
     async def sign_in(request: Request) -> Response:
@@ -175,6 +176,12 @@ def router(keyring: Keyring, cookie_name: str) -> APIRouter:
             return _signed_in(path)
         keyring.note_failure()
         return _sign_in_again(path, 403, "The token is wrong.")
+
+    @routes.post("/logout")
+    def sign_out() -> Response:
+        answer = RedirectResponse("/login", status_code=303)
+        answer.delete_cookie(cookie_name, httponly=True, samesite="lax")
+        return answer
 
     @routes.post(f"{OWNER_ONLY}sign-in-codes")
     def new_code() -> dict[str, str]:

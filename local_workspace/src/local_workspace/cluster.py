@@ -231,6 +231,12 @@ class SparkCluster:
         return folder
 
 
+def delta_is_here() -> bool:
+    """Whether Spark has downloaded Delta before, into the folder where Ivy keeps what it downloads."""
+    jar = DELTA_PACKAGE.replace(":", "_", 1).replace(":", "-") + ".jar"
+    return any(Path.home().glob(f".ivy2*/jars/{jar}"))
+
+
 def end_left_over(folder: Path) -> None:
     """Ends the Spark of a workspace that was killed before it could; `folder` is Spark's."""
     process = recall(folder / PID_FILE)

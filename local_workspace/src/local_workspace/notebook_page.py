@@ -27,6 +27,8 @@ _WORDS = frozenset(["del", "s", "u", "small", "sub", "sup"])
 HARMLESS_TAGS = bleach.ALLOWED_TAGS | _TABLES | _TEXTS | _WORDS
 _ATTRIBUTES = {"*": ["class", "title", "colspan", "rowspan", "align"], "a": ["href"], "img": ["src", "alt"]}
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
+_PLOTLY = "application/vnd.plotly.v1+json"
+_PLOTLY_HEIGHT = "450px"  # of a figure that has none of its own
 LONGEST_TEXT = 200_000
 # pandas brings these with each table.
 _STYLE = re.compile(r'<style scoped>.*?</style>| style="text-align: (right|left);"', re.DOTALL)
@@ -66,10 +68,12 @@ def cell_parts(cells: list[dict[str, Any]], prefix: str, frames: str) -> list[Pa
 
 
 def frame(cell: dict[str, Any], output: int) -> str | None:
-    """The HTML of one output as it was put out, or None when there is none."""
+    """The HTML of one output as it was put out or as plotly draws it, or None when it needs no frame."""
     outputs = cell.get("outputs", [])
     data = outputs[output].get("data", {}) if output < len(outputs) else {}
-    return _text(data["text/html"]) if "text/html" in data else None
+    if "text/html" in data:
+        return _text(data["text/html"])
+    return _plotly_html(data[_PLOTLY]) if _PLOTLY in data else None
 
 
 def source_html(source: str) -> str:
@@ -82,6 +86,13 @@ def source_html(source: str) -> str:
 def markdown_html(text: str) -> str:
     """Markdown as HTML, without what could do harm."""
     return _harmless(str(_MARKDOWN(text)))
+
+
+def plain(text: str) -> str:
+    """Text without the colours of a terminal."""
+    from nbconvert.filters.ansi import strip_ansi  # takes a second, so only when there is an error to show
+
+    return str(strip_ansi(text))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -120,13 +131,20 @@ def _output_html(output: dict[str, Any], frame_url: str) -> str:
     if output["output_type"] == "stream":
         return _terminal(_text(output["text"]), output["name"])
     if output["output_type"] == "error":
-        trace = "\n".join(output["traceback"]) or f"{output['ename']}: {output['evalue']}"
-        return _terminal(trace, "error")
+        return _error(output)
     data = output.get("data", {})
     for mime, show in _SHOWN.items():
         if mime in data:
             return show(_text(data[mime]), mime, frame_url)
-    return ""
+    kinds = html.escape(", ".join(data))
+    return f'<p class="note">An output of type {kinds} is not shown here.</p>' if data else ""
+
+
+def _error(output: dict[str, Any]) -> str:
+    """What went wrong at once, then the trace, which says it at its very end."""
+    said = plain(f"{output['ename']}: {output['evalue']}")
+    trace = _terminal("\n".join(output["traceback"]), "error") if output["traceback"] else ""
+    return f'<pre class="said" tabindex="0">{html.escape(said)}</pre>{trace}'
 
 
 def _table_or_frame(text: str, _mime: str, frame_url: str) -> str:
@@ -134,10 +152,21 @@ def _table_or_frame(text: str, _mime: str, frame_url: str) -> str:
     tags = {tag.lower() for tag in _TAG.findall(text)}
     if tags <= HARMLESS_TAGS and "style=" not in text:
         return f'<div class="html">{_harmless(text)}</div>'
+    return _frame(text, _mime, frame_url)
+
+
+def _frame(text: str, _mime: str, frame_url: str) -> str:
     return (
         f'<iframe class="html" sandbox="allow-scripts allow-popups" title="HTML output" loading="lazy" '
         f'src="{html.escape(frame_url)}?v={version(text)}"></iframe>'
     )
+
+
+def _plotly_html(figure: dict[str, Any]) -> str:
+    from plotly.io import to_html  # takes a second, so only when there is a figure to show
+
+    config = figure.pop("config", None)
+    return str(to_html(figure, config, validate=False, include_plotlyjs=True, default_height=_PLOTLY_HEIGHT))
 
 
 def _image(text: str, mime: str, _frame_url: str) -> str:
@@ -155,6 +184,7 @@ def _plain(text: str, _mime: str, _frame_url: str) -> str:
 
 _SHOWN: dict[str, Callable[[str, str, str], str]] = {
     "text/html": _table_or_frame,
+    _PLOTLY: _frame,
     **dict.fromkeys(_IMAGES, _image),
     "text/markdown": _markdown,
     "text/latex": _plain,

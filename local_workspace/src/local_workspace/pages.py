@@ -19,18 +19,20 @@ from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
 from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.processes import recall
-from local_workspace.run_documents import has_ended
+from local_workspace.run_documents import has_ended, is_in, latest_attempts
 from local_workspace.state import StateFolder
+from local_workspace.task_processes import read_result
 from local_workspace.templates import render
 
 SHOWN_RUNS = 200
 RECENT_RUNS = 8
 LONGEST_FILE = 500_000
-# The frame is a foreign site to the workspace, also when its address is opened by itself.
+# The frame is a foreign site to the workspace, also when its address is opened by itself. It is light in a
+# dark page too: what notebooks colour, such as cells and figures, they colour for a light ground.
 _FRAME = "sandbox allow-scripts allow-popups"
 _FRAME_END = """
 <style>
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+:root { color-scheme: light; background: #fff; color: #17202b; font: 15px/1.5 system-ui, sans-serif }
 html, body { margin: 0; height: auto !important }
 </style>
 <script>
@@ -148,13 +150,13 @@ def _add_runs(routes: APIRouter, database: Database, state: StateFolder, mlflow_
     @routes.get("/jobs/{job_id}/runs/{run_id}")
     def run_page(job_id: str, run_id: str, have: str = Header("")) -> str:
         """The page of a run; a piece that the browser says it has comes without its content."""
-        run = _run(database, run_id)
+        run = _run(database, run_id, job_id)
         parts = _run_parts(run, state, mlflow_runs)
         return render("run.html", section="runs", run=_summary(run), parts=parts, have=set(have.split(",")))
 
     @routes.get("/jobs/{job_id}/runs/{run_id}/notebooks/{task_run_id}.ipynb")
     def executed_notebook(job_id: str, run_id: str, task_run_id: str) -> Response:
-        task = _task(database, run_id, task_run_id)
+        task = _task(_run(database, run_id, job_id), task_run_id)
         file = _notebook_file(state, task)
         if not file.exists():
             raise DoesNotExist(f"Task {task['task_key']} of run {run_id} has no notebook yet.")
@@ -162,7 +164,8 @@ def _add_runs(routes: APIRouter, database: Database, state: StateFolder, mlflow_
 
     @routes.get("/jobs/{job_id}/runs/{run_id}/frames/{task_run_id}/{cell}/{output}")
     def output_frame(job_id: str, run_id: str, task_run_id: str, cell: int, output: int) -> Response:
-        cells = notebook_page.read_cells(_notebook_file(state, _task(database, run_id, task_run_id)))
+        task = _task(_run(database, run_id, job_id), task_run_id)
+        cells = notebook_page.read_cells(_notebook_file(state, task))
         content = notebook_page.frame(cells[cell], output) if 0 <= cell < len(cells) else None
         if content is None:
             raise DoesNotExist(f"Cell {cell} of run {run_id} has no HTML as output {output}.")
@@ -209,19 +212,26 @@ def _add_clusters(
         return render("secrets.html", section="secrets", scopes=scopes)
 
 
-def _run(database: Database, run_id: str) -> Document:
+def _run(database: Database, run_id: str, job_id: str | None = None) -> Document:
+    """The run of this id or with a task run of this id, if it is one of the job."""
     task_run = database.get("task_run", run_id) or {"run_id": run_id}
     run = database.get("run", str(task_run["run_id"]))
     if run is None:
         raise DoesNotExist(f"Run {run_id} does not exist.")
+    if job_id not in (None, _job_in_address(run)):
+        raise DoesNotExist(f"Run {run_id} is not one of job {job_id}.")
     return run
 
 
-def _task(database: Database, run_id: str, task_run_id: str) -> Document:
-    for task in _run(database, run_id)["tasks"]:
+def _job_in_address(run: Document) -> str:
+    return str(run.get("job_id") or 0)
+
+
+def _task(run: Document, task_run_id: str) -> Document:
+    for task in run["tasks"]:
         if str(task["run_id"]) == task_run_id:
             return dict(task)
-    raise DoesNotExist(f"Run {run_id} has no task run {task_run_id}.")
+    raise DoesNotExist(f"Run {run['run_id']} has no task run {task_run_id}.")
 
 
 def _notebook_file(state: StateFolder, task: Document) -> Path:
@@ -255,19 +265,18 @@ def _job_parameters(settings: Document) -> dict[str, str]:
 def _summary(run: Document) -> Document:
     """What a list shows of a run."""
     state, active = run["state"], not has_ended(run)
-    end = now() if active else run.get("end_time") or run["start_time"]
     return {
         "run_id": run["run_id"],
         "job_id": run.get("job_id"),
         "is_job": run.get("run_type") == "JOB_RUN",
         "name": run.get("run_name", ""),
-        "url": f"/jobs/{run.get('job_id') or 0}/runs/{run['run_id']}",
+        "url": f"/jobs/{_job_in_address(run)}/runs/{run['run_id']}",
         "state": _state(run),
         "message": state.get("state_message", ""),
         "active": active,
         "started": _moment(run["start_time"]),
-        "when": _moment(run["start_time"], "%d %b, %H:%M"),
-        "duration": _duration(end - run["start_time"]),
+        "when": _moment(run["start_time"], "%d %b, %H:%M %Z"),
+        "duration": _took(run),
         "trigger": run.get("trigger", ""),
     }
 
@@ -275,29 +284,48 @@ def _summary(run: Document) -> Document:
 def _run_parts(run: Document, state: StateFolder, mlflow_runs: MlflowRuns) -> list[Part]:
     """The page of a run in pieces that change by themselves: head, facts, and of each task its cells."""
     shown = _summary(run)
-    tasks = [(task, notebook_page.read_cells(_notebook_file(state, task))) for task in run["tasks"]]
+    tasks = [(task, notebook_page.read_cells(_notebook_file(state, task))) for task in _tasks_in_order(run)]
     logged = mlflow_runs([str(task["run_id"]) for task, cells in tasks if cells])
+    abouts = [_task_shown(task, state.run_folder(task["run_id"])) for task, _ in tasks]
+    many = len(tasks) > 1
+    if shown["state"] == "FAILED":
+        errors = {about["key"]: about["error"] for about in abouts if about["error"]}
+        said = (f"{key}: {error}" if many else error for key, error in errors.items())
+        shown["message"] = "\n".join(said) or shown["message"]
+    if not many:  # the head says it already
+        abouts[0]["message"] = ""
     parts = [
         Part("head", render("run_head.html", run=shown)),
         Part("facts", render("run_facts.html", run=shown, creator=run.get("creator_user_name", ""))),
+        Part("tasks", render("run_tasks.html", tasks=abouts if many else [])),
         Part("mlflow", render("run_mlflow.html", runs=logged)),
     ]
-    for task, cells in tasks:
-        key = str(task["run_id"])
-        about = _task_shown(run, task, state.run_folder(task["run_id"]))
+    for about, (_, cells) in zip(abouts, tasks, strict=True):
+        key = str(about["run_id"])
         parts.append(Part(f"task-{key}", render("run_task.html", run=shown, task=about, started=bool(cells))))
         parts += notebook_page.cell_parts(cells, f"cell-{key}", f"{shown['url']}/frames/{key}")
     return parts
 
 
-def _task_shown(run: Document, task: Document, folder: Path) -> Document:
+def _tasks_in_order(run: Document) -> list[Document]:
+    """The attempts of a run, those of one task beside one another."""
+    order = list(latest_attempts(run))
+    return sorted(run["tasks"], key=lambda task: order.index(task["task_key"]))
+
+
+def _task_shown(task: Document, folder: Path) -> Document:
+    has_failed = task["state"].get("result_state") == "FAILED"
+    error = notebook_page.plain((read_result(folder) or {}).get("error") or "") if has_failed else ""
     return {
         "run_id": task["run_id"],
         "key": task["task_key"],
         "attempt": task.get("attempt_number", 0) + 1,
         "state": _state(task),
         "ended": has_ended(task),
-        "message": task["state"].get("state_message", "") if len(run["tasks"]) > 1 else "",
+        "ran": task["setup_duration"] > 0,
+        "duration": _took(task) if task["setup_duration"] or is_in(task, "RUNNING") else "",
+        "error": error,
+        "message": error or task["state"].get("state_message", ""),
         "notebook_path": task.get("notebook_task", {}).get("notebook_path", ""),
         "parameters": _parameters(task, folder / "task.json"),
         "depends_on": [dependency["task_key"] for dependency in task.get("depends_on", [])],
@@ -360,9 +388,15 @@ def _memory(pid_file: Path) -> str:
     return f"{total / 2**20:,.0f} MB"
 
 
-def _moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment in the time of this machine, which is that of the person who looks."""
+def _moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
+    """A moment in the time of this machine, which is that of the person who looks, with its zone."""
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime(form)
+
+
+def _took(record: Document) -> str:
+    """How long a run or task took, or takes so far."""
+    end = record.get("end_time") if has_ended(record) else now()
+    return _duration((end or record["start_time"]) - record["start_time"])
 
 
 def _duration(milliseconds: float) -> str:

@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 from local_workspace.state import StateFolder
 
 RUN_TAG = "mlflow.databricks.jobRunID"
-SHOWN_METRICS = 6
+SHOWN_METRICS = 8
 MOST_RUNS = 20
 
 
@@ -33,7 +33,17 @@ class LoggedRuns:
                 "status": run.info.status,
                 "experiment": experiments[run.info.experiment_id],
                 "url": f"/mlflow#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
-                "metrics": dict(sorted(run.data.metrics.items())[:SHOWN_METRICS]),
+                "metrics": most_telling(run.data.metrics),
             }
             for run in sorted(found, key=lambda run: run.info.start_time)
         ]
+
+
+def most_telling(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics to show: short names first, and last another's with a prefix (`baseline_rmse`)."""
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        ends = [name[place + 1 :] for place, letter in enumerate(name) if letter in "_./"]
+        return any(end in metrics for end in ends), len(ends), name
+
+    return {name: metrics[name] for name in sorted(metrics, key=rank)[:SHOWN_METRICS]}

@@ -303,6 +303,11 @@ display(go.Figure(go.Scatter(x=[1, 2, 3], y=[2, 1, 3])).update_layout(height=300
 
 # COMMAND ----------
 
+# DBTITLE 1,a bare plotly figure
+go.Figure(go.Bar(x=["east", "west"], y=[3, 5]))
+
+# COMMAND ----------
+
 # DBTITLE 1,displayHTML
 displayHTML(
     '<h3 id="made">Made by the notebook</h3><script>document.title = "script ran"; made.append(" and its script")</script>'

@@ -19,8 +19,6 @@ def display(value: Any, *_: Any, **__: Any) -> None:
     elif kind.partition(".")[0] == "pandas":
         table = value.to_frame() if hasattr(value, "to_frame") else value
         _show_table(table.head(DISPLAY_LIMIT + 1), None, len(table))
-    elif kind.startswith("plotly."):
-        display_html(value.to_html(include_plotlyjs=True))
     elif kind == "matplotlib.figure":
         _show_figure(value)
     elif records := _records(value):
