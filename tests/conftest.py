@@ -19,8 +19,11 @@ class Demo:
     finished: subprocess.CompletedProcess[str]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share a Spark or a workspace in one process, and those of other files by file.
+
+    First, because pytest-xdist looks at the marks in a hook of the same name.
 
     Without the folder local_workspace there is nothing here to run the whole loop on.
     """
