@@ -89,14 +89,13 @@ def submit(runs: RunManager, database: Database) -> int:
     return run_id
 
 
-def test_delta_is_there_once_ivy_has_downloaded_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
+def test_delta_is_there_once_ivy_has_downloaded_it(tmp_path: Path):
     jars = tmp_path / ".ivy2.5.2" / "jars"
     jars.mkdir(parents=True)
-    before = delta_is_here()
+    before = delta_is_here(tmp_path)
     (jars / f"io.delta_delta-spark_4.1_2.13-{DELTA_PACKAGE.rpartition(':')[2]}.jar").touch()
 
-    assert (before, delta_is_here()) == (False, True)
+    assert (before, delta_is_here(tmp_path)) == (False, True)
 
 
 def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(

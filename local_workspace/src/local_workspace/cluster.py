@@ -1,6 +1,7 @@
 """The one cluster behind the workspace: a long-lived Spark Connect server with Delta."""
 
 import os
+import pwd
 import secrets
 import shutil
 import socket
@@ -231,10 +232,14 @@ class SparkCluster:
         return folder
 
 
-def delta_is_here() -> bool:
-    """Whether Spark has downloaded Delta before, into the folder where Ivy keeps what it downloads."""
+def delta_is_here(home: Path | None = None) -> bool:
+    """Whether Spark has downloaded Delta before, into the folder where Ivy keeps what it downloads.
+
+    That is in the user's `home` as Java knows it, which does not look at the variable HOME.
+    """
+    home = home or Path(pwd.getpwuid(os.getuid()).pw_dir)
     jar = DELTA_PACKAGE.replace(":", "_", 1).replace(":", "-") + ".jar"
-    return any(Path.home().glob(f".ivy2*/jars/{jar}"))
+    return any(home.glob(f".ivy2*/jars/{jar}"))
 
 
 def end_left_over(folder: Path) -> None:
