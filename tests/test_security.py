@@ -9,9 +9,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 import requests
-from databricks.sdk.service.jobs import NotebookTask, Run, SubmitTask
-from databricks.sdk.service.workspace import ImportFormat, Language
-from workspace_under_test import FOLDER, WorkspaceUnderTest
+from databricks.sdk.service.jobs import Run
+from workspace_under_test import WorkspaceUnderTest
 
 SCOPE = "azure-databricks-mlops-mlflow"
 SECRET = "pl4nted+Secret/" + "of the test"  # in two parts, so that a search of this file does not find it
@@ -51,19 +50,6 @@ def workspace(demo) -> WorkspaceUnderTest:
     return demo.workspace
 
 
-def submit(workspace: WorkspaceUnderTest, name: str, *cells: str) -> int:
-    """Starts a run of these cells."""
-    client = workspace.client
-    source = "# Databricks notebook source\n" + "\n\n# COMMAND ----------\n\n".join(cells)
-    path = f"{FOLDER}/{name}"
-    client.workspace.upload(
-        path, source.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
-    )
-    cluster_id = next(iter(client.clusters.list())).cluster_id
-    task = SubmitTask(name, existing_cluster_id=cluster_id, notebook_task=NotebookTask(path))
-    return client.jobs.submit(run_name=name, tasks=[task]).run_id
-
-
 def processes(workspace: WorkspaceUnderTest) -> list[psutil.Process]:
     """The server and all that it started."""
     server = psutil.Process(int((workspace.state / "workspace.pid").read_text().split()[0]))
@@ -83,7 +69,7 @@ def follow(workspace: WorkspaceUnderTest, run_id: int) -> tuple[Run, set[str]]:
 
 def test_nothing_shows_a_secret_that_a_run_prints_in_every_way(workspace):
     workspace.client.secrets.put_secret(SCOPE, "planted", string_value=SECRET)
-    run, command_lines = follow(workspace, submit(workspace, "leaks", *LEAKS))
+    run, command_lines = follow(workspace, workspace.submit("leaks", *LEAKS))
 
     output = workspace.client.jobs.get_run_output(run.tasks[0].run_id)
     page = requests.get(run.run_page_url, headers=bearer(workspace), timeout=30).text
@@ -116,7 +102,7 @@ def test_a_run_has_a_token_of_its_own_and_shows_neither(workspace):
 
 def test_every_socket_that_listens_is_on_loopback(workspace):
     cells = ("spark.range(4).repartition(2).count()", "import time; time.sleep(600)")
-    run_id = submit(workspace, "listening", *cells)
+    run_id = workspace.submit("listening", *cells)
     notebook = workspace.state / "runs"
     deadline = time.monotonic() + 60
     while not any('"running"' in path.read_text() for path in notebook.rglob("notebook.ipynb")):

@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
+from real_workspace import make_wheel
 
 CELL = "\n\n# COMMAND ----------\n\n"
 
@@ -51,16 +51,6 @@ def execute(tmp_path):
         return Run(tmp_path)
 
     return run
-
-
-def make_wheel(folder: Path, name: str, version: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}/__init__.py", f"VERSION = {version!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
 
 
 def test_the_libraries_of_a_task_are_there_before_its_first_cell(execute, tmp_path):
