@@ -19,7 +19,7 @@ DATA_ROOT = "dbfs:/azure-databricks-mlops-mlflow/data"
 MODEL = "spark_catalog.diabetes.diabetes"
 SCORED = "spark_catalog.diabetes.diabetes_scored"
 # A Spark of a minute's life loses more than it gains by the second compiler of Java.
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 @dataclass

@@ -23,7 +23,7 @@ FOLDER = "/Shared/fidelity"
 PASSWORD = "correct-horse-battery"
 KEY = b"\x01\x02binary"
 # A Spark of a minute's life loses more than it gains by the second compiler of Java.
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 @dataclass

@@ -173,6 +173,7 @@ def server_command(folder: Path, port: int) -> list[str]:
         "-XX:-UsePerfData",
         f"-Djava.io.tmpdir={folder}",
         "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
         *certificates(),
     ]
     java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]
