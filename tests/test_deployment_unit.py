@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from deployment.clusters import ensure_cluster, require_cluster
-from deployment.databricks_cli import DatabricksCli, error_text
+from deployment.databricks_cli import DatabricksCli, PipCli, error_text
 from deployment.errors import CliError, DeploymentError, RunFailedError
 from deployment.experiments import ensure_experiment
-from deployment.jobs import FOLDER, NOTEBOOKS, deploy_job, find_job, render_jobs
+from deployment.jobs import check_owner, deploy_job, find_job
 from deployment.report import mlflow_page
 from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
 from deployment.secret_scope import KEYS, put_secrets, read_values
@@ -25,15 +25,6 @@ from deployment.settings import Settings, as_local_path
 from deployment.tables import format_table, format_values
 from deployment.workspace import Workspace, open_workspace
 
-VARIABLES = {
-    "cluster_id": "1123-000000-abcd",
-    "data_root": "dbfs:/project/data",
-    "experiment_name": "/Shared/project/project",
-    "git_commit": "0123abc",
-    "model_name": "main.diabetes.diabetes",
-    "output_table": "main.diabetes.diabetes_scored",
-    "wheel_dir": "/dbfs/project/wheels/0.1.0",
-}
 TOKEN = "good-token"
 
 
@@ -101,28 +92,35 @@ def workspace_at(host: str, folder: Path, token: str = TOKEN, profile: str = "lo
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> DatabricksCli:
-    return DatabricksCli(workspace_at(server.host, tmp_path))
+    return PipCli(workspace_at(server.host, tmp_path))
 
 
-def settings(**changes: str) -> Settings:
-    names = list(Settings.__dataclass_fields__)
-    return Settings(**({name: name for name in names} | {"workspace": "local"} | changes))
+def settings(workspace: str = "local") -> Settings:
+    return Settings(workspace=workspace, target="local", local_workspace_state=".local_workspace")
 
 
 # Settings and sign-in
 
 
 def test_settings_that_are_missing_are_named() -> None:
-    with pytest.raises(DeploymentError, match=r"\['SECRET_SCOPE'\] are not set"):
-        Settings.from_environment(
-            {name.upper(): "x" for name in Settings.__dataclass_fields__ if name != "secret_scope"}
-        )
+    with pytest.raises(DeploymentError, match=r"\['TARGET', 'LOCAL_WORKSPACE_STATE'\] are not set"):
+        Settings.from_environment({"WORKSPACE": "local", "TARGET": ""})
 
 
-def test_wheels_of_a_version_have_a_folder_that_the_cluster_can_read() -> None:
-    folder = settings(wheels_root="dbfs:/project/wheels/").wheel_folder("0.1.0+gabc")
+def test_what_a_make_variable_names_differs_from_the_target_and_nothing_else() -> None:
+    given = {
+        "WORKSPACE": "dev",
+        "TARGET": "dev",
+        "LOCAL_WORKSPACE_STATE": "x",
+        "CATALOG": "trial",
+        "SCHEMA": "",
+    }
 
-    assert as_local_path(folder) == "/dbfs/project/wheels/0.1.0+gabc"
+    assert Settings.from_environment(given | {"MAX_RMSE": "1"}).overrides == {"catalog": "trial"}
+
+
+def test_wheels_have_a_folder_that_the_cluster_can_read() -> None:
+    assert as_local_path("dbfs:/project/wheels/0.1.0+gabc") == "/dbfs/project/wheels/0.1.0+gabc"
 
 
 def test_unknown_profile_is_named_with_those_that_exist(
@@ -132,7 +130,7 @@ def test_unknown_profile_is_named_with_those_that_exist(
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "databrickscfg"))
 
     with pytest.raises(DeploymentError, match=r"no profile 'prod' in .*it has \['dev'\]"):
-        open_workspace(settings(workspace="prod"))
+        open_workspace(settings("prod"))
 
 
 def test_token_stays_out_of_what_is_printed_of_a_workspace(tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_wrong_token_ends_in_one_message(server: Server, tmp_path: Path) -> None
     with pytest.raises(DeploymentError, match=r"refuses the token of profile 'local' .*HTTP 403"):
         workspace.user_name()
     with pytest.raises(CliError, match="Authorization failed"):
-        DatabricksCli(workspace).run("clusters", "list", "--output", "json")
+        PipCli(workspace).clusters()
 
 
 def test_dead_workspace_ends_in_one_message(tmp_path: Path) -> None:
@@ -226,14 +224,13 @@ def test_secret_values_travel_neither_in_arguments_nor_through_files(
     fake.parent.mkdir()
     fake.write_text(f'#!/bin/sh\nprintf "%s " "$@" >>{record}\ncat >>{record}.stdin\n')
     fake.chmod(0o700)
-    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
     read_end, write_end = os.pipe()
     os.write(write_end, b"account-name-1\nvery-secret-2\n")
     os.close(write_end)
 
     with os.fdopen(read_end) as lines:
         monkeypatch.setattr(sys, "stdin", lines)
-        put_secrets(DatabricksCli(workspace_at("https://adb-1.net", tmp_path, profile="dev")), "scope")
+        put_secrets(PipCli(workspace_at("https://adb-1.net", tmp_path, profile="dev"), fake), "scope")
 
     arguments = record.read_text()
     assert "secret-2" not in arguments and "name-1" not in arguments
@@ -244,7 +241,7 @@ def test_secret_values_travel_neither_in_arguments_nor_through_files(
 def test_secret_value_arrives_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.replies |= {"/api/2.0/secrets/list": {}, "/api/2.0/secrets/put": {}}
 
-    put_secrets(DatabricksCli(workspace_at(server.host, tmp_path)), "scope")
+    put_secrets(PipCli(workspace_at(server.host, tmp_path)), "scope")
 
     sent = [body for path, body in server.received if path == "/api/2.0/secrets/put"]
     assert sorted(body["key"] for body in sent) == sorted(KEYS)
@@ -264,52 +261,48 @@ def test_too_few_lines_of_secrets_are_refused() -> None:
         read_values(["only-one\n"])
 
 
-# Job definitions
-
-
-def test_every_job_is_rendered_with_its_notebook_and_cluster() -> None:
-    jobs = render_jobs(FOLDER, VARIABLES, "/Shared/project")
-
-    tasks = {job["name"]: job["tasks"][0] for job in jobs}
-    assert {name: task["notebook_task"]["notebook_path"] for name, task in tasks.items()} == {
-        "diabetes_batch_scoring": "/Shared/project/orchestrator/diabetes_orchestrator_batch_score",
-        "diabetes_monitoring": "/Shared/project/orchestrator/diabetes_orchestrator_monitor",
-        "diabetes_model_training": "/Shared/project/orchestrator/diabetes_orchestrator_train",
-    }
-    assert {task["existing_cluster_id"] for task in tasks.values()} == {"1123-000000-abcd"}
-    assert "${" not in json.dumps(jobs)
-
-
-def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
-    for job in render_jobs(FOLDER, VARIABLES, "/Shared/project"):
-        task = job["tasks"][0]["notebook_task"]
-        source = (NOTEBOOKS / f"{Path(task['notebook_path']).name}.py").read_text()
-        widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
-
-        assert set(task["base_parameters"]) == set(widgets)
-
-
-def test_unknown_variable_in_a_definition_is_refused() -> None:
-    known = {name: value for name, value in VARIABLES.items() if name != "wheel_dir"}
-
-    with pytest.raises(
-        DeploymentError, match=r"unknown variable \$\{var.wheel_dir\}; known are \['cluster_id'"
-    ):
-        render_jobs(FOLDER, known, "/Shared/project")
-
-
-def test_definition_that_names_no_notebook_of_the_project_is_refused(tmp_path: Path) -> None:
-    task = {"task_key": "a", "notebook_task": {"notebook_path": "../gone.py"}}
-    definition = {"resources": {"jobs": {"a": {"name": "a", "tasks": [task]}}}}
-    (tmp_path / "a.yml").write_text(json.dumps(definition))
-
-    with pytest.raises(DeploymentError, match=r"a\.yml: no notebook gone\.py in .*orchestrator"):
-        render_jobs(tmp_path, VARIABLES, "/Shared/project")
+# Jobs
 
 
 def listed_job(job_id: int, name: str, **parameters: str) -> dict[str, Any]:
     task = {"task_key": "a", "notebook_task": {"base_parameters": parameters}}
     return {"job_id": job_id, "settings": {"name": name, "tasks": [task]}}
+
+
+def bundled(path: str) -> dict[str, Any]:
+    """A job that a bundle has deployed."""
+    job = listed_job(3, "train")
+    job["settings"]["deployment"] = {"kind": "BUNDLE", "metadata_file_path": path}
+    return job
+
+
+@pytest.mark.parametrize(
+    ("job", "bundle", "message"),
+    [
+        (bundled("/Workspace/a/state/metadata.json"), "", r"belongs to the bundle at /Workspace/a\. Deploy"),
+        (
+            bundled("/Workspace/a/state/metadata.json"),
+            "/Workspace/b/state/metadata.json",
+            "bundle at /Workspace/a",
+        ),
+        (listed_job(3, "train"), "/Workspace/b/state/metadata.json", r"\(3\) was deployed without a bundle"),
+    ],
+)
+def test_a_job_that_somebody_else_has_deployed_is_left_alone(
+    server: Server, cli: DatabricksCli, job: dict[str, Any], bundle: str, message: str
+) -> None:
+    server.replies["/api/2.1/jobs/list"] = {"jobs": [job]}
+
+    with pytest.raises(DeploymentError, match=message):
+        check_owner(cli, "train", bundle)
+
+
+def test_a_job_may_be_deployed_again_by_the_same_owner(server: Server, cli: DatabricksCli) -> None:
+    server.replies["/api/2.1/jobs/list"] = {"jobs": [bundled("/Workspace/a/state/metadata.json")]}
+    check_owner(cli, "train", "/Workspace/a/state/metadata.json")
+
+    server.replies["/api/2.1/jobs/list"] = {"jobs": [listed_job(3, "train")]}
+    check_owner(cli, "train", "")
 
 
 def test_deploying_again_resets_the_job_of_that_name(server: Server, cli: DatabricksCli) -> None:

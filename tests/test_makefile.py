@@ -31,7 +31,15 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the repository without git, with an environment that counts as installed in it."""
     folder = tmp_path / "my checkout"
     folder.mkdir()
-    for name in ("Makefile", "requirements.txt", ".gitignore", "ml_data", "ml_source", "ml_ops"):
+    for name in (
+        "Makefile",
+        "requirements.txt",
+        "databricks.yml",
+        ".gitignore",
+        "ml_data",
+        "ml_source",
+        "ml_ops",
+    ):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
     environment = folder / ".venv"

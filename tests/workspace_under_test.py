@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,17 @@ class WorkspaceUnderTest:
         return self.folder / "tmp"
 
     def make(
-        self, *arguments: str, timeout: float = 300, **environment: str
+        self, *arguments: str, timeout: float = 300, checkout: Path = ROOT, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `make` in the repository, against this workspace."""
+        """Runs `make` in the repository, or another checkout of it, against this workspace."""
         for folder in (self.home, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
         own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), **package_caches()}
+        own |= {"DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks"))}
         settings = [f"LOCAL_WORKSPACE_STATE={self.state}", f"LOCAL_WORKSPACE_PORT={self.port}"]
         return subprocess.run(
             ["make", *arguments, *settings],
-            cwd=ROOT,
+            cwd=checkout,
             env=clean_environment() | QUICK_JAVA | own | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -6,16 +6,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import git, wheels
-from deployment.clusters import ensure_cluster, require_cluster
-from deployment.databricks_cli import DatabricksCli
-from deployment.errors import CliError, DeploymentError
+from deployment import deployments, wheels
+from deployment.clusters import ensure_cluster
+from deployment.data import upload_data
+from deployment.databricks_cli import DatabricksCli, open_cli
+from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
-from deployment.jobs import FOLDER, deploy_job, render_jobs
 from deployment.report import print_report
 from deployment.runs import parse_params, run_job
 from deployment.secret_scope import ensure_scope, put_secrets
-from deployment.settings import ROOT, Settings, as_local_path
+from deployment.settings import ROOT, Settings
+from deployment.targets import Target
 from deployment.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ def _workspace() -> Workspace:
 
 
 def _cli() -> DatabricksCli:
-    return DatabricksCli(_workspace())
+    settings = _settings()
+    return open_cli(open_workspace(settings), settings.databricks_cli)
+
+
+def _target(workspace: Workspace) -> Target:
+    settings = _settings()
+    return Target(settings.target, workspace.user_name, settings.overrides)
 
 
 def _show_workspace(_: str) -> None:
@@ -59,50 +66,65 @@ def _show_workspace(_: str) -> None:
     )
 
 
-def _ensure_cluster(_: str) -> None:
-    ensure_cluster(_cli(), _settings().cluster_name, create=os.environ.get("CREATE_CLUSTER") == "1")
+def _init(_: str) -> None:
+    cli = _cli()
+    target = _target(cli.workspace)
+    cli.make_folder(target.text("workspace_folder"))
+    if target.text("compute") == "existing":
+        create, policy = os.environ.get("CREATE_CLUSTER") == "1", target.text("cluster_policy")
+        ensure_cluster(cli, target.text("cluster_name"), create=create, policy=policy)
+    ensure_experiment(cli.workspace, target.text("experiment"))
+    ensure_scope(cli, target.text("secret_scope"))
 
 
-def _ensure_experiment(_: str) -> None:
-    ensure_experiment(_workspace(), _settings().experiment)
+def _put_secrets(_: str) -> None:
+    cli = _cli()
+    put_secrets(cli, _target(cli.workspace).text("secret_scope"))
 
 
-def _deploy_jobs(_: str) -> None:
-    settings, cli = _settings(), _cli()
-    folder = settings.wheel_folder(wheels.version(ROOT))
-    _require_wheels(cli, folder)
-    variables = {
-        "cluster_id": require_cluster(cli, settings.cluster_name),
-        "data_root": settings.data_root,
-        "experiment_name": settings.experiment,
-        "git_commit": git.commit(ROOT),
-        "model_name": settings.model_name,
-        "output_table": settings.output_table,
-        "wheel_dir": as_local_path(folder),
-    }
-    for job in render_jobs(FOLDER, variables, settings.workspace_folder):
-        deploy_job(cli, job)
+def _upload_data(_: str) -> None:
+    cli = _cli()
+    upload_data(cli, _target(cli.workspace).text("data_root"))
 
 
-def _require_wheels(cli: DatabricksCli, folder: str) -> None:
-    try:
-        cli.text("fs", "ls", folder)
-    except CliError as error:
-        raise DeploymentError(
-            f"no wheels in {folder}; run `make databricks-deploy-code` first ({error})"
-        ) from error
+def _deploy(*, code: bool, jobs: bool) -> None:
+    cli = _cli()
+    target = deployments.open_deployment(cli, _settings(), ROOT)
+    deployments.check_owners(cli, target)
+    if code:
+        deployments.deploy_code(cli, target)
+    if jobs:
+        deployments.deploy_jobs(cli, target, keep=int(os.environ.get("KEEP_DEPLOYMENTS") or 5))
+
+
+def _list_deployments(_: str) -> None:
+    cli = _cli()
+    deployments.print_deployments(cli, _target(cli.workspace))
+
+
+def _roll_back_code(_: str) -> None:
+    cli = _cli()
+    deployments.roll_back(cli, _target(cli.workspace), os.environ.get("VERSION", ""))
 
 
 def _run(job: str) -> None:
     params = parse_params(os.environ.get("PARAMS", ""))
     _show_workspace("")
-    run_job(_cli(), job, params, wait=os.environ.get("WAIT", "1") != "0")
+    cli = _cli()
+    name = _target(cli.workspace).job_name(job)
+    run_job(cli, name, params, wait=os.environ.get("WAIT", "1") != "0")
+
+
+def _report(_: str) -> None:
+    cli = _cli()
+    print_report(cli, _target(cli.workspace))
 
 
 def _models() -> "RegisteredModel":
     from deployment.models import open_model  # here, because importing MLflow takes seconds
 
-    return open_model(_workspace(), _settings().model_name)
+    workspace = _workspace()
+    return open_model(workspace, _target(workspace).text("model_name"))
 
 
 def _compare(_: str) -> None:
@@ -113,17 +135,20 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "workspace": _show_workspace,
     "version": lambda _: print(wheels.version(ROOT)),
     "dist": lambda _: print(f"Both wheels are in {wheels.build_wheels(ROOT).relative_to(ROOT)}"),
-    "ensure-cluster": _ensure_cluster,
-    "ensure-experiment": _ensure_experiment,
-    "ensure-scope": lambda _: ensure_scope(_cli(), _settings().secret_scope),
-    "put-secrets": lambda _: put_secrets(_cli(), _settings().secret_scope),
-    "deploy-jobs": _deploy_jobs,
+    "init": _init,
+    "put-secrets": _put_secrets,
+    "upload-data": _upload_data,
+    "deploy-code": lambda _: _deploy(code=True, jobs=False),
+    "deploy-jobs": lambda _: _deploy(code=False, jobs=True),
+    "deploy": lambda _: _deploy(code=True, jobs=True),
+    "deployments": _list_deployments,
+    "roll-back-code": _roll_back_code,
     "run": _run,
     "models": lambda _: _models().print_versions(),
     "promote": lambda _: _models().promote(os.environ.get("VERSION", "")),
     "rollback": lambda _: _models().roll_back(os.environ.get("VERSION", "")),
     "compare": _compare,
-    "report": lambda _: print_report(_cli()),
+    "report": _report,
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.settings import ROOT
+from deployment.workspace import Workspace
 
 DEFINITION = ROOT / "ml_ops" / "deployment" / "databricks" / "cluster.json"
 START_SECONDS = 1200
@@ -15,8 +16,7 @@ POLL_SECONDS = 2
 
 def find_cluster(cli: DatabricksCli, name: str) -> dict[str, Any] | None:
     """The cluster of exactly this name, None when there is none; two of one name are an error."""
-    clusters = cli.run("clusters", "list", "--output", "json").get("clusters", [])
-    found = [cluster for cluster in clusters if cluster["cluster_name"] == name]
+    found = [cluster for cluster in cli.clusters() if cluster["cluster_name"] == name]
     if len(found) > 1:
         ids = [cluster["cluster_id"] for cluster in found]
         raise DeploymentError(
@@ -36,16 +36,40 @@ def require_cluster(cli: DatabricksCli, name: str) -> str:
     return str(cluster["cluster_id"])
 
 
-def ensure_cluster(cli: DatabricksCli, name: str, *, create: bool) -> str:
-    """Finds the cluster, creates it if that is allowed, and waits until it runs; returns its id."""
+def ensure_cluster(cli: DatabricksCli, name: str, *, create: bool, policy: str = "") -> str:
+    """Finds the cluster, creates it if that is allowed, and waits until it runs; returns its id.
+
+    `policy` names the cluster policy that a new one obeys.
+    """
     if create and find_cluster(cli, name) is None:
         definition = json.loads(DEFINITION.read_text()) | {"cluster_name": name}
-        cli.run("clusters", "create", "--json", json.dumps(definition))
-        print(f"Cluster '{name}' is created")
+        cli.create_cluster(definition | obey(cli.workspace, policy))
+        print(f"Cluster '{name}' is created" + (f" under policy '{policy}'" if policy else ""))
     cluster_id = require_cluster(cli, name)
     _wait_until_running(cli, cluster_id)
     print(f"Cluster '{name}' ({cluster_id}) is running")
     return cluster_id
+
+
+def job_cluster(workspace: Workspace, policy: str) -> dict[str, Any]:
+    """The cluster that each run of a job gets to itself: that of cluster.json, as long as the run takes."""
+    definition: dict[str, Any] = json.loads(DEFINITION.read_text())
+    of_its_own = ("cluster_name", "autotermination_minutes")
+    return {name: value for name, value in definition.items() if name not in of_its_own} | obey(
+        workspace, policy
+    )
+
+
+def obey(workspace: Workspace, policy: str) -> dict[str, Any]:
+    """What a cluster's definition says to obey the cluster policy of this name and take its defaults."""
+    if not policy:
+        return {}
+    listed = workspace.call("GET", "/api/2.0/policies/clusters/list").get("policies", [])
+    found = [each["policy_id"] for each in listed if each["name"] == policy]
+    if len(found) != 1:
+        names = sorted(each["name"] for each in listed)
+        raise DeploymentError(f"{len(found)} cluster policies are called '{policy}'; you may use {names}")
+    return {"policy_id": found[0], "apply_policy_default_values": True}
 
 
 def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> None:
@@ -53,7 +77,7 @@ def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> None:
     shown = ""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        cluster = cli.run("clusters", "get", "--cluster-id", cluster_id)
+        cluster = cli.cluster(cluster_id)
         state = str(cluster["state"])
         if state == "RUNNING":
             return
@@ -65,7 +89,7 @@ def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> None:
                 f"cluster {cluster_id} is {state}: {cluster.get('state_message', 'no reason given')}"
             )
         if state == "TERMINATED":
-            cli.run("clusters", "start", "--cluster-id", cluster_id)
+            cli.start_cluster(cluster_id)
             started = True
         time.sleep(POLL_SECONDS)
     raise DeploymentError(f"cluster {cluster_id} was still {shown} after {START_SECONDS} s")

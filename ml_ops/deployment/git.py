@@ -12,6 +12,11 @@ def commit(root: Path) -> str:
     return _git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
 
 
+def full_commit(root: Path, short: str) -> str:
+    """The full id of a commit; `short` itself where this checkout does not know it."""
+    return _git(root, "rev-parse", "--verify", "--quiet", f"{short}^{{commit}}").strip() or short
+
+
 def differs(root: Path, paths: Sequence[str]) -> bool:
     """Whether anything under `paths` differs from the commit, new files included."""
     return bool(_git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths).strip())

@@ -95,7 +95,8 @@ def open_model(workspace: Workspace, name: str) -> RegisteredModel:
     for logger, level in (("mlflow", logging.WARNING), ("databricks.sdk", logging.ERROR)):
         logging.getLogger(logger).setLevel(level)
     os.environ.update(_sign_in(workspace))
-    tracking, models = f"databricks://{workspace.profile}", f"databricks-uc://{workspace.profile}"
+    profile = f"://{workspace.profile}" if workspace.config_file else ""
+    tracking, models = f"databricks{profile}", f"databricks-uc{profile}"
     if workspace.is_local:
         tracking = models = workspace.host
     return RegisteredModel(MlflowClient(tracking, models), name, workspace.user_name())
@@ -139,8 +140,8 @@ def _sign_in(workspace: Workspace) -> dict[str, str]:
     if workspace.is_local:
         # A company's proxy does not lead to this machine.
         return {"MLFLOW_TRACKING_TOKEN": workspace.token, "no_proxy": str(urlsplit(workspace.host).hostname)}
-    return {
-        "DATABRICKS_CONFIG_FILE": str(workspace.config_file),
+    profiles = {"DATABRICKS_CONFIG_FILE": str(workspace.config_file)} if workspace.config_file else {}
+    return profiles | {
         # MLflow's Databricks client takes these, where they are set, before those of the profile.
         "DATABRICKS_HOST": workspace.host,
         "DATABRICKS_TOKEN": workspace.token,

@@ -5,18 +5,19 @@ from typing import Any
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
-from deployment.jobs import API_VERSION, require_job
+from deployment.jobs import require_job
 from deployment.runs import exit_value, get_run, succeeded
 from deployment.tables import format_table, format_values
+from deployment.targets import Target
 from deployment.workspace import Workspace
 
 TRAINING = "diabetes_model_training"
 SCORING = "diabetes_batch_scoring"
 
 
-def print_report(cli: DatabricksCli) -> None:
+def print_report(cli: DatabricksCli, target: Target) -> None:
     """Prints the metrics, the model version, scored rows, and the addresses of the pages to look at."""
-    training_run, scoring_run = last_success(cli, TRAINING), last_success(cli, SCORING)
+    training_run, scoring_run = (last_success(cli, target.job_name(key)) for key in (TRAINING, SCORING))
     training, scoring = exit_value(cli, training_run), exit_value(cli, scoring_run)
     print("\nMetrics on the holdout")
     print(format_values(training["metrics"]))
@@ -38,20 +39,7 @@ def print_report(cli: DatabricksCli) -> None:
 
 def last_success(cli: DatabricksCli, job_name: str) -> dict[str, Any]:
     """The newest run of the job that ended in SUCCESS."""
-    job_id = str(require_job(cli, job_name)["job_id"])
-    listed = cli.run(
-        "runs",
-        "list",
-        API_VERSION,
-        "--output",
-        "json",
-        "--completed-only",
-        "--limit",
-        "20",
-        "--job-id",
-        job_id,
-    )
-    for run in listed.get("runs", []):
+    for run in cli.ended_runs(int(require_job(cli, job_name)["job_id"])):
         if succeeded(run):
             return get_run(cli, int(run["run_id"]))
     raise DeploymentError(f"job '{job_name}' has no successful run among its last 20")

@@ -10,7 +10,7 @@ from typing import Any
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, RunFailedError
-from deployment.jobs import API_VERSION, parameters_of, require_job
+from deployment.jobs import parameters_of, require_job
 from deployment.tables import format_values
 
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
@@ -45,10 +45,7 @@ def run_job(cli: DatabricksCli, name: str, params: Mapping[str, str], *, wait: b
     """Triggers the job; with `wait` it follows the run, prints its exit value, and raises when it fails."""
     job = require_job(cli, name)
     check_params(params, parameters_of(job), name)
-    arguments = ["--job-id", str(job["job_id"])]
-    if params:
-        arguments += ["--notebook-params", json.dumps(params)]
-    run_id = int(cli.run("jobs", "run-now", API_VERSION, *arguments)["run_id"])
+    run_id = cli.run_now(int(job["job_id"]), params)
     print(f"Run {run_id} of '{name}': {get_run(cli, run_id)['run_page_url']}", flush=True)
     if wait:
         run = _follow(cli, run_id)
@@ -139,4 +136,4 @@ def _without_java(error: str) -> list[str]:
 def _output(cli: DatabricksCli, run: Mapping[str, Any]) -> dict[str, Any]:
     """The output of the run's last task; the Jobs API keeps it by task."""
     task_run_id = run["tasks"][-1]["run_id"] if run.get("tasks") else run["run_id"]
-    return cli.run("runs", "get-output", API_VERSION, "--run-id", str(task_run_id))
+    return cli.run_output(int(task_run_id))

@@ -1,47 +1,51 @@
-"""The names of things in the workspace, as the Makefile spells them."""
+"""What the Makefile hands over: which workspace, which target, and what is to differ from the target."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployment.errors import DeploymentError
 
 ROOT = Path(__file__).resolve().parents[2]
+REQUIRED = ("workspace", "target", "local_workspace_state")
+# Variables of databricks.yml that a make variable of the same name, in capitals, overrides.
+OVERRIDABLE = (
+    "workspace_folder",
+    "wheels_root",
+    "data_root",
+    "catalog",
+    "schema",
+    "model_name",
+    "experiment",
+    "secret_scope",
+    "cluster_name",
+    "cluster_policy",
+    "compute",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One field for each variable of the Makefile, named like it in capitals."""
+    """One field for each variable of the Makefile, named like it in small letters."""
 
     workspace: str
+    target: str
     local_workspace_state: str
-    workspace_folder: str
-    cluster_name: str
-    secret_scope: str
-    experiment: str
-    data_root: str
-    wheels_root: str
-    catalog: str
-    schema: str
-    model_name: str
+    databricks_cli: str = ""
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Reads every field from its variable; a missing or empty one is an error that names them all."""
-        names = [field.name for field in fields(cls)]
-        missing = [name.upper() for name in names if not environment.get(name.upper())]
+        missing = [name.upper() for name in REQUIRED if not environment.get(name.upper())]
         if missing:
             raise DeploymentError(f"settings {missing} are not set; the Makefile sets them, so call make")
-        return cls(**{name: environment[name.upper()] for name in names})
-
-    @property
-    def output_table(self) -> str:
-        """The Delta table that batch scoring writes."""
-        return f"{self.catalog}.{self.schema}.diabetes_scored"
-
-    def wheel_folder(self, version: str) -> str:
-        """Where the wheels of one version are, as a `dbfs:/` path."""
-        return f"{self.wheels_root.rstrip('/')}/{version}"
+        given = {name: environment.get(name.upper(), "") for name in OVERRIDABLE}
+        return cls(
+            **{name: environment[name.upper()] for name in REQUIRED},
+            databricks_cli=environment.get("DATABRICKS_CLI", ""),
+            overrides={name: value for name, value in given.items() if value},
+        )
 
 
 def as_local_path(dbfs_path: str) -> str:

@@ -1,5 +1,6 @@
 """Builds both wheels, each version into a folder of its own."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from deployment import git
 from deployment.errors import DeploymentError
 
 PROJECTS = ("ml_source", "ml_ops")
-SOURCES = [f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")]
+SOURCES = [f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")] + [
+    "ml_ops/orchestrator"
+]
 
 
 def version(root: Path) -> str:
@@ -32,10 +35,21 @@ def local_segment(root: Path) -> str:
     return f"+g{commit[:7]}{difference}"
 
 
+def commit_of(version: str) -> str:
+    """The short id of the commit that a version carries, empty for one that carries none."""
+    found = re.search(r"\+g([0-9a-f]+)", version)
+    return found[1] if found else ""
+
+
 def build_wheels(root: Path) -> Path:
-    """Builds both wheels and returns their folder, dist/<version>; the sources' folders stay as they are."""
+    """Builds both wheels and returns their folder, dist/<version>; the sources' folders stay as they are.
+
+    A version says which sources it is made of: one that is built stays as it is.
+    """
     segment = local_segment(root)
     target = root / "dist" / (_base_version(root) + segment)
+    if segment and len(list(target.glob("*.whl"))) == len(PROJECTS):
+        return target
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
         for project in PROJECTS:

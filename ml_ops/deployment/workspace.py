@@ -15,14 +15,18 @@ from deployment.settings import ROOT, Settings
 
 LOCAL = "local"
 TIMEOUT_SECONDS = 30
+RESTART = "restart it with `make local-workspace-stop local-workspace-start`"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A host and a token, as `databricks configure` or the local workspace wrote them."""
+    """A host and a token: of a profile that `databricks configure` or the local workspace wrote, or of now.
+
+    `config_file` is None for a token of now, which stands in no file.
+    """
 
     profile: str
-    config_file: Path
+    config_file: Path | None
     host: str
     token: str = field(repr=False)
     verify: bool = True
@@ -58,23 +62,26 @@ class Workspace:
         """Who is signed in; fails when the workspace does not answer or refuses the token."""
         return str(self.call("GET", "/api/2.0/preview/scim/v2/Me")["userName"])
 
+    @property
+    def _where(self) -> str:
+        return f"profile '{self.profile}' in {self.config_file}" if self.config_file else "the environment"
+
     def _unreachable(self, error: requests.RequestException) -> str:
         hint = (
             "start it with `make local-workspace-start`"
             if self.is_local
-            else f"is the host of profile '{self.profile}' in {self.config_file} right, and the VPN on?"
+            else f"is the host of {self._where} right, and the VPN on?"
         )
         cause = "" if self.is_local else f" ({type(error).__name__}: {error})"
         return f"workspace '{self.profile}' at {self.host} does not answer; {hint}{cause}"
 
     def _refused(self, reply: requests.Response) -> str:
         hint = (
-            "restart it with `make local-workspace-stop local-workspace-start`"
+            RESTART
             if self.is_local
             else f"sign in again with `make databricks-authenticate WORKSPACE={self.profile}`"
         )
-        where = f"profile '{self.profile}' in {self.config_file}"
-        return f"workspace {self.host} refuses the token of {where} (HTTP {reply.status_code}); {hint}"
+        return f"workspace {self.host} refuses the token of {self._where} (HTTP {reply.status_code}); {hint}"
 
 
 class RestError(DeploymentError):
@@ -96,23 +103,39 @@ def open_workspace(settings: Settings) -> Workspace:
         raise DeploymentError(_no_local_workspace())
     config = ConfigParser(interpolation=None)
     config.read(config_file)
-    if settings.workspace not in config:
+    section = dict(config[settings.workspace]) if settings.workspace in config else {}
+    if section.get("host") and section.get("token"):
+        return Workspace(
+            profile=settings.workspace,
+            config_file=config_file,
+            host=section["host"].rstrip("/"),
+            token=section["token"],
+            verify=not section.get("insecure"),
+        )
+    if settings.workspace == LOCAL:
+        raise DeploymentError(f"profile 'local' in {config_file} has no host and token; {RESTART}")
+    if not section and not os.environ.get("DATABRICKS_HOST"):
         raise DeploymentError(
             f"no profile '{settings.workspace}' in {config_file}; it has {config.sections()}. "
-            f"Sign in with `make databricks-authenticate WORKSPACE={settings.workspace}`"
+            f"Sign in with `make databricks-authenticate WORKSPACE={settings.workspace}`, or set "
+            "DATABRICKS_HOST and what else the Databricks SDK signs in with"
         )
-    section = config[settings.workspace]
-    if missing := [key for key in ("host", "token") if not section.get(key)]:
-        raise DeploymentError(
-            f"profile '{settings.workspace}' in {config_file} has no {' and no '.join(missing)}"
+    return _signed_in(settings.workspace, config_file if section else None)
+
+
+def _signed_in(profile: str, config_file: Path | None) -> Workspace:
+    """Signs in by other means than a token in a file: environment, service principal, OIDC, Azure CLI."""
+    from databricks.sdk.core import Config  # here, because few need it and its import takes a while
+
+    try:
+        config = Config(profile=profile, config_file=str(config_file)) if config_file else Config()
+        token = config.authenticate().get("Authorization", "").removeprefix("Bearer ")
+    except ValueError as error:
+        where = (
+            f"profile '{profile}' in {config_file}" if config_file else "the environment's DATABRICKS_HOST"
         )
-    return Workspace(
-        profile=settings.workspace,
-        config_file=config_file,
-        host=section["host"].rstrip("/"),
-        token=section["token"],
-        verify=not section.get("insecure"),
-    )
+        raise DeploymentError(f"cannot sign in with {where}: {error}") from error
+    return Workspace(profile=profile, config_file=None, host=str(config.host).rstrip("/"), token=token)
 
 
 def _config_file(settings: Settings) -> Path:

@@ -1,0 +1,250 @@
+"""Versions of the code in a workspace: put there, pointed at by the jobs, listed, gone back to, removed."""
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deployment import git, wheels
+from deployment.clusters import job_cluster, require_cluster
+from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
+from deployment.errors import DeploymentError
+from deployment.jobs import check_owner, deploy_job, find_job, require_job
+from deployment.settings import Settings, as_local_path
+from deployment.tables import format_table
+from deployment.targets import Target, write_overrides
+from deployment.workspace import RestError, Workspace
+
+NOTEBOOKS = "ml_ops/orchestrator"
+RECORD = "deployment.json"
+JOB_CLUSTER = "main"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One version that the workspace has, what its record says, and who needs it."""
+
+    version: str
+    deployed_at: str
+    deployed_by: str
+    jobs: tuple[str, ...]
+    runs: tuple[int, ...]
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a job points at it, or a run that has not ended started with it."""
+        return bool(self.jobs or self.runs)
+
+
+def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Target:
+    """The target as this checkout and this command line deploy it."""
+    target = Target(settings.target, cli.workspace.user_name, settings.overrides, root)
+    version = wheels.version(root)
+    given = dict(settings.overrides) | choose_compute(cli, target)
+    given |= {"version": version, "wheels": _as_pattern(version), "git_commit": git.commit(root)}
+    if isinstance(cli, PipCli):
+        given["wheel_dir"] = as_local_path(_wheel_folder(target, version))
+    return Target(settings.target, cli.workspace.user_name, given, root)
+
+
+def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
+    """What the jobs run on, as the variables that their definitions have for it."""
+    none: dict[str, Any] = {"cluster_id": "", "job_cluster_key": "", "job_clusters": []}
+    match target.text("compute"):
+        case "existing":
+            return none | {"cluster_id": require_cluster(cli, target.text("cluster_name"))}
+        case "job":
+            policy = target.text("cluster_policy")
+            cluster = {"job_cluster_key": JOB_CLUSTER, "new_cluster": job_cluster(cli.workspace, policy)}
+            return none | {"job_cluster_key": JOB_CLUSTER, "job_clusters": [cluster]}
+        case "serverless":
+            return none
+        case other:
+            raise DeploymentError(f"compute is existing, job or serverless; got '{other}'")
+
+
+def deploy_code(cli: DatabricksCli, target: Target) -> None:
+    """Builds the wheels and puts them, with the notebooks, into the version's own folder."""
+    version = target.text("version")
+    wheels.build_wheels(target.root)
+    print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
+    if isinstance(cli, GoCli):
+        write_overrides(target.root, target.name, target.given)
+        cli.bundle("sync", target.name, target.root)
+    elif "+" in version and _read_record(cli.workspace, target, version):
+        print(f"{version} is there already", flush=True)
+    else:
+        folder = f"{target.deployments_folder}/{version}/{NOTEBOOKS}"
+        cli.make_folder(folder)
+        cli.import_notebooks(target.root / NOTEBOOKS, folder)
+        cli.copy(target.root / "dist" / version, _wheel_folder(target, version))
+    _write_record(cli, target)
+
+
+def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
+    """Creates or updates the jobs, which then point at this version alone, and removes what nobody needs."""
+    version = target.text("version")
+    if not _read_record(cli.workspace, target, version):
+        raise DeploymentError(
+            f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
+        )
+    if isinstance(cli, GoCli):
+        write_overrides(target.root, target.name, target.given)
+        cli.bundle("deploy", target.name, target.root)
+    else:
+        for settings in target.jobs().values():
+            deploy_job(cli, settings)
+    prune(cli, target, keep)
+
+
+def check_owners(cli: DatabricksCli, target: Target) -> None:
+    """Refuses a target whose jobs the other command line has deployed."""
+    bundle = f"{target.text('root_path')}/state/metadata.json" if isinstance(cli, GoCli) else ""
+    for key in target.job_keys():
+        check_owner(cli, target.job_name(key), bundle)
+
+
+def print_deployments(cli: DatabricksCli, target: Target) -> None:
+    """Lists the versions, the newest first, with the jobs that point at each and the runs that use it."""
+    found = list_deployments(cli, target)
+    if not found:
+        print(f"Nothing is deployed in {target.deployments_folder}; `make deploy` does that")
+        return
+    rows = [
+        {
+            "version": each.version,
+            "deployed at (UTC)": each.deployed_at or "not finished",
+            "by": each.deployed_by,
+            "jobs": ", ".join(each.jobs) or "-",
+            "active runs": ", ".join(map(str, each.runs)) or "-",
+        }
+        for each in found
+    ]
+    print(format_table(rows))
+
+
+def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
+    """Points every job at the code of an earlier version; what else the jobs say stays as it is."""
+    found = list_deployments(cli, target)
+    version = _pick([each.version for each in found if each.deployed_at], wanted)
+    for key in target.job_keys():
+        job = require_job(cli, target.job_name(key))
+        settings = _with_version(job["settings"], [each.version for each in found], version)
+        settings = _with_commit(settings, version, target.root)
+        cli.reset_job(int(job["job_id"]), settings)
+        print(f"Job '{settings['name']}' runs the code of {version}", flush=True)
+    print("The next `make deploy` brings the code of the checkout again.")
+
+
+def prune(cli: DatabricksCli, target: Target, keep: int) -> None:
+    """Removes the versions beyond the last `keep` that no job points at and no active run uses."""
+    for old in list_deployments(cli, target)[keep:]:
+        if not old.is_needed:
+            cli.delete_workspace_folder(f"{target.deployments_folder}/{old.version}")
+            if isinstance(cli, PipCli):
+                cli.delete_dbfs_folder(_wheel_folder(target, old.version))
+
+
+def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
+    """Every version that the workspace has for this target, the newest first."""
+    workspace, folder = cli.workspace, target.deployments_folder
+    versions = [item["path"].rpartition("/")[2] for item in _children(workspace, folder)]
+    names = [target.job_name(key) for key in target.job_keys()] if versions else []
+    jobs = {name: json.dumps(job["settings"]) for name in names if (job := find_job(cli, name))}
+    runs = {int(run["run_id"]): json.dumps(run) for run in _active_runs(workspace)} if versions else {}
+    found = []
+    for version in versions:
+        record = _read_record(workspace, target, version)
+        pointing = tuple(name for name, text in jobs.items() if _mentions(text, version))
+        using = tuple(run for run, text in runs.items() if _mentions(text, version))
+        moment, user = record.get("deployed_at", ""), record.get("deployed_by", "")
+        found.append(Deployment(version, moment, user, pointing, using))
+    return sorted(found, key=lambda each: each.deployed_at, reverse=True)
+
+
+def _write_record(cli: DatabricksCli, target: Target) -> None:
+    """Keeps who deployed a version and when, as the last thing of all: a version without is not finished."""
+    record = {
+        "git_commit": target.text("git_commit"),
+        "deployed_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+        "deployed_by": cli.workspace.user_name(),
+        "deployed_with": cli.title,
+    }
+    content = b64encode(json.dumps(record, indent=2).encode()).decode()
+    path = f"{target.deployments_folder}/{target.text('version')}/{RECORD}"
+    wanted = {"path": path, "format": "AUTO", "overwrite": True, "content": content}
+    cli.workspace.call("POST", "/api/2.0/workspace/import", json=wanted)
+
+
+def _read_record(workspace: Workspace, target: Target, version: str) -> dict[str, str]:
+    """What is kept of a version's deployment, {} where it was not finished."""
+    params = {"path": f"{target.deployments_folder}/{version}/{RECORD}", "format": "AUTO"}
+    try:
+        kept = workspace.call("GET", "/api/2.0/workspace/export", params=params)
+    except RestError as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    return dict(json.loads(b64decode(kept["content"])))
+
+
+def _children(workspace: Workspace, folder: str) -> list[dict[str, Any]]:
+    try:
+        return list(
+            workspace.call("GET", "/api/2.0/workspace/list", params={"path": folder}).get("objects", [])
+        )
+    except RestError as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
+
+
+def _active_runs(workspace: Workspace) -> Iterator[dict[str, Any]]:
+    page: dict[str, Any] = {"next_page_token": ""}
+    while (token := page.get("next_page_token")) is not None:
+        params = {"active_only": "true", "expand_tasks": "true"} | ({"page_token": token} if token else {})
+        page = workspace.call("GET", "/api/2.1/jobs/runs/list", params=params)
+        yield from page.get("runs", [])
+
+
+def _mentions(text: str, version: str) -> bool:
+    """Whether a path in the text has a part that is this version, as a whole."""
+    return re.search(rf'/{re.escape(version)}(?=[/"])', text) is not None
+
+
+def _with_version(settings: Mapping[str, Any], known: Sequence[str], version: str) -> dict[str, Any]:
+    others = "|".join(re.escape(each) for each in known)
+    return dict(json.loads(re.sub(rf'/(?:{others})(?=[/"])', f"/{version}", json.dumps(settings))))
+
+
+def _with_commit(settings: dict[str, Any], version: str, root: Path) -> dict[str, Any]:
+    commit = git.full_commit(root, wheels.commit_of(version))
+    for task in settings["tasks"]:
+        parameters = task["notebook_task"]["base_parameters"]
+        if "git_commit" in parameters:
+            parameters["git_commit"] = commit
+    return settings
+
+
+def _pick(versions: Sequence[str], wanted: str) -> str:
+    """The version that is called so, or the only one that has these letters in it, such as a short commit."""
+    found = [version for version in versions if version == wanted] or [
+        version for version in versions if wanted and wanted in version
+    ]
+    if len(found) != 1:
+        which = "which version?" if not wanted else f"{len(found)} versions match '{wanted}'."
+        raise DeploymentError(f"{which} VERSION=<one of {list(versions)}>; `make deployments` lists them")
+    return found[0]
+
+
+def _wheel_folder(target: Target, version: str) -> str:
+    return f"{target.text('wheels_root').rstrip('/')}/{version}"
+
+
+def _as_pattern(version: str) -> str:
+    """The version as a pattern that matches it alone, in which a plus sign means repetition."""
+    return version.replace("+", "[+]")

@@ -1,0 +1,161 @@
+"""The targets of databricks.yml, with their variables and jobs, as `databricks bundle` makes them of it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployment.errors import DeploymentError
+from deployment.settings import ROOT
+
+DEFINITION = "databricks.yml"
+REFERENCE = re.compile(r"\$\{([^}]*)\}")
+
+
+class Target:
+    """One target: `variable("catalog")`, `root_path`, and `jobs()`.
+
+    `user_name` is asked who is signed in, once and only where the definition depends on that. `given` are
+    values that override those of the definition.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        user_name: Callable[[], str],
+        given: Mapping[str, Any] | None = None,
+        root: Path = ROOT,
+    ) -> None:
+        self.root = root
+        definition = _read(root / DEFINITION)
+        targets = definition.get("targets", {})
+        if name not in targets:
+            raise DeploymentError(
+                f"no target '{name}' in {DEFINITION}; it has {list(targets)}. Name one with TARGET=<target>"
+            )
+        self.name = name
+        self.run_as = (targets[name] or {}).get("run_as")
+        self._bundle = definition["bundle"]["name"]
+        self._include = definition.get("include", [])
+        self._workspace = definition["workspace"] | ((targets[name] or {}).get("workspace") or {})
+        self._user_name = user_name
+        self.given = dict(given or {})
+        self._raw = _defaults(definition) | ((targets[name] or {}).get("variables") or {}) | self.given
+
+    def variable(self, name: str) -> Any:
+        """The value of a variable, with all that it refers to filled in."""
+        return self._fill(f"${{var.{name}}}", DEFINITION, ())
+
+    def text(self, name: str) -> str:
+        """The value of a variable that is a text."""
+        return str(self.variable(name))
+
+    @property
+    def deployments_folder(self) -> str:
+        """The folder of the workspace that has a folder for each version."""
+        return self.text("workspace_folder").rstrip("/") + "/deployments"
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """The settings of every job by its key: variables filled in, notebooks by their workspace path."""
+        return {key: self._render(job, file) for key, (job, file) in self._definitions.items()}
+
+    def job_keys(self) -> list[str]:
+        """The keys of the jobs, by which the definitions know them."""
+        return list(self._definitions)
+
+    def job_name(self, key: str) -> str:
+        """What the job of this key is called in the workspace."""
+        if key not in self._definitions:
+            raise DeploymentError(f"no job '{key}' in {DEFINITION}; it has {self.job_keys()}")
+        return str(self._fill(self._definitions[key][0]["name"], DEFINITION, ()))
+
+    @cached_property
+    def _definitions(self) -> dict[str, tuple[dict[str, Any], Path]]:
+        files = sorted(file for pattern in self._include for file in self.root.glob(pattern))
+        return {key: (job, file) for file in files for key, job in _read(file)["resources"]["jobs"].items()}
+
+    @cached_property
+    def _user(self) -> str:
+        return self._user_name()
+
+    def _render(self, job: Mapping[str, Any], file: Path) -> dict[str, Any]:
+        settings = dict(_without_empty(self._fill(job, file.name, ())))
+        for task in settings["tasks"]:
+            path = task["notebook_task"]["notebook_path"]
+            notebook = (file.parent / path).resolve()
+            if not notebook.is_relative_to(self.root) or not notebook.is_file():
+                raise DeploymentError(f"{file.name}: there is no notebook {path}")
+            relative = notebook.relative_to(self.root).with_suffix("").as_posix()
+            file_path = self._fill(self._workspace["file_path"], DEFINITION, ())
+            task["notebook_task"]["notebook_path"] = f"{file_path}/{relative}"
+        return settings | ({"run_as": self.run_as} if self.run_as else {})
+
+    def _fill(self, node: Any, where: str, seen: tuple[str, ...]) -> Any:
+        """`node` with every ${...} replaced, however deep it stands."""
+        if isinstance(node, Mapping):
+            return {key: self._fill(value, where, seen) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._fill(value, where, seen) for value in node]
+        if not isinstance(node, str):
+            return node
+        if whole := REFERENCE.fullmatch(node):
+            return self._value_of(whole[1], where, seen)
+        return REFERENCE.sub(lambda found: str(self._value_of(found[1], where, seen)), node)
+
+    def _value_of(self, reference: str, where: str, seen: tuple[str, ...]) -> Any:
+        if reference in seen:
+            raise DeploymentError(f"{where}: {' -> '.join([*seen, reference])} goes round in a circle")
+        kind, _, name = reference.rpartition(".")
+        known: Mapping[str, Any] = {
+            "var": self._raw,
+            "workspace": self._workspace,
+            "bundle": {"name": self._bundle, "target": self.name},
+            "workspace.current_user": {"userName": None, "short_name": None},
+        }.get(kind, {})
+        if name not in known:
+            raise DeploymentError(f"{where}: ${{{reference}}} has no value; known are {sorted(self._raw)}")
+        if kind == "workspace.current_user":
+            return self._user if name == "userName" else short_name(self._user)
+        return self._fill(known[name], where, (*seen, reference))
+
+
+def short_name(user_name: str) -> str:
+    """The part of a user's address before the @, with one underscore for all that is no letter or digit."""
+    local = user_name.partition("@")[0].lower()
+    return re.sub(r"[\W_]+", "_", local).strip("_")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(file.read_text()))
+    except yaml.YAMLError as error:
+        raise DeploymentError(f"{file.name} is no YAML: {error}") from error
+
+
+def _defaults(definition: Mapping[str, Any]) -> dict[str, Any]:
+    variables = definition.get("variables", {})
+    return {name: variable["default"] for name, variable in variables.items() if "default" in variable}
+
+
+def _without_empty(node: Any) -> Any:
+    """`node` without its empty texts, but for the values of a notebook's widgets."""
+    if isinstance(node, list):
+        return [_without_empty(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: value if key == "base_parameters" else _without_empty(value)
+        for key, value in node.items()
+        if value != ""
+    }
+
+
+def write_overrides(root: Path, target: str, variables: Mapping[str, Any]) -> None:
+    """Keeps values where every `databricks bundle` command of this target finds them."""
+    file = root / ".databricks" / "bundle" / target / "variable-overrides.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(dict(variables), indent=2) + "\n")

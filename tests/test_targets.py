@@ -1,0 +1,231 @@
+"""A target of databricks.yml is the same whichever command line deploys it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deployment.errors import DeploymentError
+from deployment.targets import Target, short_name, write_overrides
+
+ROOT = Path(__file__).resolve().parents[1]
+# What `databricks bundle validate` made of this databricks.yml, with the version of that program.
+# RENEW_RECORDINGS=1 makes it anew where the program is.
+RECORDING = Path(__file__).with_name("recordings") / "bundle_validate.json"
+USER = "local.user@localhost"
+EXISTING: dict[str, Any] = {
+    "version": "0.1.0+g1a2b3c4",
+    "wheels": "0.1.0[+]g1a2b3c4",
+    "git_commit": "1a2b3c4d",
+    "cluster_id": "1125-000000-abcdefgh",
+    "job_cluster_key": "",
+    "job_clusters": [],
+}
+CLUSTER = {"spark_version": "18.x-cpu-ml-scala2.13", "node_type_id": "Standard_D4ds_v5", "num_workers": 0}
+JOB = EXISTING | {
+    "cluster_id": "",
+    "job_cluster_key": "main",
+    "job_clusters": [{"job_cluster_key": "main", "new_cluster": CLUSTER}],
+    "notify_on_failure": ["team@example.com"],
+}
+SERVERLESS = EXISTING | {"cluster_id": "", "catalog": "trial"}
+CASES = [
+    (target, name, given)
+    for target in ("local", "dev", "staging", "prod")
+    for name, given in (("existing", EXISTING), ("job", JOB), ("serverless", SERVERLESS))
+]
+# What the program adds to a job to know it again.
+ADDED = ("deployment", "edit_mode", "format")
+
+
+def find_go_cli() -> str | None:
+    """The Databricks CLI, which is in no registry: named by DATABRICKS_GO_CLI, or on the PATH."""
+    program = shutil.which(os.environ.get("DATABRICKS_GO_CLI", "databricks"))
+    if program is None:
+        return None
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    return program if said.startswith("Databricks CLI v") else None
+
+
+def rendered(target: str, given: Mapping[str, Any], root: Path = ROOT) -> Target:
+    return Target(target, lambda: USER, given, root)
+
+
+@pytest.mark.parametrize(("target", "compute", "given"), CASES, ids=[f"{t}-{n}" for t, n, _ in CASES])
+def test_a_targets_jobs_are_those_that_the_bundle_makes(
+    target: str, compute: str, given: Mapping[str, Any]
+) -> None:
+    recorded = json.loads(RECORDING.read_text())["targets"][f"{target}-{compute}"]
+
+    assert rendered(target, given).jobs() == recorded
+
+
+@pytest.mark.skipif(
+    find_go_cli() is None,
+    reason="no Databricks CLI on the PATH, and DATABRICKS_GO_CLI names none: what it once made is compared",
+)
+def test_the_recording_is_what_the_program_makes(demo: Any, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("databricks.yml", "ml_ops/orchestrator", "ml_ops/deployment/databricks"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, checkout / name)
+    (checkout / "dist" / EXISTING["version"]).mkdir(parents=True)
+    (checkout / "dist" / EXISTING["version"] / "a.whl").touch()
+    made = {}
+    for target, compute, given in CASES:
+        write_overrides(checkout, target, given)
+        made[f"{target}-{compute}"] = validated(demo.workspace, checkout, target)
+    if os.environ.get("RENEW_RECORDINGS"):
+        said = subprocess.run([str(find_go_cli()), "--version"], capture_output=True, text=True, check=True)
+        kept = {"program": said.stdout.strip(), "targets": made}
+        RECORDING.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+    assert made == json.loads(RECORDING.read_text())["targets"]
+
+
+def validated(workspace: Any, checkout: Path, target: str) -> dict[str, Any]:
+    """The jobs of a target as the program sees them."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    finished = subprocess.run(
+        [
+            str(find_go_cli()),
+            "--profile",
+            "local",
+            "bundle",
+            "validate",
+            "--target",
+            target,
+            "--output",
+            "json",
+        ],
+        cwd=checkout,
+        env=clean | {"DATABRICKS_CONFIG_FILE": str(workspace.state / "databrickscfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    jobs = json.loads(finished.stdout)["resources"]["jobs"]
+    return {key: {n: v for n, v in job.items() if n not in ADDED} for key, job in jobs.items()}
+
+
+def test_two_people_in_one_workspace_share_nothing() -> None:
+    ada, bob = (
+        Target("dev", lambda name=name: f"{name}@example.com", EXISTING) for name in ("ada.lovelace", "bob")
+    )
+
+    for name in ("workspace_folder", "model_name", "output_table", "experiment", "wheels_root"):
+        assert ada.text(name) != bob.text(name)
+    names = {job["name"] for target in (ada, bob) for job in target.jobs().values()}
+    assert len(names) == 2 * len(ada.job_keys())
+    assert "[dev ada_lovelace] diabetes_model_training" in names
+
+
+def test_targets_differ_where_they_must() -> None:
+    staging, prod = (rendered(name, EXISTING) for name in ("staging", "prod"))
+
+    for name in ("workspace_folder", "catalog", "data_root", "wheels_root", "name_prefix"):
+        assert staging.text(name) != prod.text(name)
+    paused = {job["schedule"]["pause_status"] for job in staging.jobs().values()}
+    assert paused == {"PAUSED"}
+    assert {job["schedule"]["pause_status"] for job in prod.jobs().values()} == {"UNPAUSED"}
+
+
+def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
+    jobs = rendered("local", EXISTING).jobs()
+
+    folder = "/Workspace/Shared/azure-databricks-mlops-mlflow/deployments/0.1.0+g1a2b3c4"
+    assert {key: job["tasks"][0]["notebook_task"]["notebook_path"] for key, job in jobs.items()} == {
+        "diabetes_batch_scoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_batch_score",
+        "diabetes_monitoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_monitor",
+        "diabetes_model_training": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_train",
+    }
+    assert "${" not in json.dumps(jobs)
+
+
+def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
+    for job in rendered("local", EXISTING).jobs().values():
+        task = job["tasks"][0]["notebook_task"]
+        name = Path(task["notebook_path"]).name
+        source = (ROOT / "ml_ops" / "orchestrator" / f"{name}.py").read_text()
+        widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
+
+        assert set(task["base_parameters"]) == set(widgets)
+
+
+def test_whom_a_target_lets_run_its_jobs_is_in_each(tmp_path: Path) -> None:
+    definition = sample()
+    definition["targets"]["dev"]["run_as"] = {"service_principal_name": "1-2-3"}
+
+    jobs = rendered("dev", {}, write(tmp_path, definition)).jobs()
+
+    assert jobs["train"]["run_as"] == {"service_principal_name": "1-2-3"}
+
+
+def sample() -> dict[str, Any]:
+    """A small databricks.yml."""
+    return {
+        "bundle": {"name": "project"},
+        "include": ["jobs/*.yml"],
+        "workspace": {"file_path": "/Workspace/x"},
+        "variables": {"name_prefix": {"default": ""}, "catalog": {"default": "main"}},
+        "targets": {"dev": {"variables": {}}},
+    }
+
+
+def write(folder: Path, definition: Mapping[str, Any], notebook: str = "../train.py") -> Path:
+    """A folder with this databricks.yml and one job."""
+    (folder / "jobs").mkdir()
+    (folder / "train.py").touch()
+    (folder / "databricks.yml").write_text(yaml.safe_dump(dict(definition)))
+    task = {"task_key": "a", "notebook_task": {"notebook_path": notebook}}
+    job = {"name": "${var.name_prefix}train", "tasks": [task]}
+    (folder / "jobs" / "a.yml").write_text(yaml.safe_dump({"resources": {"jobs": {"train": job}}}))
+    return folder
+
+
+def test_an_unknown_target_is_named_with_those_that_exist() -> None:
+    with pytest.raises(DeploymentError, match=r"no target 'test' .*\['local', 'dev', 'staging', 'prod'\]"):
+        rendered("test", {})
+
+
+def test_a_variable_without_a_value_is_named(tmp_path: Path) -> None:
+    root = write(tmp_path, sample())
+
+    with pytest.raises(DeploymentError, match=r"\$\{var.schema\} has no value; known are \['catalog'"):
+        rendered("dev", {"catalog": "${var.schema}"}, root).text("catalog")
+
+
+def test_variables_that_refer_to_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    root = write(tmp_path, sample())
+
+    with pytest.raises(DeploymentError, match=r"var.catalog -> var.name_prefix -> var.catalog goes round"):
+        rendered("dev", {"catalog": "${var.name_prefix}", "name_prefix": "${var.catalog}x"}, root).text(
+            "catalog"
+        )
+
+
+def test_a_job_that_names_no_notebook_of_the_project_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path, sample(), notebook="../gone.py")
+
+    with pytest.raises(DeploymentError, match=r"a\.yml: there is no notebook \.\./gone\.py"):
+        rendered("dev", {}, root).jobs()
+
+
+def test_a_definition_that_is_no_yaml_ends_in_one_message(tmp_path: Path) -> None:
+    (tmp_path / "databricks.yml").write_text("targets: [")
+
+    with pytest.raises(DeploymentError, match=r"databricks\.yml is no YAML"):
+        rendered("dev", {}, tmp_path)
+
+
+def test_short_names_are_those_of_the_program() -> None:
+    assert short_name("Ada.M-Lovelace+x@example.com") == "ada_m_lovelace_x"
+    assert short_name("bob") == "bob"
