@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from deployment.clusters import ensure_cluster, require_cluster
-from deployment.databricks_cli import DatabricksCli, PipCli, error_text
+from deployment.databricks_cli import DatabricksCli, PipCli, error_text, open_cli
+from deployment.deployments import choose_compute
 from deployment.errors import CliError, DeploymentError, RunFailedError
 from deployment.experiments import ensure_experiment
 from deployment.jobs import check_owner, deploy_job, find_job
@@ -23,6 +24,7 @@ from deployment.runs import check_params, parse_params, poll_seconds, run_job, s
 from deployment.secret_scope import KEYS, put_secrets, read_values
 from deployment.settings import Settings, as_local_path
 from deployment.tables import format_table, format_values
+from deployment.targets import Target
 from deployment.workspace import Workspace, open_workspace
 
 TOKEN = "good-token"
@@ -133,6 +135,53 @@ def test_unknown_profile_is_named_with_those_that_exist(
         open_workspace(settings("prod"))
 
 
+def test_without_a_profile_the_environment_signs_in(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("DATABRICKS_HOST", server.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+    server.replies["/api/2.0/clusters/list"] = {"clusters": []}
+
+    workspace = open_workspace(settings("staging"))
+
+    assert (workspace.host, workspace.config_file) == (server.host, None)
+    assert PipCli(workspace).clusters() == []
+    assert TOKEN not in repr(workspace)
+
+
+def test_a_sign_in_that_fails_ends_in_one_message(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("DATABRICKS_HOST", server.host)
+    monkeypatch.setenv("DATABRICKS_AUTH_TYPE", "pat")
+
+    with pytest.raises(DeploymentError, match=r"cannot sign in with DATABRICKS_HOST: .*pat"):
+        open_workspace(settings("staging"))
+
+
+def program(folder: Path, content: bytes) -> Path:
+    file = folder / "databricks"
+    folder.mkdir()
+    file.write_bytes(content)
+    file.chmod(0o700)
+    return file
+
+
+def test_a_script_on_the_path_is_not_taken_for_the_databricks_cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace_at("http://127.0.0.1:9", tmp_path)
+    script = program(tmp_path / "bin", b"#!/bin/sh\necho 'Version 0.18.0'\n")
+    monkeypatch.setenv("PATH", str(script.parent))
+
+    assert isinstance(open_cli(workspace), PipCli)
+    assert open_cli(workspace, str(script)).program == str(script)
+    with pytest.raises(CliError, match="DATABRICKS_CLI names no program: /nowhere"):
+        open_cli(workspace, "/nowhere")
+
+
 def test_token_stays_out_of_what_is_printed_of_a_workspace(tmp_path: Path) -> None:
     assert TOKEN not in repr(workspace_at("http://127.0.0.1:1", tmp_path))
 
@@ -190,6 +239,44 @@ def test_created_cluster_has_its_name_and_is_waited_for(server: Server, cli: Dat
     assert ensure_cluster(cli, "ml", create=True) == "7"
     assert server.body_sent_to("/api/2.0/clusters/create")["cluster_name"] == "ml"
     assert server.body_sent_to("/api/2.0/clusters/start") == {"cluster_id": "7"}
+
+
+def test_a_new_cluster_obeys_the_policy_of_that_name(server: Server, cli: DatabricksCli) -> None:
+    server.replies |= {
+        "/api/2.0/policies/clusters/list": {"policies": [{"policy_id": "P1", "name": "small"}]},
+        "/api/2.0/clusters/list": [{}, {"clusters": [{"cluster_id": "7", "cluster_name": "ml"}]}],
+        "/api/2.0/clusters/create": {"cluster_id": "7"},
+        "/api/2.0/clusters/get": {"state": "RUNNING"},
+    }
+
+    ensure_cluster(cli, "ml", create=True, policy="small")
+
+    sent = server.body_sent_to("/api/2.0/clusters/create")
+    assert (sent["policy_id"], sent["apply_policy_default_values"]) == ("P1", True)
+    server.replies["/api/2.0/clusters/list"] = {}
+    with pytest.raises(DeploymentError, match=r"0 cluster policies are called 'large'; .* \['small'\]"):
+        ensure_cluster(cli, "other", create=True, policy="large")
+
+
+@pytest.mark.parametrize("compute", ["existing", "job", "serverless"])
+def test_what_the_jobs_run_on_is_one_setting(server: Server, cli: DatabricksCli, compute: str) -> None:
+    clusters = [{"cluster_id": "7", "cluster_name": "azure-databricks-mlops-mlflow"}]
+    server.replies["/api/2.0/clusters/list"] = {"clusters": clusters}
+    target = Target("local", lambda: "ada@example.com", {"compute": compute})
+
+    chosen = choose_compute(cli, target)
+
+    assert chosen["cluster_id"] == ("7" if compute == "existing" else "")
+    assert bool(chosen["job_cluster_key"]) == bool(chosen["job_clusters"]) == (compute == "job")
+    if compute == "job":
+        assert "cluster_name" not in chosen["job_clusters"][0]["new_cluster"]
+
+
+def test_a_compute_that_is_none_is_refused(cli: DatabricksCli) -> None:
+    target = Target("local", lambda: "ada@example.com", {"compute": "gpu"})
+
+    with pytest.raises(DeploymentError, match="compute is existing, job or serverless; got 'gpu'"):
+        choose_compute(cli, target)
 
 
 def test_experiment_in_the_trash_is_restored(server: Server, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from local_workspace.rest import (
     identity,
     jobs,
     permissions,
+    policies,
     secrets,
     workspace,
 )
@@ -151,6 +152,7 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
     app.include_router(permissions.router(database))
+    app.include_router(policies.router(database))
     app.include_router(secrets.router(database, state))
     app.include_router(openapi.router())
     app.include_router(pages.router(database, state, lambda: spark["state"], lambda _: []))

@@ -67,7 +67,13 @@ def states(local) -> Callable[..., list[str]]:
         ({"parameters": [{"name": "a", "default": ""}] * 2}, InvalidParameterValue, "of its own"),
         ({"continuous": {"pause_status": "UNPAUSED"}}, NotImplementedHere, "continuous is not part"),
         ({"trigger": {"file_arrival": {"url": "s3://x"}}}, NotImplementedHere, "trigger is not part"),
-        ({"job_clusters": [{"job_cluster_key": "a"}]}, NotImplementedHere, "job_clusters is not part"),
+        (
+            {"job_clusters": [{"job_cluster_key": "a"}]},
+            InvalidParameterValue,
+            "Job cluster 'a': new_cluster must",
+        ),
+        ({"job_clusters": [{"new_cluster": {}}]}, InvalidParameterValue, "needs a job_cluster_key"),
+        ({"job_clusters": "one"}, InvalidParameterValue, "job_clusters must be a list"),
         ({"git_source": {"git_url": "x"}}, NotImplementedHere, "git_source is not part"),
         ({"email_notifications": {"on_failure": ["a@b.c"]}}, NotImplementedHere, r"a@b\.c"),
         ({"run_as": {"user_name": "somebody"}}, NotImplementedHere, "somebody"),
@@ -82,7 +88,22 @@ def states(local) -> Callable[..., list[str]]:
         ({"task": {"run_if": "MAYBE"}}, InvalidParameterValue, "run_if 'MAYBE' is none of .*ALL_FAILED"),
         ({"task": {"depends_on": ["a"]}}, InvalidParameterValue, "depends_on must be a list of task_keys"),
         ({"task": {"task_key": "a b"}}, InvalidParameterValue, "'a b'"),
-        ({"task": {"new_cluster": {"num_workers": 1}}}, NotImplementedHere, "Task 'main': new_cluster"),
+        (
+            {"task": {"new_cluster": {"num_workers": 1}}},
+            InvalidParameterValue,
+            "may have one of .*'new_cluster'",
+        ),
+        ({"task": {"job_cluster_key": "a"}}, InvalidParameterValue, "it has .*'job_cluster_key'"),
+        (
+            {"task": {"existing_cluster_id": "", "job_cluster_key": "a"}},
+            InvalidParameterValue,
+            r"job_cluster_key 'a' is none of this job's \[\]",
+        ),
+        (
+            {"task": {"existing_cluster_id": "", "new_cluster": {"num_workers": 1}}},
+            InvalidParameterValue,
+            "Task 'main': new_cluster must be an object with a spark_version",
+        ),
         ({"task": {"disabled": True}}, NotImplementedHere, "Task 'main': disabled"),
         ({"task": {"webhook_notifications": {"on_start": [{"id": "1"}]}}}, NotImplementedHere, "on_start"),
         ({"task": {"for_each_task": {"inputs": "[1]"}}}, NotImplementedHere, "for_each_task is not part"),
@@ -135,7 +156,7 @@ def test_a_job_keeps_its_last_task(local, settings, cluster_id, version, name):
     body = single if version == "2.0" else settings()
     job_id = local.request("POST", f"/api/{version}/jobs/create", body=body)["job_id"]
 
-    with pytest.raises(InvalidParameterValue, match="Task 'main' has no existing_cluster_id"):
+    with pytest.raises(InvalidParameterValue, match="Task 'main': it needs a notebook_task"):
         local.client.jobs.update(job_id, fields_to_remove=[name])
     replaced = {"job_id": job_id, "fields_to_remove": [name], "new_settings": {"tasks": settings()["tasks"]}}
     local.request("POST", "/api/2.2/jobs/update", body=replaced)

@@ -164,7 +164,6 @@ def test_lists_of_jobs_are_paged_newest_first(local, cluster_id: str, notebook: 
     ("change", "error", "reason"),
     [
         ({"existing_cluster_id": "1-missing"}, InvalidParameterValue, "Cluster 1-missing does not exist"),
-        ({"existing_cluster_id": ""}, InvalidParameterValue, "no existing_cluster_id"),
         ({"depends_on": [{"task_key": "nobody"}]}, InvalidParameterValue, "nobody"),
         ({"depends_on": [{"task_key": "main"}]}, InvalidParameterValue, "circle"),
         ({"notebook_task": {"notebook_path": "job"}}, InvalidParameterValue, "absolute notebook_path"),

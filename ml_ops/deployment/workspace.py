@@ -125,17 +125,19 @@ def open_workspace(settings: Settings) -> Workspace:
 
 def _signed_in(profile: str, config_file: Path | None) -> Workspace:
     """Signs in by other means than a token in a file: environment, service principal, OIDC, Azure CLI."""
-    from databricks.sdk.core import Config  # here, because few need it and its import takes a while
+    host, token = os.environ.get("DATABRICKS_HOST", ""), os.environ.get("DATABRICKS_TOKEN", "")
+    if config_file or not token:
+        from databricks.sdk.core import Config  # here, because few need it and its import takes a while
 
-    try:
-        config = Config(profile=profile, config_file=str(config_file)) if config_file else Config()
-        token = config.authenticate().get("Authorization", "").removeprefix("Bearer ")
-    except ValueError as error:
-        where = (
-            f"profile '{profile}' in {config_file}" if config_file else "the environment's DATABRICKS_HOST"
-        )
-        raise DeploymentError(f"cannot sign in with {where}: {error}") from error
-    return Workspace(profile=profile, config_file=None, host=str(config.host).rstrip("/"), token=token)
+        named = {"profile": profile, "config_file": str(config_file)} if config_file else {}
+        try:
+            config = Config(retry_timeout_seconds=TIMEOUT_SECONDS, **named)  # type: ignore[arg-type]
+            token = config.authenticate().get("Authorization", "").removeprefix("Bearer ")
+        except ValueError as error:
+            where = f"profile '{profile}' in {config_file}" if config_file else "DATABRICKS_HOST"
+            raise DeploymentError(f"cannot sign in with {where}: {error}") from error
+        host = str(config.host)
+    return Workspace(profile=profile, config_file=None, host=host.rstrip("/"), token=token)
 
 
 def _config_file(settings: Settings) -> Path:

@@ -26,7 +26,6 @@ REFUSED_OF_JOBS = (
     "git_source",
     "health",
     "jar_params",
-    "job_clusters",
     "only",
     "pipeline_params",
     "python_named_params",
@@ -42,8 +41,6 @@ REFUSED_OF_TASKS = (
     "environment_key",
     "environment_variables_key",
     "health",
-    "job_cluster_key",
-    "new_cluster",
 )
 NOTIFICATIONS = ("email_notifications", "webhook_notifications")
 

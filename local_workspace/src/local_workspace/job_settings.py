@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from local_workspace.compute import check_compute
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
 from local_workspace.job_checks import check_job, check_task
@@ -36,7 +37,8 @@ def normalised(settings: Document, database: Database) -> Document:
     tasks = complete["tasks"]
     check_task_keys(tasks)
     for task in tasks:
-        _check_upstream_and_cluster(task, [other["task_key"] for other in tasks], database)
+        _check_upstream(task, [other["task_key"] for other in tasks])
+        check_compute(task, complete, database)
     in_order(tasks)
     check_job(complete)
     for task in tasks:
@@ -65,7 +67,7 @@ def check_task_keys(tasks: Any) -> None:
         )
 
 
-def _check_upstream_and_cluster(task: Document, keys: Iterable[str], database: Database) -> None:
+def _check_upstream(task: Document, keys: Iterable[str]) -> None:
     key, depends_on = task["task_key"], task.get("depends_on") or []
     if not isinstance(depends_on, list) or not all(
         isinstance(d, dict) and "task_key" in d for d in depends_on
@@ -74,8 +76,3 @@ def _check_upstream_and_cluster(task: Document, keys: Iterable[str], database: D
     unknown = sorted(set(upstream(task)).difference(keys))
     if unknown:
         raise InvalidParameter(f"Task '{key}' depends on {unknown}, which are not tasks of this job")
-    cluster_id = task.get("existing_cluster_id")
-    if not cluster_id:
-        raise InvalidParameter(f"Task '{key}' has no existing_cluster_id; jobs run on existing clusters here")
-    if database.get("cluster", str(cluster_id)) is None:
-        raise InvalidParameter(f"Task '{key}': Cluster {cluster_id} does not exist")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_workspace.clock import now
+from local_workspace.compute import COMPUTE
 from local_workspace.database import Database, Document
 from local_workspace.task_order import upstream
 
@@ -167,8 +168,8 @@ def shown(run: Document, host: str, version: str) -> Document:
     if version == "2.0" and len(latest_attempts(run)) == 1:
         task = run["tasks"][-1]
         reply["task"] = {"notebook_task": task["notebook_task"]}
-        reply["cluster_spec"] = {"existing_cluster_id": task["existing_cluster_id"]}
-        reply["cluster_instance"] = task["cluster_instance"]
+        reply["cluster_spec"] = {name: task[name] for name in COMPUTE if task.get(name)}
+        reply |= {name: task[name] for name in ("cluster_instance",) if name in task}
     return reply
 
 
@@ -180,13 +181,14 @@ def _has_many_tasks(record: Document) -> bool:
 def _new_task(database: Database, job_run_id: int, task: Document) -> Document:
     run_id = database.next_id("run")
     database.put("task_run", str(run_id), {"run_id": job_run_id})
-    cluster = {"cluster_id": task["existing_cluster_id"], "spark_context_id": "1"}
+    cluster_id = task.get("existing_cluster_id")
+    instance = {"cluster_instance": {"cluster_id": cluster_id, "spark_context_id": "1"}} if cluster_id else {}
     return {
         **task,
         **_timed(run_id),
         "attempt_number": 0,
         "original_attempt_run_id": run_id,
-        "cluster_instance": cluster,
+        **instance,
         **states("BLOCKED" if upstream(task) else "QUEUED"),
     }
 

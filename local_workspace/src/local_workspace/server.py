@@ -35,6 +35,7 @@ from local_workspace.rest import (
     identity,
     jobs,
     permissions,
+    policies,
     secrets,
     tracking_files,
     workspace,
@@ -168,6 +169,7 @@ def rest_routers(
         jobs.router(database, runs),
         secrets.router(database, state),
         permissions.router(database),
+        policies.router(database),
         unity_catalog.router(store, state, sources),
         tracking_files.router(state),
     ]

@@ -79,7 +79,8 @@ class TaskProcesses:
         `begin` is called with what starts the process; it starts it, or gives None when that is not wanted.
         """
         try:
-            clusters.start(self._database, task["existing_cluster_id"])
+            if task.get("existing_cluster_id"):
+                clusters.start(self._database, task["existing_cluster_id"])
             folder = self._prepare(run, task)
         except DoesNotExist as error:
             return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")

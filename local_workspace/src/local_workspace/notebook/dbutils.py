@@ -211,9 +211,10 @@ def _submit(client: Any, path: str, timeout_seconds: int, arguments: dict[str, s
     task = {
         "task_key": "notebook",
         "notebook_task": {"notebook_path": path, "base_parameters": arguments},
-        "existing_cluster_id": next(iter(client.clusters.list())).cluster_id,
         "timeout_seconds": timeout_seconds,
     }
+    if cluster := next(iter(client.clusters.list()), None):
+        task["existing_cluster_id"] = cluster.cluster_id
     body = {"run_name": posixpath.basename(path), "tasks": [task], "run_type": "WORKFLOW_RUN"}
     run_id = int(client.api_client.do("POST", "/api/2.2/jobs/runs/submit", body=body)["run_id"])
     print(f"Runs {path}: {client.config.host}/runs/{run_id}", file=sys.stderr)

@@ -13,6 +13,7 @@ from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
+from local_workspace.rest.policies import obeyed
 
 LISTED_AT_ONCE = 100
 
@@ -34,7 +35,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
         fields.text("spark_version")
         moment = time.strftime("%m%d-%H%M%S", time.gmtime())
         cluster = {
-            **_settings(fields),
+            **obeyed(database, _settings(fields)),
             "cluster_id": f"{moment}-{secrets.token_hex(4)}",
             "cluster_source": "API",
             "creator_user_name": USER_NAME,

@@ -1,0 +1,99 @@
+"""Jobs run on an existing cluster, on one of their own or serverless; policies limit new clusters."""
+
+import json
+
+import pytest
+import requests
+from databricks.sdk.errors import InvalidParameterValue, NotFound, ResourceAlreadyExists
+
+CLUSTER = {"spark_version": "18.x-cpu-ml-scala2.13", "node_type_id": "Standard_D4ds_v5", "num_workers": 1}
+
+BIG = {"job_cluster_key": "big", "new_cluster": CLUSTER}
+
+
+@pytest.mark.parametrize(
+    ("task", "job", "shown"),
+    [
+        ({"job_cluster_key": "big"}, {"job_clusters": [BIG]}, "job cluster big"),
+        ({"new_cluster": CLUSTER}, {}, "job cluster"),
+        ({}, {}, "serverless"),
+    ],
+    ids=["job cluster", "new cluster", "serverless"],
+)
+def test_a_job_runs_without_an_existing_cluster(local, notebook, task, job, shown):
+    notebook_task = {"notebook_path": notebook, "base_parameters": {"exit": "done"}}
+    settings = {"name": shown, "tasks": [{"task_key": "a", "notebook_task": notebook_task, **task}], **job}
+    job_id = local.request("POST", "/api/2.2/jobs/create", body=settings)["job_id"]
+
+    run_id = local.client.jobs.run_now(job_id).run_id
+    run = local.client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+
+    assert run.state.result_state.value == "SUCCESS"
+    assert run.tasks[0].cluster_instance is None
+    page = requests.get(f"{local.host}/jobs/{job_id}", headers={"Authorization": "Bearer x"}, timeout=30)
+    assert f'<td data-label="on">{shown}' in page.text
+
+
+def policy(local, name, **rules):
+    body = {"name": name, "definition": json.dumps(rules)}
+    return local.request("POST", "/api/2.0/policies/clusters/create", body=body)["policy_id"]
+
+
+def test_a_cluster_takes_the_values_of_its_policy(local):
+    policy_id = policy(
+        local,
+        "small",
+        node_type_id={"type": "fixed", "value": "Standard_D4ds_v5"},
+        autotermination_minutes={"type": "range", "maxValue": 60, "defaultValue": 20},
+        **{"custom_tags.team": {"type": "fixed", "value": "ml"}},
+    )
+    wanted = {"spark_version": "18", "policy_id": policy_id, "apply_policy_default_values": True}
+
+    made = local.request("POST", "/api/2.1/clusters/create", body=wanted)["cluster_id"]
+
+    kept = local.client.clusters.get(made)
+    assert (kept.node_type_id, kept.autotermination_minutes) == ("Standard_D4ds_v5", 20)
+    assert kept.custom_tags == {"team": "ml"}
+    local.client.clusters.permanent_delete(made)
+    assert "small" in [each.name for each in local.client.cluster_policies.list()]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ({"type": "fixed", "value": 1}, 2),
+        ({"type": "allowlist", "values": [1, 2]}, 3),
+        ({"type": "blocklist", "values": [3]}, 3),
+        ({"type": "range", "minValue": 1, "maxValue": 2}, 3),
+        ({"type": "regex", "pattern": "[12]"}, 3),
+        ({"type": "forbidden"}, 1),
+    ],
+)
+def test_what_a_policy_forbids_is_refused_with_the_rule(local, rule, value):
+    policy_id = policy(local, f"rule {rule['type']}", num_workers=rule)
+    wanted = {"spark_version": "18", "policy_id": policy_id, "num_workers": value}
+
+    with pytest.raises(InvalidParameterValue, match=f"Validation failed for num_workers, the value {value}"):
+        local.request("POST", "/api/2.1/clusters/create", body=wanted)
+
+
+def test_policies_are_edited_and_deleted(local):
+    policy_id = policy(local, "old", num_workers={"type": "fixed", "value": 1})
+    local.client.cluster_policies.edit(policy_id, name="new", definition="{}")
+
+    assert local.client.cluster_policies.get(policy_id).name == "new"
+    with pytest.raises(ResourceAlreadyExists, match="named new exists"):
+        policy(local, "new")
+    local.client.cluster_policies.delete(policy_id)
+    with pytest.raises(NotFound, match=f"Cluster policy {policy_id} does not exist"):
+        local.client.cluster_policies.get(policy_id)
+    with pytest.raises(NotFound, match="does not exist"):
+        local.client.clusters.create(spark_version="18", policy_id=policy_id)
+
+
+@pytest.mark.parametrize("definition", ["{", "[]", '{"num_workers": 1}', '{"num_workers": {"type": "odd"}}'])
+def test_what_is_no_definition_of_a_policy_is_refused(local, definition):
+    body = {"name": "broken", "definition": definition}
+
+    with pytest.raises(InvalidParameterValue, match="definition"):
+        local.request("POST", "/api/2.0/policies/clusters/create", body=body)
