@@ -55,7 +55,7 @@ def test_the_demo_ends_with_metrics_model_rows_and_addresses(demo):
 def test_every_step_of_the_demo_names_its_workspace(demo):
     lines = [line for line in demo.finished.stdout.splitlines() if line.startswith("Workspace")]
 
-    assert len(lines) >= 8
+    assert len(lines) >= 7
     assert all("local" in line and demo.workspace.profile["host"] in line for line in lines)
 
 
