@@ -1,5 +1,6 @@
 """Versions of the code live side by side in a workspace, whichever command line brought them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -140,6 +141,41 @@ def test_one_command_line_owns_a_target(team: Team) -> None:
 
     assert "Error: job '" in told
     assert ("belongs to the bundle at" if team.cli else "was deployed without a bundle") in told
+
+
+@NEEDS_GO
+@pytest.mark.parametrize("team", ["go"], indirect=True)
+def test_every_target_runs_with_the_databricks_cli(team: Team) -> None:
+    shutil.copytree(ROOT / "ml_data", team.checkout / "ml_data")
+    here = ("CATALOG=spark_catalog", "SECRET_SCOPE=of-the-team")
+    for target in ("databricks-init", "databricks-secrets-put", "databricks-upload-data"):
+        team.make(target, *here)
+    team.deploy("all", *here)
+
+    for job in ("model-training", "batch-scoring", "monitoring"):
+        assert "SUCCESS" in team.make(f"run-diabetes-{job}", *here)
+    assert re.search(r"rmse +51\.7", team.make("report", *here))
+    assert "champion" in team.make("models", *here)
+
+    ran = bundle(team, "run", "diabetes_monitoring")
+    assert "TERMINATED SUCCESS" in ran
+    assert "[dev local_user] diabetes_monitoring" in bundle(team, "summary")
+    assert "Destroy: 3 deleted" in bundle(team, "destroy", "--auto-approve")
+
+
+def bundle(team: Team, command: str, *arguments: str) -> str:
+    """What a plain `databricks bundle` says after a deployment by make."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    finished = subprocess.run(
+        [team.cli, "--profile", "local", "bundle", command, "--target", team.target, *arguments],
+        cwd=team.checkout,
+        env=clean | {"DATABRICKS_CONFIG_FILE": str(team.workspace.state / "databrickscfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout + finished.stderr
 
 
 def test_the_demo_is_listed_with_its_jobs(demo) -> None:

@@ -52,10 +52,6 @@ class DatabricksCli(ABC):
         """Starts a cluster, without waiting for it."""
 
     @abstractmethod
-    def jobs(self, name: str) -> list[Document]:
-        """The jobs that are called like this, with their tasks."""
-
-    @abstractmethod
     def create_job(self, settings: Mapping[str, Any]) -> int:
         """Creates a job; returns its id."""
 
@@ -171,10 +167,6 @@ class PipCli(DatabricksCli):
     def start_cluster(self, cluster_id: str) -> None:
         self.run("clusters", "start", "--cluster-id", cluster_id)
 
-    def jobs(self, name: str) -> list[Document]:
-        listed = self._jobs("list", "--output", "json", "--all", "--expand-tasks", "--name", name)
-        return [job for job in listed.get("jobs", []) if job["settings"]["name"] == name]
-
     def create_job(self, settings: Mapping[str, Any]) -> int:
         return int(self._jobs("create", "--json", json.dumps(settings))["job_id"])
 
@@ -244,10 +236,6 @@ class GoCli(DatabricksCli):
 
     def start_cluster(self, cluster_id: str) -> None:
         self.text("clusters", "start", cluster_id, "--no-wait")
-
-    def jobs(self, name: str) -> list[Document]:
-        listed = self._json("jobs", "list", "--expand-tasks", "--name", name) or []
-        return [job for job in listed if job["settings"]["name"] == name]
 
     def create_job(self, settings: Mapping[str, Any]) -> int:
         return int(self._json("jobs", "create", "--json", json.dumps(settings))["job_id"])
