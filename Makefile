@@ -122,6 +122,12 @@ clean: ## Remove the wheels and the caches; .venv and the local workspace stay
 	rm -rf dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -path ./.local_workspace -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
+.PHONY: lint-infrastructure
+# Its requirements do not fit beside ours: uv keeps it in an environment of its own.
+CHECKOV := checkov==3.3.30
+lint-infrastructure: $(INSTALLED) ## Scan the Azure template for what is open or unsafe
+	@LOG_LEVEL=ERROR $(UV) tool run --quiet --python .venv/bin/python $(CHECKOV) --config-file .checkov.yaml
+
 ##@ Benchmarks: minutes each, on a quiet machine
 
 .PHONY: bench-scoring bench-memory bench-run
@@ -154,6 +160,22 @@ EXAMPLES ?= 20000
 fuzz-local-workspace: has-local-workspace $(INSTALLED) ## Send made-up requests to a workspace of its own, count the answers; EXAMPLES=20000
 	@env $(addprefix -u ,$(SETTINGS)) .venv/bin/python local_workspace/tests/fuzzing.py --examples $(EXAMPLES)
 
+##@ Azure
+
+# KEY_VAULT_ID backs the secret scope by a Key Vault (`outputs`: that of azure-deploy), SECRETS_READERS names the
+# group that may read it, SECRETS_FILE holds `key=value` lines for databricks-secrets-put.
+AZURE_SETTINGS := RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE
+RESOURCE_GROUP ?=
+KEY_VAULT_ID ?=
+SECRETS_READERS ?=
+SECRETS_FILE ?=
+SETTINGS += $(AZURE_SETTINGS)
+export $(AZURE_SETTINGS)
+
+.PHONY: azure-deploy
+azure-deploy: $(INSTALLED) ## Make the Azure resources of a target; RESOURCE_GROUP=<name> TARGET=dev
+	@$(DEPLOYMENT) azure-deploy
+
 ##@ Databricks: any workspace, WORKSPACE=<profile> or local
 
 .PHONY: databricks-authenticate
@@ -174,7 +196,7 @@ databricks-init: which-workspace ## Ensure the folder, the cluster, the experime
 	@$(DEPLOYMENT) init
 
 .PHONY: databricks-secrets-put
-databricks-secrets-put: which-workspace ## Write the storage account's name and key into the secret scope
+databricks-secrets-put: which-workspace ## Write secrets into the scope: asks, or reads key=value lines; SECRETS_FILE=<file>
 	@$(DEPLOYMENT) put-secrets
 
 .PHONY: databricks-upload-data
