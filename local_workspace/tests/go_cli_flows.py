@@ -164,6 +164,15 @@ def secrets(cli: GoCli) -> None:
     assert cli.json("secrets", "get-secret", "go", "key")["value"] == "aGlkZGVu"
     cli("secrets", "put-acl", "go", "users", "READ")
     assert {"principal": "users", "permission": "READ"} in cli.json("secrets", "list-acls", "go")
+    vault = {
+        "resource_id": "/subscriptions/1/resourceGroups/ml/providers/Microsoft.KeyVault/vaults/ours",
+        "dns_name": "https://ours.vault.azure.net/",
+    }
+    backed = {"scope": "backed", "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": vault}
+    cli("secrets", "create-scope", "--json", json.dumps(backed))
+    listed = {scope["name"]: scope for scope in cli.json("secrets", "list-scopes")}
+    assert listed["backed"]["keyvault_metadata"] == vault
+    cli("secrets", "delete-scope", "backed")
     cli("secrets", "delete-secret", "go", "key")
     assert "No secret" in cli("secrets", "delete-secret", "go", "key", ok=False)
     cli("secrets", "delete-scope", "go")

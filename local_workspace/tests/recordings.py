@@ -65,7 +65,11 @@ READS: dict[str, tuple[str, ...]] = {
     r"GET /api/2\.1/clusters/list": ("clusters.cluster_id", "clusters.cluster_name", "clusters.state"),
     r"GET /api/2\.1/clusters/get": ("cluster_id", "cluster_name", "spark_version", "state", "state_message"),
     r"POST /api/2\.1/clusters/create": ("cluster_id",),
-    r"GET /api/2\.0/secrets/scopes/list": ("scopes.name", "scopes.backend_type"),
+    r"GET /api/2\.0/secrets/scopes/list": (
+        "scopes.name",
+        "scopes.backend_type",
+        "scopes.keyvault_metadata.dns_name",
+    ),
     r"GET /api/2\.0/secrets/list": ("secrets.key", "secrets.last_updated_timestamp"),
     r"GET /api/2\.0/secrets/get": ("key", "value"),
     r"GET /api/2\.0/secrets/acls/list": ("items.principal", "items.permission"),

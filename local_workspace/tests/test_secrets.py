@@ -7,7 +7,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from databricks.sdk.errors import DatabricksError, InvalidParameterValue
+from databricks.sdk.errors import DatabricksError, InvalidParameterValue, NotImplemented
+from databricks.sdk.service.workspace import (
+    AclPermission,
+    AzureKeyVaultSecretScopeMetadata,
+    ScopeBackendType,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 from local_workspace.database import Database
@@ -163,3 +168,65 @@ def test_a_secret_is_no_larger_than_on_databricks_and_no_error_repeats_it(local)
         local.request("POST", "/api/2.0/secrets/put", body=body)
     assert str(refused.value) == "string_value must be text, not list"
     assert [secret.key for secret in client.list_secrets("large")] == ["most"]
+
+
+VAULT = {
+    "resource_id": "/subscriptions/1/resourceGroups/ml/providers/Microsoft.KeyVault/vaults/ours",
+    "dns_name": "https://ours.vault.azure.net/",
+}
+
+
+def test_a_scope_backed_by_a_key_vault_is_listed_with_it(local):
+    vault = AzureKeyVaultSecretScopeMetadata(**VAULT)
+    backed = ScopeBackendType.AZURE_KEYVAULT
+    local.client.secrets.create_scope("backed", scope_backend_type=backed, backend_azure_keyvault=vault)
+    local.client.secrets.create_scope("own", scope_backend_type=ScopeBackendType.DATABRICKS)
+
+    scopes = {scope.name: scope for scope in local.client.secrets.list_scopes()}
+    assert scopes["backed"].backend_type is backed
+    assert scopes["backed"].keyvault_metadata == vault
+    assert scopes["own"].as_dict() == {"name": "own", "backend_type": "DATABRICKS"}
+
+
+def test_the_pip_cli_makes_a_scope_that_a_key_vault_backs(local):
+    where = ("--resource-id", VAULT["resource_id"], "--dns-name", VAULT["dns_name"])
+    local.cli("secrets", "create-scope", "--scope", "pip", "--scope-backend-type", "AZURE_KEYVAULT", *where)
+
+    listed = json.loads(local.cli("secrets", "list-scopes", "--output", "json"))["scopes"]
+    assert {"name": "pip", "backend_type": "AZURE_KEYVAULT", "keyvault_metadata": VAULT} in listed
+
+
+def test_the_secrets_of_a_key_vault_are_not_here_and_each_answer_says_so(local):
+    client, vault = local.client.secrets, AzureKeyVaultSecretScopeMetadata(**VAULT)
+    backed = ScopeBackendType.AZURE_KEYVAULT
+    client.create_scope("elsewhere", scope_backend_type=backed, backend_azure_keyvault=vault)
+
+    for attempt in (
+        lambda: client.get_secret("elsewhere", "key"),
+        lambda: list(client.list_secrets("elsewhere")),
+        lambda: client.put_secret("elsewhere", "key", string_value=VALUE),
+        lambda: client.delete_secret("elsewhere", "key"),
+    ):
+        with pytest.raises(NotImplemented, match=r"Key Vault https://ours\.vault\.azure\.net/: its secrets"):
+            attempt()
+    client.put_acl("elsewhere", "team", AclPermission.READ)
+    assert client.get_acl("elsewhere", "team").permission is AclPermission.READ
+    client.delete_scope("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scope_backend_type": "HSM"}, "scope_backend_type 'HSM' is none of"),
+        ({"scope_backend_type": "AZURE_KEYVAULT"}, "missing required field: resource_id"),
+        (
+            {"scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": {"resource_id": "/x"}},
+            "missing required field: dns_name",
+        ),
+    ],
+)
+def test_a_scope_whose_backend_is_not_whole_is_not_made(local, fields, message):
+    with pytest.raises(InvalidParameterValue, match=message):
+        local.request("POST", "/api/2.0/secrets/scopes/create", body={"scope": "unmade", **fields})
+
+    assert "unmade" not in [scope.name for scope in local.client.secrets.list_scopes()]

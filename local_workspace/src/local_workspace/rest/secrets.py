@@ -16,13 +16,14 @@ from local_workspace.vault import Vault
 
 NAME = re.compile(r"[\w.@-]{1,128}", re.ASCII)
 PERMISSIONS = ("READ", "WRITE", "MANAGE")
+BACKENDS = ("DATABRICKS", "AZURE_KEYVAULT")
 # Databricks' own limits.
 LARGEST_VALUE = 128 * 1024
 MOST_SCOPES = MOST_SECRETS = 1000
 
 
 def router(database: Database, state: StateFolder) -> APIRouter:
-    """Scopes that the workspace keeps itself; a value is readable through get, never through list."""
+    """Scopes, and the secrets of those that no Key Vault backs: readable through get, never through list."""
     routes = APIRouter(prefix="/api/2.0/secrets")
     vault = Vault(state.secrets_key)
     _encrypt_plain_values(database, vault)
@@ -35,22 +36,21 @@ def router(database: Database, state: StateFolder) -> APIRouter:
 def _add_scopes(routes: APIRouter, database: Database) -> None:
     @routes.post("/scopes/create")
     def create_scope(fields: RequestFields) -> dict[str, Any]:
-        """Make a scope; `initial_manage_principal` manages it."""
+        """Make a scope; `initial_manage_principal` manages it, a Key Vault may back it."""
         name = _name(fields, "scope")
-        if fields.get("scope_backend_type") == "AZURE_KEYVAULT":
-            raise NotSupported(f"scope {name!r}: only scopes of backend type DATABRICKS are kept here")
+        vault = _key_vault(fields)
         if database.get("secret_scope", name) is not None:
             raise AlreadyExists(f"Scope {name} already exists!")
         _check_count("scopes", database.all("secret_scope"), MOST_SCOPES)
         manager = fields.text("initial_manage_principal", USER_NAME)
-        database.put("secret_scope", name, {"name": name, "acls": {manager: "MANAGE"}})
+        scope = {"name": name, "acls": {manager: "MANAGE"}}
+        database.put("secret_scope", name, scope | ({"key_vault": vault} if vault else {}))
         return {}
 
     @routes.get("/scopes/list")
     def list_scopes() -> dict[str, Any]:
         """All scopes."""
-        names = [scope["name"] for scope in database.all("secret_scope")]
-        return {"scopes": [{"name": name, "backend_type": "DATABRICKS"} for name in names]}
+        return {"scopes": [_listed(scope) for scope in database.all("secret_scope")]}
 
     @routes.post("/scopes/delete")
     def delete_scope(fields: RequestFields) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
     def put_secret(fields: RequestFields) -> dict[str, Any]:
         """Create or replace a secret, encrypted on disk."""
         with database.transaction():  # the scope is not deleted meanwhile
-            scope, key = _scope(database, fields)["name"], _name(fields, "key")
+            scope, key = _own_scope(database, fields)["name"], _name(fields, "key")
             value, name = _value(fields), f"{scope}/{key}"
             others = [secret for secret in _secrets(database, scope) if secret["key"] != key]
             _check_count(f"secrets in scope {scope}", others)
@@ -87,7 +87,7 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
     @routes.get("/list")
     def list_secrets(fields: RequestFields) -> dict[str, Any]:
         """The keys of a scope, without the values."""
-        secrets = _secrets(database, _scope(database, fields)["name"])
+        secrets = _secrets(database, _own_scope(database, fields)["name"])
         return {"secrets": [{"key": s["key"], "last_updated_timestamp": s["updated"]} for s in secrets]}
 
     @routes.post("/delete")
@@ -151,12 +151,42 @@ def _scope(database: Database, fields: Fields) -> Document:
     return scope
 
 
+def _own_scope(database: Database, fields: Fields) -> Document:
+    """A scope whose secrets are kept here, and not in a Key Vault."""
+    scope = _scope(database, fields)
+    if "key_vault" in scope:
+        raise NotSupported(
+            f"Scope {scope['name']} is backed by the Key Vault {scope['key_vault']['dns_name']}: its secrets "
+            "are there, and this workspace does not reach it. Write them with `az keyvault secret set`; a "
+            "run here needs a scope of backend type DATABRICKS"
+        )
+    return scope
+
+
+def _key_vault(fields: Fields) -> Document | None:
+    """The Key Vault that is to back a new scope, None where the workspace keeps the secrets itself."""
+    backend = fields.text("scope_backend_type", "DATABRICKS")
+    if backend not in BACKENDS:
+        raise InvalidParameter(f"scope_backend_type {backend[:100]!r} is none of {BACKENDS}")
+    if backend == "DATABRICKS":
+        return None
+    given = Fields(fields.mapping("backend_azure_keyvault"))
+    return {name: given.text(name) for name in ("resource_id", "dns_name")}
+
+
+def _listed(scope: Document) -> Document:
+    if "key_vault" not in scope:
+        return {"name": scope["name"], "backend_type": "DATABRICKS"}
+    kept_in = {"backend_type": "AZURE_KEYVAULT", "keyvault_metadata": scope["key_vault"]}
+    return {"name": scope["name"], **kept_in}
+
+
 def _secrets(database: Database, scope: str) -> list[Document]:
     return [secret for secret in database.all("secret") if secret["scope"] == scope]
 
 
 def _secret(database: Database, fields: Fields) -> Document:
-    scope, key = _scope(database, fields)["name"], _name(fields, "key")
+    scope, key = _own_scope(database, fields)["name"], _name(fields, "key")
     secret = database.get("secret", f"{scope}/{key}")
     if secret is None:
         raise DoesNotExist(f"No secret exists with scope: {scope} and key: {key}")
