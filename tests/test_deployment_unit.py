@@ -21,7 +21,6 @@ from deployment.experiments import ensure_experiment
 from deployment.jobs import check_owner, deploy_job, find_job
 from deployment.report import mlflow_page
 from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
-from deployment.secret_scope import KEYS, put_secrets, read_values
 from deployment.settings import Settings, as_local_path
 from deployment.tables import format_table, format_values
 from deployment.targets import Target
@@ -37,9 +36,12 @@ class Server:
     host: str = ""
     replies: dict[str, Any] = field(default_factory=dict)
     received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict)
+    also_accepts: str = TOKEN
 
     def reply_to(self, path: str, body: bytes, token: str) -> tuple[int, Any]:
-        if token != f"Bearer {TOKEN}":
+        self.tokens[path] = token.removeprefix("Bearer ")
+        if self.tokens[path] not in (TOKEN, self.also_accepts):
             return 403, {"error_code": "PERMISSION_DENIED", "message": "Invalid access token."}
         self.received.append((path, json.loads(body) if body else {}))
         if path not in self.replies:
@@ -298,54 +300,6 @@ def test_missing_experiment_is_created(server: Server, tmp_path: Path) -> None:
         "name": "/Shared/x",
         "tags": [{"key": "mlflow.experimentKind", "value": "custom_model_development"}],
     }
-
-
-# Secrets
-
-
-def test_secret_values_travel_neither_in_arguments_nor_through_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = tmp_path / "record"
-    fake = tmp_path / "bin" / "databricks"
-    fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\nprintf "%s " "$@" >>{record}\ncat >>{record}.stdin\n')
-    fake.chmod(0o700)
-    read_end, write_end = os.pipe()
-    os.write(write_end, b"account-name-1\nvery-secret-2\n")
-    os.close(write_end)
-
-    with os.fdopen(read_end) as lines:
-        monkeypatch.setattr(sys, "stdin", lines)
-        put_secrets(PipCli(workspace_at("https://adb-1.net", tmp_path, profile="dev"), fake), "scope")
-
-    arguments = record.read_text()
-    assert "secret-2" not in arguments and "name-1" not in arguments
-    assert Path(f"{record}.stdin").read_text() == "account-name-1very-secret-2"
-    assert arguments.count("--binary-file /dev/stdin") == len(KEYS)
-
-
-def test_secret_value_arrives_whole(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.replies |= {"/api/2.0/secrets/list": {}, "/api/2.0/secrets/put": {}}
-
-    put_secrets(PipCli(workspace_at(server.host, tmp_path)), "scope")
-
-    sent = [body for path, body in server.received if path == "/api/2.0/secrets/put"]
-    assert sorted(body["key"] for body in sent) == sorted(KEYS)
-    assert all(len(body["bytes_value"]) >= 32 for body in sent)
-
-
-def test_local_secrets_that_exist_are_left_alone(server: Server, cli: DatabricksCli) -> None:
-    server.replies["/api/2.0/secrets/list"] = {"secrets": [{"key": key} for key in KEYS]}
-
-    put_secrets(cli, "scope")
-
-    assert [path for path, _ in server.received] == ["/api/2.0/secrets/list"]
-
-
-def test_too_few_lines_of_secrets_are_refused() -> None:
-    with pytest.raises(DeploymentError, match="expected 2 lines on standard input"):
-        read_values(["only-one\n"])
 
 
 # Jobs

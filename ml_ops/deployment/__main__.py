@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import deployments, wheels
+from deployment import azure, deployments, wheels
 from deployment.clusters import ensure_cluster
 from deployment.data import upload_data
 from deployment.databricks_cli import DatabricksCli, open_cli
@@ -74,12 +74,14 @@ def _init(_: str) -> None:
         create, policy = os.environ.get("CREATE_CLUSTER") == "1", target.text("cluster_policy")
         ensure_cluster(cli, target.text("cluster_name"), create=create, policy=policy)
     ensure_experiment(cli.workspace, target.text("experiment"))
-    ensure_scope(cli, target.text("secret_scope"))
+    vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
+    vault = azure.find_key_vault(vault_id, target.name) if vault_id else None
+    ensure_scope(cli, target.text("secret_scope"), vault, readers)
 
 
 def _put_secrets(_: str) -> None:
     cli = _cli()
-    put_secrets(cli, _target(cli.workspace).text("secret_scope"))
+    put_secrets(cli, _target(cli.workspace).text("secret_scope"), os.environ.get("SECRETS_FILE", ""))
 
 
 def _upload_data(_: str) -> None:
@@ -135,6 +137,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "workspace": _show_workspace,
     "version": lambda _: print(wheels.version(ROOT)),
     "dist": lambda _: print(f"Both wheels are in {wheels.build_wheels(ROOT).relative_to(ROOT)}"),
+    "azure-deploy": lambda _: azure.deploy(_settings().target, os.environ.get("RESOURCE_GROUP", "")),
     "init": _init,
     "put-secrets": _put_secrets,
     "upload-data": _upload_data,

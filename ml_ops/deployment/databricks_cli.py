@@ -95,6 +95,14 @@ class DatabricksCli(ABC):
     def put_secret(self, scope: str, key: str, value: str) -> None:
         """Writes a secret, through a pipe: a program's arguments are open to every user of the machine."""
 
+    @abstractmethod
+    def scope_permissions(self, scope: str) -> dict[str, str]:
+        """READ, WRITE or MANAGE by the user or group that has it on a secret scope."""
+
+    @abstractmethod
+    def let_read(self, scope: str, principal: str) -> None:
+        """Gives a user or group READ on a secret scope, instead of what it has."""
+
     def make_folder(self, path: str) -> None:
         """Makes a folder of the workspace, with those above it."""
         self.show("workspace", "mkdirs", path)
@@ -204,6 +212,13 @@ class PipCli(DatabricksCli):
         where = ("--scope", scope, "--key", key)
         self.text("secrets", "put", *where, "--binary-file", "/dev/stdin", stdin=value)
 
+    def scope_permissions(self, scope: str) -> dict[str, str]:
+        listed = self.run("secrets", "list-acls", "--scope", scope, "--output", "json").get("items", [])
+        return {acl["principal"]: acl["permission"] for acl in listed}
+
+    def let_read(self, scope: str, principal: str) -> None:
+        self.text("secrets", "put-acl", "--scope", scope, "--principal", principal, "--permission", "READ")
+
     def environment(self) -> dict[str, str]:
         environment = _signed_in(self.workspace) | {"DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION": "1"}
         if self.workspace.has_port:
@@ -271,6 +286,13 @@ class GoCli(DatabricksCli):
 
     def put_secret(self, scope: str, key: str, value: str) -> None:
         self.text("secrets", "put-secret", scope, key, stdin=value)
+
+    def scope_permissions(self, scope: str) -> dict[str, str]:
+        listed = self._json("secrets", "list-acls", scope) or []
+        return {acl["principal"]: acl["permission"] for acl in listed}
+
+    def let_read(self, scope: str, principal: str) -> None:
+        self.text("secrets", "put-acl", scope, principal, "READ")
 
     def bundle(self, command: str, target: str, folder: Path) -> None:
         """Runs `databricks bundle` for a target of the databricks.yml in `folder`; what it says is shown."""

@@ -1,49 +1,151 @@
-"""The secret scope and the keys of the storage account in it."""
+"""The secret scope: where it keeps its secrets, who may read them, and how they come into it."""
 
 import getpass
+import os
 import secrets
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from deployment import azure
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
+from deployment.workspace import Workspace
 
-KEYS = ("storage-account-name", "storage-account-key")
+LOCAL_KEYS = ("storage-account-name", "storage-account-key")
+KEYS = (
+    *LOCAL_KEYS,
+    "service-principal-id",
+    "service-principal-secret",
+    "service-principal-tenant",
+    "appinsights-connection-string",
+)
+EVERYBODY = ("users", "account users")
 
 
-def ensure_scope(cli: DatabricksCli, scope: str) -> None:
-    """Creates the secret scope unless it exists; only its creator may manage it."""
-    if scope not in [existing["name"] for existing in cli.scopes()]:
+def ensure_scope(
+    cli: DatabricksCli, scope: str, vault: azure.KeyVault | None = None, readers: str = ""
+) -> None:
+    """Creates the secret scope unless it exists, backed by `vault` if given; group `readers` may read it."""
+    if readers.strip().lower() in EVERYBODY:
+        raise DeploymentError(
+            f"SECRETS_READERS={readers} would show the secrets to everybody in the workspace; "
+            "name a group of those who run the jobs"
+        )
+    existing = _find_scope(cli, scope)
+    if existing is not None:
+        _require_same_backend(existing, vault)
+    elif vault is None:
         cli.create_scope(scope)
-    print(f"Secret scope '{scope}' exists")
-
-
-def put_secrets(cli: DatabricksCli, scope: str) -> None:
-    """Writes both keys. A local workspace gets made-up values, once; another asks for them."""
-    if cli.workspace.is_local:
-        missing = set(KEYS) - set(cli.secret_keys(scope))
-        values = {key: secrets.token_urlsafe(24) for key in KEYS if key in missing}
-    elif sys.stdin.isatty():
-        values = {key: getpass.getpass(f"{key} (not shown): ") for key in KEYS}
     else:
-        values = read_values(sys.stdin)
+        _create_backed_scope(cli.workspace, scope, vault)
+    if readers:
+        _share(cli, scope, readers)
+    print(f"Secret scope '{scope}' exists" + (f", backed by {vault.dns_name}" if vault else ""))
+
+
+def put_secrets(cli: DatabricksCli, scope: str, secrets_file: str = "") -> None:
+    """Writes secrets from the file, a person at the terminal, or standard input.
+
+    A local workspace gets made-up values for the storage account, once.
+    """
+    if cli.workspace.is_local:
+        missing = set(LOCAL_KEYS) - set(cli.secret_keys(scope))
+        values = {key: secrets.token_urlsafe(24) for key in LOCAL_KEYS if key in missing}
+        vault_name = ""
+    else:
+        vault_name = _vault_name(cli, scope)
+        values = given_values(secrets_file)
     for key, value in values.items():
-        put_secret(cli, scope, key, value)
-    print(f"Secret scope '{scope}' has {', '.join(KEYS)}")
+        if vault_name:
+            azure.set_secret(vault_name, key, value)
+        else:
+            cli.put_secret(scope, key, value)
+    print(f"Secret scope '{scope}' has {', '.join(values or LOCAL_KEYS)}")
 
 
 def read_values(lines: Iterable[str]) -> dict[str, str]:
-    """One value a line, in the order of KEYS."""
-    values = [line.strip() for line in lines if line.strip()]
-    if len(values) != len(KEYS):
+    """`key=value` lines. No error repeats a line: it may be a secret."""
+    values = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, _, value = line.strip().partition("=")
+        if key not in KEYS:
+            raise DeploymentError(f"line {number} of the secrets is not `key=value`, a key of {list(KEYS)}")
+        values[key] = value
+    return values
+
+
+def given_values(secrets_file: str) -> dict[str, str]:
+    """The secrets that the file holds, a person types without echo, or standard input brings."""
+    if secrets_file:
+        values = _read_file(Path(secrets_file))
+    elif sys.stdin.isatty():
+        values = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
+    else:
+        values = read_values(sys.stdin)
+    given = {key: value for key, value in values.items() if value}
+    if not given:
+        raise DeploymentError(f"no value for any of {list(KEYS)} was given; nothing is written")
+    return given
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        with path.open() as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            if mode & 0o077:
+                raise DeploymentError(
+                    f"SECRETS_FILE={path} is open to others (mode {mode:04o}); `chmod 600 {path}` closes it"
+                )
+            return read_values(file)
+    except OSError as error:
+        raise DeploymentError(f"SECRETS_FILE={path} cannot be read: {error.strerror}") from error
+
+
+def _find_scope(cli: DatabricksCli, scope: str) -> dict[str, Any] | None:
+    return next((existing for existing in cli.scopes() if existing["name"] == scope), None)
+
+
+def _require_same_backend(existing: dict[str, Any], vault: azure.KeyVault | None) -> None:
+    kept_in = existing.get("keyvault_metadata", {}).get("resource_id", "")
+    if vault is not None and kept_in.lower() != vault.id.lower():
         raise DeploymentError(
-            f"expected {len(KEYS)} lines on standard input, {list(KEYS)}; got {len(values)}"
+            f"secret scope '{existing['name']}' is backed by {kept_in or 'Databricks'}, not by {vault.id}; "
+            "name another with SECRET_SCOPE=, or delete it with `databricks secrets delete-scope`"
         )
-    return dict(zip(KEYS, values, strict=True))
 
 
-def put_secret(cli: DatabricksCli, scope: str, key: str, value: str) -> None:
-    """Writes one secret; an empty one is refused."""
-    if not value:
-        raise DeploymentError(f"the value of '{key}' is empty")
-    cli.put_secret(scope, key, value)
+def _create_backed_scope(workspace: Workspace, scope: str, vault: azure.KeyVault) -> None:
+    """Asks the workspace itself: for this it takes a token of Entra alone, none that it has given out."""
+    if not workspace.is_local:
+        workspace = replace(workspace, token=azure.databricks_token())
+    backend = {"resource_id": vault.id, "dns_name": vault.dns_name}
+    wanted = {"scope": scope, "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": backend}
+    workspace.call("POST", "/api/2.0/secrets/scopes/create", json=wanted)
+
+
+def _share(cli: DatabricksCli, scope: str, readers: str) -> None:
+    """Lets a group read the scope; a stronger permission that it has stays."""
+    permissions = cli.scope_permissions(scope)
+    for everybody in permissions.keys() & set(EVERYBODY):
+        print(
+            f"Warning: '{everybody}' has {permissions[everybody]} on secret scope '{scope}', so everybody "
+            "sees the secrets; take it away with `databricks secrets delete-acl`",
+            file=sys.stderr,
+        )
+    if permissions.get(readers) not in ("WRITE", "MANAGE"):
+        cli.let_read(scope, readers)
+    print(f"Group '{readers}' may read secret scope '{scope}'")
+
+
+def _vault_name(cli: DatabricksCli, scope: str) -> str:
+    """The Key Vault behind the scope, empty where Databricks keeps the secrets."""
+    existing = _find_scope(cli, scope)
+    if existing is None:
+        raise DeploymentError(f"there is no secret scope '{scope}'; make it with `make databricks-init`")
+    metadata = existing.get("keyvault_metadata")
+    return azure.KeyVault(metadata["resource_id"], metadata["dns_name"]).name if metadata else ""

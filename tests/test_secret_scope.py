@@ -1,0 +1,275 @@
+"""The secret scope against a small HTTP server, through the real `databricks` program; `az` is a stand-in."""
+
+import base64
+import io
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from deployment.azure import KeyVault
+from deployment.databricks_cli import DatabricksCli, PipCli
+from deployment.errors import DeploymentError
+from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
+from test_azure import VAULT_ID, Az, Terminal, az
+from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
+
+__all__ = ["az", "cli", "programs_of_this_environment", "server"]
+
+API = "/api/2.0/secrets"
+VAULT = KeyVault(VAULT_ID, "https://mlopsdev1.vault.azure.net/")
+OWN = {"name": "scope", "backend_type": "DATABRICKS"}
+BACKED = {
+    "name": "scope",
+    "backend_type": "AZURE_KEYVAULT",
+    "keyvault_metadata": {"resource_id": VAULT_ID, "dns_name": VAULT.dns_name},
+}
+
+
+@pytest.fixture
+def dev(server: Server, tmp_path: Path) -> DatabricksCli:
+    """Signed in to a workspace that is not the local one."""
+    return PipCli(workspace_at(server.host, tmp_path, profile="dev"))
+
+
+def prepare(server: Server, *scopes: dict[str, Any], **acls: str) -> None:
+    server.replies |= {
+        f"{API}/scopes/list": {"scopes": list(scopes)},
+        f"{API}/scopes/create": {},
+        f"{API}/list": {},
+        f"{API}/put": {},
+        f"{API}/acls/put": {},
+        f"{API}/acls/list": {"items": [{"principal": who, "permission": what} for who, what in acls.items()]},
+    }
+
+
+def sent(server: Server, path: str) -> list[dict[str, Any]]:
+    return [body for called, body in server.received if called == f"{API}/{path}"]
+
+
+def values_put(server: Server) -> dict[str, str]:
+    return {body["key"]: base64.b64decode(body["bytes_value"]).decode() for body in sent(server, "put")}
+
+
+def secrets_file(folder: Path, text: str, mode: int = 0o600) -> str:
+    file = folder / "secrets.txt"
+    file.write_text(text)
+    file.chmod(mode)
+    return str(file)
+
+
+# The scope and who reads it
+
+
+def test_scope_is_made_once_and_for_its_creator_alone(server: Server, dev: DatabricksCli) -> None:
+    prepare(server)
+    ensure_scope(dev, "scope")
+    prepare(server, OWN)
+    ensure_scope(dev, "scope")
+
+    [created] = sent(server, "scopes/create")
+    assert created == {"scope": "scope", "scope_backend_type": "DATABRICKS"}
+    assert sent(server, "acls/put") == []
+
+
+def test_named_group_may_read_and_no_more_and_a_scope_open_to_everybody_is_warned_about(
+    server: Server, dev: DatabricksCli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(server, OWN, ada="MANAGE", users="READ")
+
+    ensure_scope(dev, "scope", readers="data scientists")
+
+    assert sent(server, "acls/put") == [
+        {"scope": "scope", "principal": "data scientists", "permission": "READ"}
+    ]
+    assert "Warning: 'users' has READ on secret scope 'scope'" in capsys.readouterr().err
+
+
+def test_stronger_permission_of_the_group_stays(server: Server, dev: DatabricksCli) -> None:
+    prepare(server, OWN, operators="MANAGE")
+
+    ensure_scope(dev, "scope", readers="operators")
+
+    assert sent(server, "acls/put") == []
+
+
+@pytest.mark.parametrize("everybody", ["users", "Users ", "account users"])
+def test_everybody_is_no_group_of_readers(server: Server, dev: DatabricksCli, everybody: str) -> None:
+    with pytest.raises(DeploymentError, match=f"SECRETS_READERS={everybody} would show the secrets to every"):
+        ensure_scope(dev, "scope", readers=everybody)
+
+    assert server.received == []
+
+
+# Key Vault
+
+
+def test_scope_backed_by_a_key_vault_is_made_with_a_token_of_entra(
+    server: Server, tmp_path: Path, az: Az
+) -> None:
+    prepare(server)
+    server.also_accepts = "entra-token"  # what the stand-in gives
+    dev = PipCli(workspace_at(server.host, tmp_path, profile="dev"))
+
+    ensure_scope(dev, "scope", VAULT)
+
+    assert sent(server, "scopes/create") == [
+        {
+            "scope": "scope",
+            "scope_backend_type": "AZURE_KEYVAULT",
+            "backend_azure_keyvault": {"resource_id": VAULT_ID, "dns_name": VAULT.dns_name},
+        }
+    ]
+    assert server.tokens[f"{API}/scopes/create"] == "entra-token"
+    assert server.tokens[f"{API}/scopes/list"] == TOKEN
+    assert az.calls == [
+        "account get-access-token --resource 2ff814a6-3304-4ab8-85cb-cd0e6f879c1d "
+        "--query accessToken --output tsv"
+    ]
+
+
+def test_scope_that_is_backed_already_stays(server: Server, dev: DatabricksCli) -> None:
+    prepare(server, BACKED)
+
+    ensure_scope(dev, "scope", KeyVault(VAULT_ID.upper(), VAULT.dns_name))
+
+    assert sent(server, "scopes/create") == []
+
+
+def test_scope_with_another_place_for_its_secrets_is_refused(server: Server, dev: DatabricksCli) -> None:
+    prepare(server, OWN)
+
+    with pytest.raises(DeploymentError, match="'scope' is backed by Databricks, not by /subscriptions/1234"):
+        ensure_scope(dev, "scope", VAULT)
+
+
+def test_secrets_of_a_backed_scope_go_into_its_key_vault(
+    server: Server, dev: DatabricksCli, az: Az, tmp_path: Path
+) -> None:
+    prepare(server, BACKED)
+
+    put_secrets(dev, "scope", secrets_file(tmp_path, "storage-account-key=very=secret==\n"))
+
+    assert [call.split(" --file")[0] for call in az.calls] == [
+        "keyvault secret set --vault-name mlopsdev1 --name storage-account-key"
+    ]
+    assert az.piped == "very=secret=="
+    assert sent(server, "put") == []
+
+
+# How values come in
+
+
+def test_values_arrive_whole_and_stay_out_of_all_command_lines(
+    server: Server, dev: DatabricksCli, tmp_path: Path
+) -> None:
+    prepare(server, OWN)
+    text = "# of the portal\nstorage-account-key=\nappinsights-connection-string=very=secret;b=c\n\n"
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen.update(" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    put_secrets(dev, "scope", secrets_file(tmp_path, text))
+    done.set()
+    watching.join()
+
+    assert values_put(server) == {"appinsights-connection-string": "very=secret;b=c"}
+    assert [line for line in seen if "secrets put" in line]
+    assert not [line for line in seen if "very=secret" in line]
+
+
+def test_standard_input_is_read_where_nobody_sits(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "service-principal-id=1\nservice-principal-secret=a b\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+
+    assert given_values("") == {"service-principal-id": "1", "service-principal-secret": "a b"}
+
+
+def test_a_person_is_asked_without_echo_and_passes_over_what_is_not_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt.split()[0])
+        return "account" if prompt.startswith("storage-account-name") else ""
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", answer)
+
+    assert given_values("") == {"storage-account-name": "account"}
+    assert asked == list(KEYS)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_file_that_others_may_open_is_refused(tmp_path: Path, mode: int) -> None:
+    file = secrets_file(tmp_path, "storage-account-key=very-secret", mode)
+
+    with pytest.raises(
+        DeploymentError, match=rf"is open to others \(mode 0{mode:o}\); `chmod 600"
+    ) as refused:
+        given_values(file)
+
+    assert "very-secret" not in str(refused.value)
+
+
+def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match=r"absent\.txt cannot be read: No such file"):
+        given_values(str(tmp_path / "absent.txt"))
+
+
+@pytest.mark.parametrize("line", ["bare-s3cret", "c2VjcmV0==", "storage-key=s3cret"])
+def test_line_that_is_no_known_key_is_refused_and_not_repeated(line: str) -> None:
+    with pytest.raises(DeploymentError, match="line 2 of the secrets is not `key=value`") as refused:
+        read_values(["storage-account-name=account\n", line])
+
+    assert line.partition("=")[0] not in str(refused.value)
+
+
+def test_nothing_given_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match=r"no value for any of \['storage-account-name', "):
+        given_values(secrets_file(tmp_path, "storage-account-key=\n"))
+
+
+def test_missing_scope_is_said_before_anybody_is_asked(server: Server, dev: DatabricksCli) -> None:
+    prepare(server)
+
+    with pytest.raises(DeploymentError, match="there is no secret scope 'scope'; make it with `make databr"):
+        put_secrets(dev, "scope")
+
+
+# The local workspace
+
+
+def test_local_workspace_gets_values_that_are_made_up(server: Server, cli: DatabricksCli) -> None:
+    prepare(server)
+
+    put_secrets(cli, "scope")
+
+    assert values_put(server).keys() == set(LOCAL_KEYS)
+    assert all(len(value) >= 32 for value in values_put(server).values())
+
+
+def test_local_secrets_that_exist_are_left_alone(server: Server, cli: DatabricksCli) -> None:
+    server.replies[f"{API}/list"] = {"secrets": [{"key": key} for key in LOCAL_KEYS]}
+
+    put_secrets(cli, "scope")
+
+    assert [path for path, _ in server.received] == [f"{API}/list"]
+
+
+def test_local_scope_may_name_a_key_vault_without_azure(server: Server, cli: DatabricksCli) -> None:
+    prepare(server)
+
+    ensure_scope(cli, "scope", VAULT)
+
+    [created] = sent(server, "scopes/create")
+    assert created["backend_azure_keyvault"] == {"resource_id": VAULT_ID, "dns_name": VAULT.dns_name}
+    assert server.tokens[f"{API}/scopes/create"] == TOKEN
