@@ -79,7 +79,7 @@ class Rendered:
             "resourceId": resource_id,
             "subscriptionResourceId": lambda type_, name: f"/subscriptions/1234/providers/{type_}/{name}",
             "resourceGroup": lambda: Properties(id=GROUP, location="westeurope"),
-            "subscription": lambda: Properties(tenantId="tenant"),
+            "subscription": lambda: Properties(tenantId="12345678-1234-1234-1234-123456789abc"),
             "environment": lambda: Properties(suffixes=Properties(storage="core.windows.net")),
             "uniqueString": lambda *parts: hashlib.sha256("".join(parts).encode()).hexdigest()[:13],
             "guid": lambda *parts: hashlib.sha256("".join(parts).encode()).hexdigest(),

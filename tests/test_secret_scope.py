@@ -130,6 +130,13 @@ def test_scope_backed_by_a_key_vault_is_made_with_a_token_of_entra(
     ]
 
 
+def test_refused_key_vault_is_named_with_what_it_takes(server: Server, dev: DatabricksCli, az: Az) -> None:
+    prepare(server)
+
+    with pytest.raises(DeploymentError, match=rf"cannot be backed by {VAULT_ID}: .*Contributor of the vault"):
+        ensure_scope(dev, "scope", VAULT)
+
+
 def test_scope_that_is_backed_already_stays(server: Server, dev: DatabricksCli) -> None:
     prepare(server, BACKED)
 

@@ -82,7 +82,7 @@ def read_values(lines: Iterable[str]) -> dict[str, str]:
 def given_values(secrets_file: str) -> dict[str, str]:
     """The secrets that the file holds, a person types without echo, or standard input brings."""
     if secrets_file:
-        values = _read_file(Path(secrets_file))
+        values = _read_file(Path(secrets_file).expanduser())
     elif sys.stdin.isatty():
         values = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
     else:
@@ -125,7 +125,13 @@ def _create_backed_scope(workspace: Workspace, scope: str, vault: azure.KeyVault
         workspace = replace(workspace, token=azure.databricks_token())
     backend = {"resource_id": vault.id, "dns_name": vault.dns_name}
     wanted = {"scope": scope, "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": backend}
-    workspace.call("POST", "/api/2.0/secrets/scopes/create", json=wanted)
+    try:
+        workspace.call("POST", "/api/2.0/secrets/scopes/create", json=wanted)
+    except DeploymentError as error:
+        raise DeploymentError(
+            f"secret scope '{scope}' cannot be backed by {vault.id}: {error}. Who signed in with `az` has "
+            "to be a user of the workspace and Contributor of the vault"
+        ) from error
 
 
 def _share(cli: DatabricksCli, scope: str, readers: str) -> None:
