@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import requests
 from databricks.sdk.errors import DatabricksError, InvalidParameterValue, NotImplemented
 from databricks.sdk.service.workspace import (
     AclPermission,
@@ -182,6 +183,8 @@ def test_a_scope_backed_by_a_key_vault_is_listed_with_it(local):
     local.client.secrets.create_scope("backed", scope_backend_type=backed, backend_azure_keyvault=vault)
     local.client.secrets.create_scope("own", scope_backend_type=ScopeBackendType.DATABRICKS)
 
+    page = requests.get(f"{local.host}/secrets", headers={"Authorization": "Bearer x"}, timeout=10).text
+    assert f"Its secrets are in the Key Vault {VAULT['dns_name']}" in page
     scopes = {scope.name: scope for scope in local.client.secrets.list_scopes()}
     assert scopes["backed"].backend_type is backed
     assert scopes["backed"].keyvault_metadata == vault

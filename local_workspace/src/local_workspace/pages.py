@@ -205,11 +205,13 @@ def _add_clusters(
 
     @routes.get("/secrets")
     def secrets_page() -> str:
-        scopes: dict[str, list[Document]] = {scope["name"]: [] for scope in database.all("secret_scope")}
+        kept = database.all("secret_scope")
+        vaults = {scope["name"]: scope["key_vault"]["dns_name"] for scope in kept if "key_vault" in scope}
+        scopes: dict[str, list[Document]] = {scope["name"]: [] for scope in kept}
         for secret in database.all("secret"):
             known = {"key": secret["key"], "updated": _moment(secret["updated"])}
             scopes.setdefault(secret["scope"], []).append(known)
-        return render("secrets.html", section="secrets", scopes=scopes)
+        return render("secrets.html", section="secrets", scopes=scopes, vaults=vaults)
 
 
 def _run(database: Database, run_id: str, job_id: str | None = None) -> Document:
