@@ -31,7 +31,7 @@ TOKEN = "good-token"
 
 @dataclass
 class Server:
-    """A REST server with one prepared reply for each path; it records the bodies that it gets."""
+    """A REST server with one reply for each path, prepared or made; it records the bodies that it gets."""
 
     host: str = ""
     replies: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Server:
         self.received.append((path, json.loads(body) if body else {}))
         if path not in self.replies:
             return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"nothing at {path}"}
-        reply = self.replies[path]
+        reply = self.replies[path]() if callable(self.replies[path]) else self.replies[path]
         return 200, reply.pop(0) if isinstance(reply, list) else reply
 
     def body_sent_to(self, path: str) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 import base64
 import io
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from deployment.azure import KeyVault
-from deployment.databricks_cli import DatabricksCli, PipCli
+from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
 from deployment.errors import DeploymentError
 from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
 from test_azure import VAULT_ID, Az, Terminal, az
 from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
+from test_deployments import NEEDS_GO
+from test_targets import find_go_cli
 
 __all__ = ["az", "cli", "programs_of_this_environment", "server"]
 
@@ -34,6 +35,13 @@ def dev(server: Server, tmp_path: Path) -> DatabricksCli:
     return PipCli(workspace_at(server.host, tmp_path, profile="dev"))
 
 
+@pytest.fixture(params=["pip", pytest.param("go", marks=NEEDS_GO)])
+def either(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> DatabricksCli:
+    """Each of the two programs, signed in like `dev`."""
+    workspace = workspace_at(server.host, tmp_path, profile="dev")
+    return GoCli(workspace, str(find_go_cli())) if request.param == "go" else PipCli(workspace)
+
+
 def prepare(server: Server, *scopes: dict[str, Any], **acls: str) -> None:
     server.replies |= {
         f"{API}/scopes/list": {"scopes": list(scopes)},
@@ -50,7 +58,10 @@ def sent(server: Server, path: str) -> list[dict[str, Any]]:
 
 
 def values_put(server: Server) -> dict[str, str]:
-    return {body["key"]: base64.b64decode(body["bytes_value"]).decode() for body in sent(server, "put")}
+    return {
+        body["key"]: body.get("string_value") or base64.b64decode(body["bytes_value"]).decode()
+        for body in sent(server, "put")
+    }
 
 
 def secrets_file(folder: Path, text: str, mode: int = 0o600) -> str:
@@ -75,11 +86,11 @@ def test_scope_is_made_once_and_for_its_creator_alone(server: Server, dev: Datab
 
 
 def test_named_group_may_read_and_no_more_and_a_scope_open_to_everybody_is_warned_about(
-    server: Server, dev: DatabricksCli, capsys: pytest.CaptureFixture[str]
+    server: Server, either: DatabricksCli, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(server, OWN, ada="MANAGE", users="READ")
 
-    ensure_scope(dev, "scope", readers="data scientists")
+    ensure_scope(either, "scope", readers="data scientists")
 
     assert sent(server, "acls/put") == [
         {"scope": "scope", "principal": "data scientists", "permission": "READ"}
@@ -87,10 +98,10 @@ def test_named_group_may_read_and_no_more_and_a_scope_open_to_everybody_is_warne
     assert "Warning: 'users' has READ on secret scope 'scope'" in capsys.readouterr().err
 
 
-def test_stronger_permission_of_the_group_stays(server: Server, dev: DatabricksCli) -> None:
+def test_stronger_permission_of_the_group_stays(server: Server, either: DatabricksCli) -> None:
     prepare(server, OWN, operators="MANAGE")
 
-    ensure_scope(dev, "scope", readers="operators")
+    ensure_scope(either, "scope", readers="operators")
 
     assert sent(server, "acls/put") == []
 
@@ -170,22 +181,19 @@ def test_secrets_of_a_backed_scope_go_into_its_key_vault(
 
 
 def test_values_arrive_whole_and_stay_out_of_all_command_lines(
-    server: Server, dev: DatabricksCli, tmp_path: Path
+    server: Server, either: DatabricksCli, tmp_path: Path
 ) -> None:
     prepare(server, OWN)
     text = "# of the portal\nstorage-account-key=\nappinsights-connection-string=very=secret;b=c\n\n"
-    seen: set[str] = set()
-    done = threading.Event()
+    seen: list[str] = []
 
-    def watch() -> None:
-        while not done.wait(0.05):
-            seen.update(" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
+    def look() -> dict[str, Any]:
+        seen.extend(" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+        return {}
 
-    watching = threading.Thread(target=watch)
-    watching.start()
-    put_secrets(dev, "scope", secrets_file(tmp_path, text))
-    done.set()
-    watching.join()
+    server.replies[f"{API}/put"] = look
+
+    put_secrets(either, "scope", secrets_file(tmp_path, text))
 
     assert values_put(server) == {"appinsights-connection-string": "very=secret;b=c"}
     assert [line for line in seen if "secrets put" in line]
