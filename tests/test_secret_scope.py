@@ -249,7 +249,7 @@ def test_line_that_is_no_known_key_is_refused_and_not_repeated(line: str) -> Non
 
 
 def test_nothing_given_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DeploymentError, match=r"no value for any of \['storage-account-name', "):
+    with pytest.raises(DeploymentError, match=r"secrets\.txt has no `key=value` line with a key of \['stor"):
         given_values(secrets_file(tmp_path, "storage-account-key=\n"))
 
 

@@ -63,7 +63,8 @@ def put_secrets(cli: DatabricksCli, scope: str, secrets_file: str = "") -> None:
             azure.set_secret(vault_name, key, value)
         else:
             cli.put_secret(scope, key, value)
-    print(f"Secret scope '{scope}' has {', '.join(values or LOCAL_KEYS)}")
+    where = f"Key Vault '{vault_name}'" if vault_name else f"secret scope '{scope}'"
+    print(f"Written to {where}: {', '.join(values) or 'nothing'}")
 
 
 def read_values(lines: Iterable[str]) -> dict[str, str]:
@@ -81,16 +82,15 @@ def read_values(lines: Iterable[str]) -> dict[str, str]:
 
 def given_values(secrets_file: str) -> dict[str, str]:
     """The secrets that the file holds, a person types without echo, or standard input brings."""
-    if secrets_file:
-        values = _read_file(Path(secrets_file).expanduser())
-    elif sys.stdin.isatty():
-        values = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
-    else:
-        values = read_values(sys.stdin)
-    given = {key: value for key, value in values.items() if value}
-    if not given:
-        raise DeploymentError(f"no value for any of {list(KEYS)} was given; nothing is written")
-    return given
+    if sys.stdin.isatty() and not secrets_file:
+        answers = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
+        return {key: answer for key, answer in answers.items() if answer}
+    lines = _read_file(Path(secrets_file).expanduser()) if secrets_file else read_values(sys.stdin)
+    values = {key: value for key, value in lines.items() if value}
+    if not values:
+        where = f"SECRETS_FILE={secrets_file}" if secrets_file else "standard input"
+        raise DeploymentError(f"{where} has no `key=value` line with a key of {list(KEYS)}")
+    return values
 
 
 def _read_file(path: Path) -> dict[str, str]:
