@@ -6,8 +6,10 @@ MAKEFLAGS += --no-print-directory
 # The goals build on each other, in the order in which they are named, also under -j.
 .NOTPARALLEL:
 
-# Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with.
-WORKSPACE ?= local
+# Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with. One of them is enough
+# where both are called alike.
+WORKSPACE ?= $(or $(value TARGET),local)
+WORKSPACE := $(WORKSPACE)
 TARGET ?= $(WORKSPACE)
 LOCAL_WORKSPACE_STATE ?= .local_workspace
 LOCAL_WORKSPACE_PORT ?=

@@ -83,6 +83,25 @@ def test_bare_make_lists_every_target_with_a_description() -> None:
         assert re.search(rf"^  {target} +\S", shown.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("given", "workspace", "target"),
+    [
+        ([], "local", "local"),
+        (["TARGET=dev"], "dev", "dev"),
+        (["WORKSPACE=dev"], "dev", "dev"),
+        (["TARGET=dev", "WORKSPACE=local"], "local", "dev"),
+    ],
+)
+def test_a_target_is_signed_in_to_by_the_profile_of_its_name(
+    tmp_path: Path, given: list[str], workspace: str, target: str
+) -> None:
+    (tmp_path / "show.mk").write_text("include Makefile\nshow:\n\t@echo $(WORKSPACE) $(TARGET)\n")
+
+    shown = make(ROOT, "--silent", "-f", str(tmp_path / "show.mk"), "show", *given)
+
+    assert shown.stdout.split() == [workspace, target]
+
+
 def test_old_python_is_refused_with_its_version(checkout: Path) -> None:
     old = checkout / "old-python"
     pretend = "import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1'"
