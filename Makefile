@@ -105,6 +105,14 @@ lint: $(INSTALLED) ## Check style, types, the walls between the packages, script
 	$(foreach package,$(filter local_workspace,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.venv/bin/check-jsonschema --regex-variant nonunicode --builtin-schema vendor.azure-pipelines .azure-pipelines/*.yml
+	.venv/bin/zizmor --offline --quiet .github
+	@$(ACTIONLINT)
+
+# It is a Go program; its packages on the Python index download it from elsewhere while they are installed.
+ACTIONLINT := if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck .venv/bin/shellcheck; \
+	else echo 'No Go here: actionlint is skipped.' >&2; fi
 
 .PHONY: dist
 dist: $(INSTALLED) ## Build both wheels into dist/<version>
