@@ -8,9 +8,11 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -28,7 +30,7 @@ from workspace_under_test import (
     package_caches,
 )
 
-SUBJECT = "repo:octo-org-1/octo-repo-2:environment:"
+SUBJECT = "repo:octo-org@123456/octo-repo@456789:environment:"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 AZURE_HOST = "http://adb-1234567890123456.7.azuredatabricks.net"
 TENANT = "22222222-3333-4444-5555-666666666666"
@@ -40,12 +42,15 @@ echo "$*" >> "${0%/*}/calls"
 printf '{"accessToken": "%s", "expiresOn": "2099-01-01 00:00:00.000000", "expires_on": 4070908800,
   "subscription": "s", "tenant": "t", "tokenType": "Bearer"}' "$AZ_TOKEN"
 """
-# The local workspace has one catalog; the data and the experiment are those of the demo.
+# The local workspace has one catalog. The data and the experiment are the demo's, the folders nobody else's.
 ELSEWHERE = {
     "CATALOG": "spark_catalog",
     "SCHEMA": "ci",
     "DATA_ROOT": DATA_ROOT,
     "EXPERIMENT": f"{FOLDER}/azure-databricks-mlops-mlflow",
+    "WORKSPACE_FOLDER": f"{FOLDER}/ci",
+    "WHEELS_ROOT": "dbfs:/azure-databricks-mlops-mlflow/ci/wheels",
+    "DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks")),
 }
 MAIN, TAG, BRANCH, PULL = "refs/heads/main", "refs/tags/v1.2.0", "refs/heads/fix", "refs/pull/7/merge"
 
