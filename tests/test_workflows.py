@@ -140,14 +140,12 @@ def github_allows(target: str, ref: str, **variables: str) -> bool:
 
 def azure_allows(target: str, ref: str, **variables: str) -> bool:
     """The same for a stage, whatever has triggered it."""
-    if target == "test":
-        return True
     names = {
         "all_": lambda *values: all(values),
         "any_": lambda *values: any(values),
         "eq": lambda left, right: left == right,
         "startsWith": str.startswith,
-        "succeeded": lambda: azure_allows(STAGES[target]["dependsOn"], ref, **variables),
+        "succeeded": lambda: True,
         "variables": {"Build.SourceBranch": ref, "PROD_FROM": ""} | variables,
     }
     condition = STAGES[target]["condition"]
