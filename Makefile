@@ -178,7 +178,7 @@ databricks-secrets-put: which-workspace ## Write the storage account's name and 
 	@$(DEPLOYMENT) put-secrets
 
 .PHONY: databricks-upload-data
-databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
+databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT: volume, storage account, DBFS
 	@$(DEPLOYMENT) upload-data
 
 .PHONY: deploy
