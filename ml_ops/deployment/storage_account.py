@@ -1,5 +1,6 @@
 """Uploads files to a container of an Azure storage account, as the person signed in or by its key."""
 
+import base64
 import getpass
 import os
 import re
@@ -25,7 +26,7 @@ _ADVICE = {
     "InvalidAuthenticationInfo": "sign in again with `az login`, in the tenant of the storage account",
     "AuthorizationPermissionMismatch": "you need the role Storage Blob Data Contributor on the container; "
     "a new assignment takes some minutes",
-    "AuthorizationFailure": "the firewall of the storage account keeps this machine out",
+    "AuthorizationFailure": "the key is none of the account's, or its firewall keeps this machine out",
     "KeyBasedAuthenticationNotPermitted": "leave STORAGE_KEY_FILE out, and sign in with `az login`",
     "ContainerNotFound": "make the container first; an upload makes none",
 }
@@ -67,8 +68,13 @@ def read_key(source: str) -> str:
         )
     else:
         key = _read_own_file(Path(source))
-    if not key.strip():
-        raise DeploymentError(f"there is no key in STORAGE_KEY_FILE={source}")
+    try:
+        if not base64.b64decode(key.strip(), validate=True):
+            raise ValueError
+    except ValueError:
+        raise DeploymentError(
+            f"there is no account key, which is base64, in STORAGE_KEY_FILE={source}"
+        ) from None
     return key.strip()
 
 
@@ -86,11 +92,18 @@ def _open(folder: StorageFolder, key: str) -> ContainerClient:
     return ContainerClient(
         folder.endpoint,
         folder.container,
-        credential={"account_name": folder.account, "account_key": key} if key else DefaultAzureCredential(),
+        credential={"account_name": folder.account, "account_key": key} if key else _signed_in(),
         max_single_put_size=BLOCK,
         max_block_size=BLOCK,
         retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, random_jitter_range=1),
     )
+
+
+def _signed_in() -> DefaultAzureCredential:
+    """The person signed in to Azure; asked for here, because an upload would retry for long."""
+    credential = DefaultAzureCredential()
+    credential.get_token("https://storage.azure.com/.default")
+    return credential
 
 
 def _upload(container: ContainerClient, file: Path, name: str) -> None:
@@ -143,7 +156,7 @@ def _explained(folder: StorageFolder) -> Iterator[None]:
     except ClientAuthenticationError as error:
         raise DeploymentError(f"{where}: {_explain(error, _NOBODY)}") from error
     except HttpResponseError as error:
-        raise DeploymentError(f"{where}: {_explain(error, 'see the message')}") from error
+        raise DeploymentError(f"{where}: {_explain(error, 'the upload failed')}") from error
     except AzureError as error:
         raise DeploymentError(
             f"{where} does not answer at {folder.endpoint}: is the account's name right, and does its "
@@ -158,7 +171,7 @@ _NOBODY = (
 
 def _explain(error: HttpResponseError, otherwise: str) -> str:
     code = getattr(error, "error_code", None)
-    return f"{_first_line(error)} {_ADVICE.get(str(getattr(code, 'value', code)), otherwise)}"
+    return f"{_ADVICE.get(str(getattr(code, 'value', code)), otherwise)} ({_first_line(error)})"
 
 
 def _first_line(error: AzureError) -> str:
