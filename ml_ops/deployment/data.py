@@ -28,7 +28,9 @@ def upload_data(
     who is signed in to Azure uploads.
     """
     if missing := [file for file in files if not file.is_file()]:
-        raise DeploymentError(f"The data file ml_data/{missing[0].name} is missing; ml_data/README.md says how it is made.")
+        raise DeploymentError(
+            f"The data file ml_data/{missing[0].name} is missing; ml_data/README.md says how it is made."
+        )
     address = address_of(data_root, mount_source)
     if address.startswith("abfss://"):
         from deployment.storage_account import StorageFolder, read_key, upload_files  # takes a second

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import mlflow
 import pandas as pd
 import pyspark
 import pytest
-from azurite import Azurite, find_azurite
+from azurite import Azurite
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.settings import ScoringSettings, TrainingSettings
 from mlflow.entities import Run
@@ -119,22 +118,9 @@ def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """A Blob service with an empty container `data`."""
-    with running_azurite(Azurite(tmp_path_factory.mktemp("azurite"), free_port())) as azurite:
+    with Azurite(tmp_path_factory.mktemp("azurite")).running() as azurite:
         azurite.service.create_container("data")
         yield azurite
-
-
-@contextmanager
-def running_azurite(azurite: Azurite, *options: str) -> Iterator[Azurite]:
-    program, why_not = find_azurite()
-    if why_not:
-        pytest.skip(why_not)
-    server = azurite.start(program, *options)
-    try:
-        yield azurite
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")

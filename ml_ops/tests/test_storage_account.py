@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azurite import Azurite
-from conftest import free_port, running_azurite
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -98,21 +97,20 @@ def test_the_command_takes_the_key_from_standard_input_and_shows_it_nowhere(
     endpoint: Azurite, tmp_path
 ) -> None:
     (tmp_path / "databrickscfg").write_text("[dev]\nhost = http://127.0.0.1:9\ntoken = unused\n")
-    from deployment.settings import Settings
-
-    settings = {name.upper(): "x" for name in Settings.__dataclass_fields__}
-    own = {
+    settings = {
         "DATABRICKS_CONFIG_FILE": str(tmp_path / "databrickscfg"),
         "DATA_ROOT": "/mnt/anything/by-command",
+        "LOCAL_WORKSPACE_STATE": str(tmp_path),
         "MOUNT_SOURCE": CONTAINER,
         "PYTHONPATH": str(ROOT / "ml_ops"),
         "STORAGE_KEY_FILE": "-",
+        "TARGET": "staging",
         "WORKSPACE": "dev",
     }
     command = [sys.executable, "-m", "deployment", "upload-data"]
     finished = subprocess.run(
         command,
-        env=os.environ | settings | own,
+        env=os.environ | settings,
         input=f"{endpoint.key}\n",
         capture_output=True,
         text=True,
@@ -181,14 +179,14 @@ def test_without_a_key_and_a_sign_in_the_message_says_what_to_do(monkeypatch, tm
 
 
 def test_the_person_who_is_signed_in_uploads_without_a_key(tmp_path, monkeypatch, capsys) -> None:
-    service = Azurite(tmp_path, free_port(), scheme="https")
+    service = Azurite(tmp_path, scheme="https")
     write_certificate(tmp_path)
     put_azure_cli(tmp_path, monkeypatch)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
     monkeypatch.setenv("STORAGE_ENDPOINT", service.endpoint)
     certificate = ("--cert", str(tmp_path / "certificate.pem"), "--key", str(tmp_path / "private.pem"))
 
-    with running_azurite(service, "--oauth", "basic", *certificate):
+    with service.running("--oauth", "basic", *certificate):
         service.service.create_container("data")
         upload_files(FILES, folder("signed-in"))
         arrived = service.read("data", "signed-in/data_raw.csv")
