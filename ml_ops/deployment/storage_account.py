@@ -2,6 +2,7 @@
 
 import base64
 import getpass
+import logging
 import os
 import re
 import stat
@@ -101,6 +102,8 @@ def _open(folder: StorageFolder, key: str) -> ContainerClient:
 
 def _signed_in() -> DefaultAzureCredential:
     """The person signed in to Azure; asked for here, because an upload would retry for long."""
+    # Where nobody is signed in it tells of each of its many ways, in as many lines.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)
     credential = DefaultAzureCredential()
     credential.get_token("https://storage.azure.com/.default")
     return credential
