@@ -5,8 +5,10 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +22,7 @@ from diabetes_mlops.settings import AccessSettings, SettingsError
 from diabetes_mlops.sources import SourceNotFoundError, SourceUnreachableError, read_as_found, read_table
 from pyspark.sql import SparkSession
 
+NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
 HOST = "mlopsdata.dfs.core.windows.net"
 ACCOUNT_KEY = {"data_credential": "account-key", "secret_scope": "scope"}
 PRINCIPAL = {
@@ -228,3 +231,53 @@ def test_a_mount_is_the_first_folder_below_mnt() -> None:
     settings = AccessSettings.from_widgets(widgets)
 
     assert (settings.mount_point, settings.mount_source) == ("/mnt/wards", f"abfss://data@{HOST}/a")
+
+
+@dataclass
+class Mounts:
+    """What is mounted, and another job that mounts at the very moment when this one does."""
+
+    another_source: str
+    mounted: list[SimpleNamespace] = field(default_factory=list)
+
+    def mounts(self) -> list[SimpleNamespace]:
+        return self.mounted
+
+    def refreshMounts(self) -> bool:
+        return True
+
+    def mount(self, source: str, mount_point: str, extra_configs: dict[str, str]) -> bool:
+        if self.another_source:
+            self.mounted = [SimpleNamespace(mountPoint=mount_point, source=self.another_source)]
+        raise RuntimeError(f"Directory already mounted: {mount_point}")
+
+
+@pytest.mark.parametrize(
+    ("another_source", "raised"),
+    [
+        (f"abfss://data@{HOST}/", None),
+        (f"abfss://data@{HOST}/b", "is mounted, not abfss://data@"),
+        ("", "Directory already mounted: /mnt/wards"),
+    ],
+)
+def test_a_mount_that_another_job_makes_at_the_same_moment_is_as_good(
+    another_source: str, raised: str | None
+) -> None:
+    principal = SimpleNamespace(fs=Mounts(another_source), secrets=dbutils(**PRINCIPAL).secrets)
+    given = {"data_credential": "service-principal", "secret_scope": "scope"}
+    settings = access("/mnt/wards", mount_source=f"abfss://data@{HOST}", **given)
+
+    with pytest.raises(RuntimeError, match=raised) if raised else nullcontext():
+        open_data_root(None, principal, settings)
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_notebook_opens_the_way_to_its_data_before_it_runs_its_job(notebook: Path) -> None:
+    way, job = (
+        "\nopen_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))\n",
+        ".run(spark, ",
+    )
+
+    before, found, after = notebook.read_text().partition(way)
+
+    assert found and job in after and job not in before
