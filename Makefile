@@ -15,8 +15,8 @@ LOCAL_WORKSPACE_STATE ?= .local_workspace
 LOCAL_WORKSPACE_PORT ?=
 
 # What is to differ from the target's variables in databricks.yml; empty: nothing.
-OVERRIDES := WORKSPACE_FOLDER WHEELS_ROOT DATA_ROOT CATALOG SCHEMA MODEL_NAME EXPERIMENT SECRET_SCOPE \
-	CLUSTER_NAME CLUSTER_POLICY COMPUTE
+OVERRIDES := WORKSPACE_FOLDER WHEELS_ROOT DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE CATALOG SCHEMA MODEL_NAME \
+	EXPERIMENT SECRET_SCOPE CLUSTER_NAME CLUSTER_POLICY COMPUTE
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
 # PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI
@@ -26,13 +26,15 @@ WAIT ?= 1
 PARAMS ?=
 DATABRICKS_CLI ?=
 KEEP_DEPLOYMENTS ?= 5
+# For the upload to a storage account: a file with its key, - for standard input; empty: as the person signed in.
+STORAGE_KEY_FILE ?=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
 A :=
 B :=
 
 SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
-	KEEP_DEPLOYMENTS VERSION A B
+	KEEP_DEPLOYMENTS STORAGE_KEY_FILE VERSION A B
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -210,7 +212,7 @@ databricks-secrets-put: which-workspace ## Write secrets into the scope: asks, o
 	@$(DEPLOYMENT) put-secrets
 
 .PHONY: databricks-upload-data
-databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT
+databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT: volume, storage account, DBFS
 	@$(DEPLOYMENT) upload-data
 
 .PHONY: deploy

@@ -86,7 +86,9 @@ def _put_secrets(_: str) -> None:
 
 def _upload_data(_: str) -> None:
     cli = _cli()
-    upload_data(cli, _target(cli.workspace).text("data_root"))
+    target = _target(cli.workspace)
+    mount_source, key_source = target.text("mount_source"), os.environ.get("STORAGE_KEY_FILE", "")
+    upload_data(cli, target.text("data_root"), mount_source=mount_source, key_source=key_source)
 
 
 def _deploy(*, code: bool, jobs: bool) -> None:

@@ -13,6 +13,8 @@ OVERRIDABLE = (
     "workspace_folder",
     "wheels_root",
     "data_root",
+    "data_credential",
+    "mount_source",
     "catalog",
     "schema",
     "model_name",

@@ -42,7 +42,7 @@ class Workspace:
         return urlsplit(self.host).port is not None
 
     def call(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        """One REST call; `content` is what `requests` takes: `params=` or `json=`."""
+        """One REST call; `content` is what `requests` takes: `params=`, `json=`, or a file as `data=`."""
         with requests.Session() as session:
             session.trust_env = not self.is_local  # a company's proxy does not lead to this machine
             session.headers["Authorization"] = f"Bearer {self.token}"
@@ -56,7 +56,7 @@ class Workspace:
             raise DeploymentError(self._refused(reply))
         if not reply.ok:
             raise RestError(path, reply)
-        return dict(reply.json())
+        return dict(reply.json()) if reply.content else {}
 
     def user_name(self) -> str:
         """Who is signed in; fails when the workspace does not answer or refuses the token."""

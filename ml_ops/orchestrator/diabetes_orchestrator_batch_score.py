@@ -8,6 +8,9 @@
 # COMMAND ----------
 
 dbutils.widgets.text("data_root", "", "Folder of the data")
+dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
+dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
+dbutils.widgets.text("secret_scope", "", "Secret scope of the credential")
 dbutils.widgets.text("input_data", "data_batch_input.csv", "Rows to score: files, folder or table")
 dbutils.widgets.dropdown("input_format", "", ["", "csv", "parquet", "delta"], "Format; empty: told by name or folder")
 dbutils.widgets.text("carry_columns", "", "Columns to carry into the output, between commas")
@@ -40,8 +43,10 @@ dbutils.library.restartPython()
 import json
 
 from diabetes_mlops import batch_score
-from diabetes_mlops.settings import ScoringSettings
+from diabetes_mlops.data_access import open_data_root
+from diabetes_mlops.settings import AccessSettings, ScoringSettings
 
+open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
 result = batch_score.run(spark, ScoringSettings.from_widgets(dbutils.widgets))
 
 # COMMAND ----------

@@ -8,6 +8,9 @@
 # COMMAND ----------
 
 dbutils.widgets.text("data_root", "", "Folder of the data")
+dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
+dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
+dbutils.widgets.text("secret_scope", "", "Secret scope of the credential")
 dbutils.widgets.text("training_data", "data_raw.csv", "Labelled data: file or table")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
@@ -40,8 +43,10 @@ dbutils.library.restartPython()
 import json
 
 from diabetes_mlops import train
-from diabetes_mlops.settings import TrainingSettings
+from diabetes_mlops.data_access import open_data_root
+from diabetes_mlops.settings import AccessSettings, TrainingSettings
 
+open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
 result = train.run(spark, TrainingSettings.from_widgets(dbutils.widgets))
 
 # COMMAND ----------

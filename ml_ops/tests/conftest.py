@@ -16,12 +16,15 @@ import mlflow
 import pandas as pd
 import pyspark
 import pytest
+from azurite import Azurite
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.settings import ScoringSettings, TrainingSettings
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
 DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
+# The driver for abfss://, of the version of Hadoop that this Spark has.
+ABFS = "org.apache.hadoop:hadoop-azure:3.4.2"
 DATA = Path(__file__).parents[2] / "ml_data"
 CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
@@ -82,10 +85,18 @@ class Jobs:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """A session on the server that SPARK_REMOTE names, else on one that lives as long as the tests."""
+def spark(spark_server: str) -> Iterator[SparkSession]:
+    """The session that the tests share."""
+    session = SparkSession.builder.remote(spark_server).getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the server that SPARK_REMOTE names, else of one that lives as long as the tests."""
     if "SPARK_REMOTE" in os.environ:
-        yield SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+        yield os.environ["SPARK_REMOTE"]
         return
     folder, port = tmp_path_factory.mktemp("spark"), free_port()
     with (folder / "server.log").open("wb") as log:
@@ -98,12 +109,18 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         )
     try:
         wait_for(server, port, folder / "server.log")
-        session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-        yield session
-        session.stop()
+        yield f"sc://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A Blob service with an empty container `data`."""
+    with Azurite(tmp_path_factory.mktemp("azurite")).running() as azurite:
+        azurite.service.create_container("data")
+        yield azurite
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +195,11 @@ def server_command(folder: Path, port: int) -> list[str]:
     ]
     java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]
     submit = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "--master", "local[2]"]
-    submit += ["--packages", DELTA, *(f"--conf={name}={value}" for name, value in settings.items())]
+    submit += [
+        "--packages",
+        f"{DELTA},{ABFS}",
+        *(f"--conf={name}={value}" for name, value in settings.items()),
+    ]
     jars = f"{pyspark.__path__[0]}/jars/*"
     main = "org.apache.spark.deploy.SparkSubmit"
     return [find_java(), *java, "-cp", jars, main, *submit, "spark-internal"]

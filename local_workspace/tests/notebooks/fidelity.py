@@ -131,7 +131,7 @@ for mount in dbutils.fs.mounts():
 # COMMAND ----------
 
 # DBTITLE 1,fs mount
-dbutils.fs.mount("abfss://wards@account.dfs.core.windows.net/", "/mnt/wards", extraConfigs={"key": "unused"})
+dbutils.fs.mount("abfss://wards@account.dfs.core.windows.net/", "/mnt/wards", extra_configs={"key": "unused"})
 spark.range(3).write.mode("overwrite").parquet("/mnt/wards/rows")
 print(dbutils.fs.mounts())
 try:

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar, get_args
 
 from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
 
@@ -14,9 +14,13 @@ _FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
 _MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 _VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
+# A folder of a container, as `abfss://` names it, and the first folder below /mnt.
+_CONTAINER = re.compile(r"abfss://[a-z0-9$-]+@([a-z0-9]+\.dfs\.core\.windows\.net)(/.*)?")
+_MOUNT = re.compile(r"(?:dbfs:)?(/mnt/[^/]+)(/.*)?")
 _BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
 # A hundred years.
 _MOST_DAYS = 36_500
+Credential = Literal["", "account-key", "service-principal"]
 _Word = TypeVar("_Word", bound=str)
 
 
@@ -142,6 +146,50 @@ class MonitoringSettings:
             fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
             git_commit=_text(widgets, "git_commit"),
         )
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """How a job gets at the data below `data_root`.
+
+    With a `credential` its secrets are read from `secret_scope`: for the `abfss://` folder that `data_root`
+    is, or for the mount that `data_root` lies in, whose source is `mount_source`.
+    """
+
+    data_root: str = ""
+    credential: Credential = ""
+    mount_source: str = ""
+    secret_scope: str = ""
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets) -> Self:
+        """Read and check the widgets that each notebook has; raises SettingsError."""
+        credential: Credential = _choice(widgets, "data_credential", get_args(Credential))
+        mount_source = _text(widgets, "mount_source").rstrip("/")
+        container = "abfss://<container>@<account>.dfs.core.windows.net[/<folder>]"
+        if mount_source:
+            _matching(widgets, "mount_source", _CONTAINER, container)
+            _matching(widgets, "data_root", _MOUNT, "/mnt/<name>[/<folder>], because mount_source is given")
+            if credential == "account-key":
+                raise SettingsError("a mount takes data_credential service-principal; got 'account-key'")
+        elif credential:
+            _matching(widgets, "data_root", _CONTAINER, f"{container}, because data_credential is given")
+        return cls(
+            data_root=_text(widgets, "data_root"),
+            credential=credential,
+            mount_source=mount_source,
+            secret_scope=_filled(widgets, "secret_scope") if credential else "",
+        )
+
+    @property
+    def account_host(self) -> str:
+        """The storage account that `data_root` lies in."""
+        return _CONTAINER.sub(r"\1", self.data_root)
+
+    @property
+    def mount_point(self) -> str:
+        """Where `mount_source` is to be mounted."""
+        return _MOUNT.sub(r"\1", self.data_root)
 
 
 def is_path(source: str) -> bool:

@@ -3,8 +3,9 @@
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from urllib.parse import unquote
@@ -48,6 +49,8 @@ _NOT_FOUND = (
     # What Spark without Unity Catalog says of a table in another catalog.
     "REQUIRES_SINGLE_PART_NAMESPACE",
 )
+# Part of the name of each class of Hadoop's driver for `abfss://`, of which errors carry the stack.
+_STORAGE_DRIVER = ".fs.azurebfs."
 _FILES_LOOKED_AT = 1000
 # The columns of Parquet files below this size, in bytes, are read in one pass, from this much of their end.
 _SMALL_FILE, _FOOTER = 2**23, 2**16
@@ -57,6 +60,10 @@ _ASKED_AT_ONCE = 8
 
 class SourceNotFoundError(FileNotFoundError):
     """There is no file or table under the name that the job was given."""
+
+
+class SourceUnreachableError(ConnectionError):
+    """The storage account of a path refuses to be read, or does not answer."""
 
 
 class UnknownFormatError(ValueError):
@@ -87,7 +94,8 @@ class _CsvFile:
 def read_table(spark: SparkSession, source: str) -> DataFrame:
     """Read a file, a folder or a table, with types; a CSV line that does not fit its header is an error.
 
-    Raises SourceNotFoundError, UnknownFormatError, EmptyFileError, EncodingError or SchemaError.
+    Raises SourceNotFoundError, SourceUnreachableError, UnknownFormatError, EmptyFileError, EncodingError or
+    SchemaError.
     """
     if not (is_path(source) and find_format(spark, source) == "csv"):
         return read_as_found(spark, source)
@@ -139,6 +147,12 @@ def find_format(spark: SparkSession, path: str) -> str:
             f"{path}/*.csv, or their format ({', '.join(FILE_FORMATS)}) with input_format"
         )
     return formats.pop()
+
+
+def reason_of(error: Exception) -> str:
+    """Give the line of an error that tells most; the text of one from Java has its stack too."""
+    lines = [line.strip(" :") for line in str(error).splitlines()] or [""]
+    return next((line for line in lines if "Exception" in line), lines[0]) or type(error).__name__
 
 
 def quote_name(name: str) -> str:
@@ -337,7 +351,8 @@ def _path_of(file: str) -> str:
 
 def _is_delta(spark: SparkSession, path: str) -> bool:
     try:
-        spark.sql(f"DESCRIBE DETAIL delta.{quote(path)}").collect()
+        with _reaching(path):
+            spark.sql(f"DESCRIBE DETAIL delta.{quote(path)}").collect()
     except AnalysisException:
         return False
     return True
@@ -350,9 +365,24 @@ def _format_of(name: str) -> str:
 
 def _found(table: DataFrame, source: str) -> DataFrame:
     try:
-        _ = table.columns  # Spark Connect looks for the source only when it is first asked something.
+        with _reaching(source):
+            _ = table.columns  # Spark Connect looks for the source only when it is first asked something.
     except AnalysisException as error:
         if error.getCondition() not in _NOT_FOUND:
             raise
         raise SourceNotFoundError(f"there is no file or table {source!r}") from error
     return table
+
+
+@contextmanager
+def _reaching(source: str) -> Iterator[None]:
+    """Say in one sentence that a storage account refuses or does not answer."""
+    try:
+        yield
+    except Exception as error:
+        if _STORAGE_DRIVER not in str(error):
+            raise
+        raise SourceUnreachableError(
+            f"{source!r} cannot be read: {reason_of(error)}. Check data_root, data_credential and its "
+            "secrets, the rights on the container, and the network between cluster and storage account"
+        ) from error

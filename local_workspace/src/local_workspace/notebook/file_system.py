@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -111,17 +112,17 @@ class FileSystem(Utility):
     def mount(
         self,
         source: str,
-        mountPoint: str,
-        encryptionType: str = "",
+        mount_point: str,
+        encryption_type: str = "",
         owner: str | None = None,
-        extraConfigs: dict[str, str] | None = None,
+        extra_configs: Mapping[str, str] | None = None,
     ) -> bool:
         """Mounts storage. No cloud is asked: a folder of this machine takes the place of the container.
 
         What is written to it is kept by the name of the source, and is there again at the next mount.
         """
         mounts = _read_mounts()
-        point = _mount_point(mountPoint)
+        point = _mount_point(mount_point)
         if not source.startswith(OBJECT_STORES):
             raise ValueError(f"source {source!r} cannot be mounted; it starts with one of {OBJECT_STORES}")
         if point in mounts or source in mounts.values():
@@ -135,10 +136,10 @@ class FileSystem(Utility):
         _write_mounts(mounts | {point: source})
         return True
 
-    def unmount(self, mountPoint: str) -> bool:
+    def unmount(self, mount_point: str) -> bool:
         """Takes a mount away; what is in the storage stays there."""
         mounts = _read_mounts()
-        point = _mount_point(mountPoint)
+        point = _mount_point(mount_point)
         if point not in mounts:
             raise FileNotFoundError(f"Directory not mounted: {point}; there are {sorted(mounts)}")
         container = _container(mounts.pop(point))
@@ -150,15 +151,15 @@ class FileSystem(Utility):
     def updateMount(
         self,
         source: str,
-        mountPoint: str,
-        encryptionType: str = "",
+        mount_point: str,
+        encryption_type: str = "",
         owner: str | None = None,
-        extraConfigs: dict[str, str] | None = None,
+        extra_configs: Mapping[str, str] | None = None,
     ) -> bool:
         """Mounts storage, also where something is mounted already."""
-        if _mount_point(mountPoint) in _read_mounts():
-            self.unmount(mountPoint)
-        return self.mount(source, mountPoint)
+        if _mount_point(mount_point) in _read_mounts():
+            self.unmount(mount_point)
+        return self.mount(source, mount_point)
 
     def mounts(self) -> list[MountInfo]:
         """Lists what is mounted."""

@@ -1,0 +1,114 @@
+"""Data in a volume and behind a mount, on a local workspace: uploaded by make, read by the real notebooks."""
+
+import pytest
+from workspace_under_test import DATA_ROOT, ROOT, WorkspaceUnderTest
+
+SCOPE = "azure-databricks-mlops-mlflow"
+SOURCE = "abfss://data@mlopsdata.dfs.core.windows.net"
+PRINCIPAL = {
+    "service-principal-id": "the-id",
+    "service-principal-secret": "the-secret-of-the-principal",
+    "service-principal-tenant": "the-tenant",
+}
+# What a job says of each, one line a case: the mount is made by the first, used by the second.
+MOUNTS = f"""
+import json
+from diabetes_mlops.data_access import open_data_root
+from diabetes_mlops.settings import AccessSettings
+from diabetes_mlops.sources import read_as_found
+
+def said(**widgets):
+    given = {{"data_root": "/mnt/wards/day", "secret_scope": "{SCOPE}", "mount_source": "{SOURCE}"}} | widgets
+    try:
+        open_data_root(spark, dbutils, AccessSettings.from_widgets(given))
+    except Exception as error:
+        return type(error).__name__ + ": " + str(error)
+    return "ok"
+
+principal = "service-principal"
+answers = {{
+    "without a credential": said(),
+    "absent": said(data_credential=principal),
+    "mounted": said(),
+    "with a slash": said(mount_source="{SOURCE}/"),
+    "another source": said(mount_source="{SOURCE}/other"),
+    "another scope": said(data_root="/mnt/other", secret_scope="no-scope", data_credential=principal),
+}}
+dbutils.fs.cp("{DATA_ROOT}/data_batch_input.csv", "/mnt/wards/day/data_batch_input.csv")
+rows = read_as_found(spark, "/mnt/wards/day/data_batch_input.csv").count()
+mounts = [[mount.mountPoint, mount.source] for mount in dbutils.fs.mounts()]
+dbutils.notebook.exit(json.dumps([answers, rows, mounts]))
+"""
+
+
+@pytest.fixture
+def workspace(demo) -> WorkspaceUnderTest:
+    return demo.workspace
+
+
+@pytest.fixture(scope="module")
+def mounted(demo) -> tuple[dict[str, str], int, list[list[str]]]:
+    """What jobs said about a mount one after another, the rows read through it, and what is mounted then."""
+    for key, value in PRINCIPAL.items():
+        demo.workspace.client.secrets.put_secret(SCOPE, key, string_value=value)
+    (job,) = demo.workspace.client.jobs.list(name="diabetes_batch_scoring", expand_tasks=True)
+    wheels = job.settings.tasks[0].notebook_task.base_parameters["wheel_dir"]
+    install = (
+        f"# MAGIC %pip install --quiet --no-index --upgrade --find-links {wheels} diabetes diabetes_mlops"
+    )
+    answers, rows, mounts = demo.workspace.run_cells(install, "dbutils.library.restartPython()", MOUNTS)
+    return answers, rows, mounts
+
+
+def test_a_mount_is_made_when_it_is_absent_and_used_when_it_is_there(mounted) -> None:
+    answers, rows, mounts = mounted
+
+    assert [answers[case] for case in ("absent", "mounted", "with a slash")] == ["ok", "ok", "ok"]
+    assert rows == 100
+    assert mounts == [["/mnt/wards", SOURCE]]
+
+
+def test_a_mount_needs_a_service_principal_to_be_made(mounted) -> None:
+    said = mounted[0]["without a credential"]
+
+    assert said.startswith("DataAccessError: nothing is mounted at /mnt/wards, and a mount of abfss://data@")
+    assert "data_credential service-principal" in said
+
+
+def test_a_mount_of_another_source_is_refused_and_stays(mounted) -> None:
+    answers, _, mounts = mounted
+
+    assert answers["another source"].startswith(
+        f"DataAccessError: at /mnt/wards {SOURCE} is mounted, not {SOURCE}/other"
+    )
+    assert mounts == [["/mnt/wards", SOURCE]]
+
+
+def test_a_scope_that_is_missing_is_named(mounted) -> None:
+    said = mounted[0]["another scope"]
+
+    assert said.startswith(
+        "DataAccessError: data_credential is service-principal, but secret scope 'no-scope'"
+    )
+    assert "no key 'service-principal-tenant': " in said
+
+
+def test_the_job_opens_the_way_to_its_data_first_and_says_what_bars_it(workspace, mounted) -> None:
+    params = f"data_root=/mnt/wards/day mount_source={SOURCE}/other data_credential=service-principal"
+
+    finished = workspace.make("run-diabetes-batch-scoring", f"PARAMS={params}")
+
+    assert finished.returncode != 0
+    assert f"at /mnt/wards {SOURCE} is mounted, not {SOURCE}/other; choose another" in finished.stderr
+
+
+def test_an_upload_to_a_volume_replaces_what_is_there(workspace) -> None:
+    folder = "/Volumes/main/diabetes/uploads/a folder"
+    for _ in range(2):
+        finished = workspace.make("databricks-upload-data", f"DATA_ROOT=dbfs:{folder}/")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+    for name in ("data_raw.csv", "data_batch_input.csv"):
+        content = workspace.client.files.download(f"{folder}/{name}").contents.read()
+        assert content == (ROOT / "ml_data" / name).read_bytes()
+        assert f"to {folder}/{name}" in finished.stdout
