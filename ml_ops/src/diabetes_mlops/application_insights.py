@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -47,9 +47,7 @@ logging.getLogger("azure.monitor.opentelemetry.exporter").addHandler(logging.Nul
 class Session:
     """The telemetry of one job run: its own providers, so that nothing of it reaches another run."""
 
-    def __init__(
-        self, connection_string: str, milestones: logging.Logger, attributes: Mapping[str, str]
-    ) -> None:
+    def __init__(self, connection_string: str, attributes: Mapping[str, str]) -> None:
         self._attributes = dict(attributes)
         self._all_sent = True
         options = {"connection_string": connection_string, **EXPORT}
@@ -69,8 +67,6 @@ class Session:
         self._tracer, self._meter = self._traces.get_tracer(SCOPE), self._metrics.get_meter(SCOPE)
         self._job_span: Span | None = None
         self._recorded: BaseException | None = None
-        self._milestones, self._handler = milestones, _Milestones(self._log)
-        milestones.addHandler(self._handler)
 
     @contextmanager
     def job(self, name: str) -> Iterator[None]:
@@ -97,9 +93,18 @@ class Session:
         for name, number in numbers.items():
             self._meter.create_gauge(name).set(number, self._attributes)
 
+    def log(self, text: str) -> None:
+        """Report a milestone, as part of the step that is under way."""
+        self._logs.get_logger(SCOPE).emit(
+            timestamp=time.time_ns(),
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            body=text,
+            attributes=self._attributes,
+        )
+
     def close(self, seconds: float) -> bool:
         """Send what is left, for so long at most; tells whether all was sent."""
-        self._milestones.removeHandler(self._handler)
         sending = threading.Thread(target=self._shut_down, name="telemetry", daemon=True)
         sending.start()
         sending.join(seconds)
@@ -130,15 +135,6 @@ class Session:
         self._metrics.force_flush()
         self._metrics.shutdown()
 
-    def _log(self, text: str) -> None:
-        self._logs.get_logger(SCOPE).emit(
-            timestamp=time.time_ns(),
-            severity_number=SeverityNumber.INFO,
-            severity_text="INFO",
-            body=text,
-            attributes=self._attributes,
-        )
-
     def _watched(self, exporter: Any) -> Any:
         """Let an exporter note down what it could not send."""
         export = exporter.export
@@ -150,14 +146,3 @@ class Session:
 
         exporter.export = watch
         return exporter
-
-
-class _Milestones(logging.Handler):
-    """Passes milestones on."""
-
-    def __init__(self, pass_on: Callable[[str], None]) -> None:
-        super().__init__()
-        self._pass_on = pass_on
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._pass_on(record.getMessage())

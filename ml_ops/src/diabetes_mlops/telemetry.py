@@ -19,11 +19,22 @@ FLUSH_SECONDS = 5.0
 # What an absent library, a wrong connection string, or another version of the library brings about.
 CANNOT_CONNECT = (ImportError, ValueError, TypeError, AttributeError, RuntimeError)
 
+_session: ContextVar["Session | None"] = ContextVar("session", default=None)
+
+
+class _Reporter(logging.Handler):
+    """Reports a milestone to the job of which it is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if session := _session.get():
+            session.log(record.getMessage())
+
+
 _milestones = logging.getLogger("diabetes_mlops.milestones")
 _milestones.setLevel(logging.INFO)
 # They are printed already: a handler of the root logger would show them again.
 _milestones.propagate = False
-_session: ContextVar["Session | None"] = ContextVar("session", default=None)
+_milestones.addHandler(_Reporter())
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ def _connect(name: str, target: Target, attributes: dict[str, str]) -> "Session 
     try:
         from diabetes_mlops.application_insights import Session
 
-        return Session(target.connection_string, _milestones, {"job": name, **target.ids, **attributes})
+        return Session(target.connection_string, {"job": name, **target.ids, **attributes})
     except ImportError as error:
         _warn(f"off, because a package is missing ({error}); deploy with TELEMETRY=1, which brings it")
     except CANNOT_CONNECT as error:
