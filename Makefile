@@ -96,6 +96,10 @@ FORCE:
 test: $(INSTALLED) ## Run every test
 	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest --numprocesses 2 --dist loadgroup
 
+.PHONY: test-runtime
+test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Runtime 18 LTS ML; takes minutes
+	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(DEPLOYMENT) test-runtime
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
 	.venv/bin/ruff check
@@ -124,8 +128,10 @@ docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from
 	@mv .venv/api_table.md docs/local_workspace_api.md
 
 .PHONY: requirements
-requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
+RUNTIME := ml_ops/deployment/runtime_18_lts_ml
+requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and those of the runtime
 	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt
+	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet $(RUNTIME).in -o $(RUNTIME).txt
 
 .PHONY: clean
 clean: ## Remove the wheels and the caches; .venv and the local workspace stay
