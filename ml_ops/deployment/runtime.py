@@ -67,7 +67,8 @@ def _make_environment(root: Path) -> Path:
 
 def _pip(python: Path, folder: Path) -> list[str]:
     """The line of the notebooks."""
-    options = ["--quiet", "--no-index", "--upgrade", "--find-links", str(folder)]
+    # Isolated from this machine's settings of pip, which may name other places to find wheels in.
+    options = ["--isolated", "--quiet", "--no-index", "--upgrade", "--find-links", str(folder)]
     return [str(python), "-m", "pip", "install", *options, *sorted(OWN)]
 
 
