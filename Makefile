@@ -20,19 +20,21 @@ OVERRIDES := WORKSPACE_FOLDER WHEELS_ROOT DATA_ROOT CATALOG SCHEMA MODEL_NAME EX
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
 # PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI
-# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay.
+# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay. TELEMETRY=1
+# brings the packages of docs/telemetry.md beside the wheels.
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
 DATABRICKS_CLI ?=
 KEEP_DEPLOYMENTS ?= 5
+TELEMETRY ?=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
 A :=
 B :=
 
 SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
-	KEEP_DEPLOYMENTS VERSION A B
+	KEEP_DEPLOYMENTS TELEMETRY VERSION A B
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true

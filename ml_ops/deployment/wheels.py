@@ -49,7 +49,7 @@ def build_wheels(root: Path) -> Path:
     """
     segment = local_segment(root)
     target = root / "dist" / (_base_version(root) + segment)
-    if segment and len(list(target.glob("*.whl"))) == len(PROJECTS):
+    if segment and len(list(target.glob(f"*-{target.name}-*.whl"))) == len(PROJECTS):
         return target
     target.mkdir(parents=True, exist_ok=True)
     if telemetry_wheels.are_wanted():
@@ -57,7 +57,7 @@ def build_wheels(root: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
         for project in PROJECTS:
             wheel = _build(root / project, Path(scratch) / project, segment)
-            wheel.replace(target / wheel.name)  # at once: no reader sees half a wheel
+            wheel.replace(target / wheel.name)  # at once, and last: no reader sees half a wheel or a folder
     return target
 
 
