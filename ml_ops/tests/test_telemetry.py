@@ -1,12 +1,13 @@
 """A job tells Application Insights what it does: under its own ids, and never at its own expense."""
 
 import logging
+import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +43,17 @@ def metrics(ingestion: Ingestion, run_id: str) -> dict[str, float]:
 def endpoint():
     with open_ingestion() as ingestion:
         yield ingestion
+
+
+@pytest.fixture
+def shown():
+    """What a handler of the root logger, such as a notebook may have, gets to show."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    yield records
+    logging.getLogger().removeHandler(handler)
 
 
 def test_a_scoring_run_tells_its_steps_and_counts(scored, ingestion):
@@ -91,15 +103,8 @@ def test_the_milestones_that_are_printed_are_reported(scored, ingestion):
     assert f"published 100 rows in {result['output_table']}, set 0 aside" in said
 
 
-def test_milestones_are_printed_once_also_where_a_handler_shows_every_record(endpoint, capsys):
-    shown: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = shown.append  # type: ignore[method-assign]
-    logging.getLogger().addHandler(handler)
-    try:
-        work(endpoint.target())
-    finally:
-        logging.getLogger().removeHandler(handler)
+def test_milestones_are_printed_once_also_where_every_record_is_shown(endpoint, capsys, shown):
+    work(endpoint.target())
 
     assert capsys.readouterr().out == "read 3 rows in r1\n"
     assert not shown
@@ -143,6 +148,7 @@ def test_a_run_without_a_target_after_one_with_a_target_sends_nothing(endpoint):
     work(None, "without")
 
     assert len(endpoint.items) == before > 0
+    assert isinstance(telemetry.step("of no job"), nullcontext)
 
 
 def test_two_runs_at_the_same_time_do_not_mix(endpoint):
@@ -180,17 +186,25 @@ def test_without_a_target_no_thread_is_started_and_nothing_is_imported():
     assert (ran.stdout, ran.stderr) == ("read 3 rows\n1\n[]\n", "")
 
 
-def test_after_the_job_its_threads_are_gone_and_nothing_is_kept(endpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = set(threading.enumerate())
+def test_two_threads_send_and_end_with_the_job_and_nothing_is_kept(endpoint, tmp_path):
+    program = (
+        "import sys, threading\n"
+        "from diabetes_mlops import telemetry\n"
+        "def threads():\n"
+        "    return sorted(thread.name for thread in threading.enumerate())\n"
+        "with telemetry.job('some_job', telemetry.Target(sys.stdin.read())):\n"
+        "    print(threads())\n"
+        "print(threads())\n"
+    )
+    given = endpoint.target().connection_string
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", program]
 
-    with telemetry.job("some_job", endpoint.target()):
-        during = {thread.name for thread in set(threading.enumerate()) - before}
+    ran = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=True)
 
-    # Two that send. Others would report on the exporter itself, to another address.
-    assert during == {"OtelBatchSpanRecordProcessor", "OtelBatchLogRecordProcessor"}
-    left = [thread for thread in set(threading.enumerate()) - before if thread.name in during | {"telemetry"}]
-    assert not left
+    # The exporter would report on itself by further threads, to other addresses.
+    during = ["MainThread", "OtelBatchLogRecordProcessor", "OtelBatchSpanRecordProcessor"]
+    assert (ran.stdout, ran.stderr) == (f"{during}\n['MainThread']\n", "")
     assert not list(tmp_path.iterdir())
     assert set(endpoint.requests) == {"/v2.1/track"}
 
@@ -215,13 +229,14 @@ def test_what_the_service_refuses_is_told_in_one_line(endpoint, capfd, status: i
     assert capfd.readouterr() == (f"read 3 rows in r1\n{WARNING}{UNSENT}\n", "")
 
 
-def test_an_endpoint_that_is_not_there_costs_seconds_and_one_line(capfd):
+def test_an_endpoint_that_is_not_there_costs_seconds_and_one_line(capfd, shown):
     start = time.monotonic()
 
     work(Ingestion(port=1).target())
 
     assert time.monotonic() - start < telemetry.FLUSH_SECONDS + 2
     assert capfd.readouterr() == (f"read 3 rows in r1\n{WARNING}{UNSENT}\n", "")
+    assert not [record for record in shown if record.name.startswith("azure.monitor")]
 
 
 def test_a_slow_endpoint_holds_no_job_up(endpoint, monkeypatch, capsys):
