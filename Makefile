@@ -133,7 +133,7 @@ docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from
 RUNTIME := ml_ops/deployment/runtime_18_lts_ml
 requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and those of the runtime
 	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt
-	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet $(RUNTIME).in -o $(RUNTIME).txt
+	$(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet $(RUNTIME).in -o $(RUNTIME).txt
 
 .PHONY: clean
 clean: ## Remove the wheels and the caches; .venv and the local workspace stay

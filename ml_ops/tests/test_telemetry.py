@@ -293,43 +293,55 @@ def test_the_connection_string_is_in_nothing_that_is_shown_or_told(endpoint, cap
 WIDGETS = {"secret_scope": "project", "job_id": "10", "job_run_id": "20", "task_run_id": "30"}
 
 
-def dbutils_with(secret: str | Exception, **widgets: str) -> SimpleNamespace:
-    """The part of Databricks' dbutils that the ids and the secret come from."""
+class Secrets:
+    """Databricks' dbutils.secrets on these scopes, of which some may not be read."""
 
-    def get(scope: str, key: str) -> str:
-        assert (scope, key) == ("project", SECRET)
-        if isinstance(secret, Exception):
-            raise secret
-        return secret
+    def __init__(self, scopes: dict[str, dict[str, str] | None]) -> None:
+        self._scopes = scopes
 
-    return SimpleNamespace(widgets=WIDGETS | widgets, secrets=SimpleNamespace(get=get))
+    def listScopes(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name) for name in self._scopes]
+
+    def list(self, scope: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(key=key) for key in self._readable(scope)]
+
+    def get(self, scope: str, key: str) -> str:
+        return self._readable(scope)[key]
+
+    def _readable(self, scope: str) -> dict[str, str]:
+        secrets = self._scopes[scope]
+        if secrets is None:
+            raise PermissionError(f"User u does not have READ permission on scope {scope}")
+        return secrets
+
+
+def dbutils_with(scopes: dict[str, dict[str, str] | None], **widgets: str) -> SimpleNamespace:
+    return SimpleNamespace(widgets=WIDGETS | widgets, secrets=Secrets(scopes))
 
 
 def test_the_target_is_read_from_the_scope_and_the_widgets():
-    assert find_target(dbutils_with(" InstrumentationKey=1 \n")) == Target(
-        "InstrumentationKey=1", "10", "20", "30"
-    )
+    dbutils = dbutils_with({"other": None, "project": {"some-key": "s", SECRET: " InstrumentationKey=1 \n"}})
+
+    assert find_target(dbutils) == Target("InstrumentationKey=1", "10", "20", "30")
 
 
 @pytest.mark.parametrize(
-    "secret",
+    ("scopes", "scope"),
     [
-        "",
-        RuntimeError(
-            "java.lang.IllegalArgumentException: Secret does not exist with scope: project and key: k"
-        ),
-        LookupError("Scope project does not exist!"),
+        ({"project": {SECRET: ""}}, "project"),
+        ({"project": {"some-key": "s"}}, "project"),
+        ({"other": {SECRET: "InstrumentationKey=1"}}, "project"),
+        ({"project": None}, ""),
     ],
-    ids=repr,
+    ids=["empty", "no secret", "no scope", "no widget"],
 )
-def test_without_the_secret_telemetry_is_off_in_silence(capfd, secret: str | Exception):
-    assert find_target(dbutils_with(secret)) is None
-    assert find_target(dbutils_with(AssertionError("asked"), secret_scope="")) is None
+def test_without_the_secret_telemetry_is_off_in_silence(capfd, scopes, scope: str):
+    assert find_target(dbutils_with(scopes, secret_scope=scope)) is None
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_secret_that_may_not_be_read_is_told_in_one_line(capsys):
-    assert find_target(dbutils_with(PermissionError("User u does not have READ permission"))) is None
+    assert find_target(dbutils_with({"project": None})) is None
 
     told = f"the secret {SECRET} of the scope project could not be read: PermissionError"
     assert capsys.readouterr().out == f"{WARNING}{told}\n"

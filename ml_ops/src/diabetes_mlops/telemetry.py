@@ -103,13 +103,12 @@ def say(*lines: str) -> None:
 
 
 def _read_secret(dbutils: Any, scope: str) -> str:
-    if not scope:
-        return ""
     try:
-        return str(dbutils.secrets.get(scope, SECRET)).strip()
-    except Exception as error:  # noqa: BLE001 - each kind of compute raises something else for no such secret
-        if "does not exist" not in str(error).lower():
-            _warn(f"the secret {SECRET} of the scope {scope} could not be read: {type(error).__name__}")
+        scopes = [each.name for each in dbutils.secrets.listScopes()] if scope else []
+        keys = [each.key for each in dbutils.secrets.list(scope)] if scope in scopes else []
+        return str(dbutils.secrets.get(scope, SECRET)).strip() if SECRET in keys else ""
+    except Exception as error:  # noqa: BLE001 - each kind of compute has its own types of errors
+        _warn(f"the secret {SECRET} of the scope {scope} could not be read: {type(error).__name__}")
         return ""
 
 
