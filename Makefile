@@ -20,7 +20,8 @@ OVERRIDES := WORKSPACE_FOLDER WHEELS_ROOT DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
 # PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI
-# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay.
+# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay. TELEMETRY=1
+# brings the packages of docs/telemetry.md beside the wheels.
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
@@ -28,13 +29,14 @@ DATABRICKS_CLI ?=
 KEEP_DEPLOYMENTS ?= 5
 # For the upload to a storage account: a file with its key, - for standard input; empty: as the person signed in.
 STORAGE_KEY_FILE ?=
+TELEMETRY ?=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
 A :=
 B :=
 
 SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
-	KEEP_DEPLOYMENTS STORAGE_KEY_FILE VERSION A B
+	KEEP_DEPLOYMENTS STORAGE_KEY_FILE TELEMETRY VERSION A B
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -98,6 +100,10 @@ FORCE:
 test: $(INSTALLED) ## Run every test
 	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest --numprocesses 2 --dist loadgroup
 
+.PHONY: test-runtime
+test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Runtime 18 LTS ML; takes minutes
+	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(DEPLOYMENT) test-runtime
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
 	.venv/bin/ruff check
@@ -126,8 +132,10 @@ docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from
 	@mv .venv/api_table.md docs/local_workspace_api.md
 
 .PHONY: requirements
-requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt
+RUNTIME := ml_ops/deployment/runtime_18_lts_ml
+requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and those of the runtime
 	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt
+	$(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet $(RUNTIME).in -o $(RUNTIME).txt
 
 .PHONY: clean
 clean: ## Remove the wheels and the caches; .venv and the local workspace stay

@@ -101,6 +101,7 @@ def test_the_page_of_a_run_shows_its_notebook(workspace):
     assert page.status_code == 200
     assert run.tasks[0].notebook_task.notebook_path in page.text
     assert "Notebook exited" in page.text
+    assert "warning: telemetry" not in page.text  # the secret scope has no connection string
 
 
 def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind(workspace):

@@ -14,6 +14,7 @@ from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
 from deployment.report import print_report
 from deployment.runs import parse_params, run_job
+from deployment.runtime import check_runtime
 from deployment.secret_scope import ensure_scope, put_secrets
 from deployment.settings import ROOT, Settings
 from deployment.targets import Target
@@ -154,6 +155,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "rollback": lambda _: _models().roll_back(os.environ.get("VERSION", "")),
     "compare": _compare,
     "report": _report,
+    "test-runtime": lambda _: check_runtime(ROOT),
 }
 
 if __name__ == "__main__":

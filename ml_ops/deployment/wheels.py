@@ -8,7 +8,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from deployment import git
+from deployment import git, telemetry_wheels
 from deployment.errors import DeploymentError
 
 PROJECTS = ("ml_source", "ml_ops")
@@ -21,18 +21,19 @@ def version(root: Path) -> str:
     """The version of the wheels: that of pyproject.toml, then the commit and the difference from it.
 
     0.1.0+g1a2b3c4 is a clean checkout, 0.1.0+g1a2b3c4.d9f8e7d6c one whose sources differ from the commit, and
-    0.1.0 one without git.
+    0.1.0 one without git; 0.1.0+g1a2b3c4.telemetry brings what telemetry needs.
     """
     return _base_version(root) + local_segment(root)
 
 
 def local_segment(root: Path) -> str:
-    """The part of the version from the plus sign on, empty without git."""
-    commit = git.commit(root)
-    if not commit:
-        return ""
-    difference = f".d{git.digest(root, SOURCES)}" if git.differs(root, SOURCES) else ""
-    return f"+g{commit[:7]}{difference}"
+    """The part of the version from the plus sign on, empty without git and telemetry."""
+    parts = []
+    if commit := git.commit(root):
+        parts = [f"g{commit[:7]}"] + ([f"d{git.digest(root, SOURCES)}"] if git.differs(root, SOURCES) else [])
+    if telemetry_wheels.are_wanted():
+        parts.append("telemetry")
+    return "+" + ".".join(parts) if parts else ""
 
 
 def commit_of(version: str) -> str:
@@ -48,13 +49,15 @@ def build_wheels(root: Path) -> Path:
     """
     segment = local_segment(root)
     target = root / "dist" / (_base_version(root) + segment)
-    if segment and len(list(target.glob("*.whl"))) == len(PROJECTS):
+    if segment and len(list(target.glob(f"*-{target.name}-*.whl"))) == len(PROJECTS):
         return target
     target.mkdir(parents=True, exist_ok=True)
+    if telemetry_wheels.are_wanted():
+        telemetry_wheels.download(root, target)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
         for project in PROJECTS:
             wheel = _build(root / project, Path(scratch) / project, segment)
-            wheel.replace(target / wheel.name)  # at once: no reader sees half a wheel
+            wheel.replace(target / wheel.name)  # at once, and last: no reader sees half a wheel or a folder
     return target
 
 
@@ -72,6 +75,8 @@ def _build(project: Path, copy: Path, segment: str) -> Path:
     leftovers = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(project / "src", copy / "src", ignore=leftovers)
     shutil.copy2(project / "pyproject.toml", copy)
+    if telemetry_wheels.are_wanted() and project.name == "ml_ops":
+        telemetry_wheels.require(copy / "pyproject.toml")
     if segment:
         (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
     command = [

@@ -25,6 +25,10 @@ dbutils.widgets.text("drift_significance", "0.01", "Drift: chance of a false war
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
+dbutils.widgets.text("secret_scope", "", "Secret scope; with a connection string in it telemetry is sent")
+dbutils.widgets.text("job_id", "", "Ids that telemetry carries: the job")
+dbutils.widgets.text("job_run_id", "", "Its run")
+dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
@@ -42,12 +46,13 @@ dbutils.library.restartPython()
 
 import json
 
-from diabetes_mlops import batch_score
+from diabetes_mlops import batch_score, telemetry
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, ScoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-result = batch_score.run(spark, ScoringSettings.from_widgets(dbutils.widgets))
+settings = ScoringSettings.from_widgets(dbutils.widgets)
+result = batch_score.run(spark, settings, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

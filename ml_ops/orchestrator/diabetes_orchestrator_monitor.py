@@ -21,6 +21,10 @@ dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which 
 dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
+dbutils.widgets.text("secret_scope", "", "Secret scope; with a connection string in it telemetry is sent")
+dbutils.widgets.text("job_id", "", "Ids that telemetry carries: the job")
+dbutils.widgets.text("job_run_id", "", "Its run")
+dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
@@ -38,12 +42,13 @@ dbutils.library.restartPython()
 
 import json
 
-from diabetes_mlops import monitor
+from diabetes_mlops import monitor, telemetry
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, MonitoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-result = monitor.run(spark, MonitoringSettings.from_widgets(dbutils.widgets))
+settings = MonitoringSettings.from_widgets(dbutils.widgets)
+result = monitor.run(spark, settings, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

@@ -25,6 +25,10 @@ dbutils.widgets.text("max_slice_ratio", "1.5", "Gate: largest rmse of a slice, i
 dbutils.widgets.dropdown("promotion", "automatic", ["automatic", "manual"], "What passes the gate")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
+dbutils.widgets.text("secret_scope", "", "Secret scope; with a connection string in it telemetry is sent")
+dbutils.widgets.text("job_id", "", "Ids that telemetry carries: the job")
+dbutils.widgets.text("job_run_id", "", "Its run")
+dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
@@ -42,12 +46,13 @@ dbutils.library.restartPython()
 
 import json
 
-from diabetes_mlops import train
+from diabetes_mlops import telemetry, train
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, TrainingSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-result = train.run(spark, TrainingSettings.from_widgets(dbutils.widgets))
+settings = TrainingSettings.from_widgets(dbutils.widgets)
+result = train.run(spark, settings, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

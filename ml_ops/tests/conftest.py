@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import pytest
 from azurite import Azurite
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.settings import ScoringSettings, TrainingSettings
+from diabetes_mlops.telemetry import Target
+from ingestion import Ingestion, open_ingestion
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
@@ -45,6 +47,7 @@ class Jobs:
     spark: SparkSession
     folder: Path
     name: str
+    target: Target | None = None
 
     @property
     def model_name(self) -> str:
@@ -61,11 +64,13 @@ class Jobs:
 
     def train(self, **widgets: str) -> dict[str, Any]:
         settings = {"training_data": str(DATA / "data_raw.csv"), "alpha": "0.5"}
-        return train.run(self.spark, TrainingSettings.from_widgets(self._common() | settings | widgets))
+        given = TrainingSettings.from_widgets(self._common() | settings | widgets)
+        return train.run(self.spark, given, self.target)
 
     def score(self, **widgets: str) -> dict[str, Any]:
         settings = {"input_data": str(DATA / "data_batch_input.csv"), "output_table": self.table}
-        return batch_score.run(self.spark, ScoringSettings.from_widgets(self._common() | settings | widgets))
+        given = ScoringSettings.from_widgets(self._common() | settings | widgets)
+        return batch_score.run(self.spark, given, self.target)
 
     def rows(self, batch_id: str, table: str = "") -> DataFrame:
         return self.spark.table(table or self.table).where(f"batch_id = '{batch_id}'")
@@ -153,9 +158,16 @@ def jobs(make_jobs: Callable[[str], Jobs], request: pytest.FixtureRequest) -> Jo
 
 
 @pytest.fixture(scope="session")
-def trained(make_jobs: Callable[[str], Jobs]) -> tuple[Jobs, dict[str, Any]]:
+def ingestion() -> Iterator[Ingestion]:
+    """The endpoint that `trained` and `scored` send their telemetry to."""
+    with open_ingestion() as ingestion:
+        yield ingestion
+
+
+@pytest.fixture(scope="session")
+def trained(make_jobs: Callable[[str], Jobs], ingestion: Ingestion) -> tuple[Jobs, dict[str, Any]]:
     """Jobs whose champion is version 1, and what its training reported."""
-    jobs = make_jobs("trained")
+    jobs = replace(make_jobs("trained"), target=ingestion.target())
     return jobs, jobs.train(git_commit="0123abc")
 
 

@@ -23,6 +23,7 @@ from diabetes_mlops.history import LabelsError, NoHistoryError
 from diabetes_mlops.monitor import MonitoringAlert
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.sources import SourceNotFoundError
+from diabetes_mlops.telemetry import Target
 from mlflow.entities import Run
 from pyspark.sql import functions as F
 
@@ -44,11 +45,12 @@ class History:
     batches: dict[str, pd.DataFrame]
     model: Any
     folder: Path
+    target: Target
 
     def monitor(self, **widgets: str) -> dict[str, Any]:
         settings = {"output_table": self.table, "experiment_name": self.experiment, "max_rmse_ratio": "1.5"}
         settings |= {"lookback_days": "7", "rejected_share_warn": "0.05"}
-        return monitor.run(self.spark, MonitoringSettings.from_widgets(settings | widgets))
+        return monitor.run(self.spark, MonitoringSettings.from_widgets(settings | widgets), self.target)
 
     def write_labels(self, labels: pd.DataFrame, name: str = "labels.csv") -> str:
         labels.to_csv(self.folder / name, index=False)
@@ -64,7 +66,7 @@ class History:
 
 
 @pytest.fixture(scope="module")
-def history(spark, trained, tracking, tmp_path_factory) -> History:
+def history(spark, trained, tracking, ingestion, tmp_path_factory) -> History:
     jobs, _ = trained
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
     raw = pd.read_csv(DATA / "data_raw.csv")
@@ -86,7 +88,8 @@ def history(spark, trained, tracking, tmp_path_factory) -> History:
         table = spark.createDataFrame(scored).withColumn("scored_at", scored_at)
         table.write.format("delta").mode("append").saveAsTable("spark_catalog.tests.monitored")
     folder = tmp_path_factory.mktemp("labels")
-    return History(spark, "spark_catalog.tests.monitored", "/tests/monitored", batches, model, folder)
+    table, target = "spark_catalog.tests.monitored", ingestion.target()
+    return History(spark, table, "/tests/monitored", batches, model, folder, target)
 
 
 def log_scoring(batch_id: str, profile: Profile, rows: pd.DataFrame, predictions: np.ndarray) -> str:
@@ -124,6 +127,16 @@ def test_batches_are_summarized_in_the_order_of_their_scoring(history, monitored
         predictions = predict(history.model, history.batches[name])
         assert mean == pytest.approx(predictions.mean())
         assert median == pytest.approx(np.median(predictions), abs=5)
+
+
+def test_a_monitoring_run_tells_its_steps_and_the_model_in_use(monitored, ingestion):
+    result, run = monitored
+
+    steps = ingestion.of("RemoteDependency", run_id=run.info.run_id)
+
+    assert [step["name"] for step in steps] == ["read", "judge", "report"]
+    (job,) = ingestion.of("Request", run_id=run.info.run_id, model_version=result["model_version"])
+    assert job["name"] == "diabetes_monitoring"
 
 
 def test_the_drift_that_scoring_logged_stands_beside_its_batch(monitored):

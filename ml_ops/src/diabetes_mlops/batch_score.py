@@ -15,11 +15,12 @@ from mlflow.data.meta_dataset import MetaDataset
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from diabetes_mlops import drift, models, registry, storage
+from diabetes_mlops import drift, models, registry, storage, telemetry
 from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.settings import ScoringSettings, is_path
 from diabetes_mlops.sources import read_as_found
 from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
+from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
 from diabetes_mlops.worker import REASONS, ROW
 
@@ -46,37 +47,48 @@ class TooManyRejectedError(ValueError):
     """A larger share of a batch than the settings allow cannot be scored."""
 
 
-def run(spark: SparkSession, settings: ScoringSettings) -> dict[str, Any]:
+def run(
+    spark: SparkSession, settings: ScoringSettings, target: telemetry.Target | None = None
+) -> dict[str, Any]:
     """Score one batch; returns what the job reports, as values that JSON has.
 
     Whatever stops the job leaves its MLflow run FAILED and is raised as it is; before everything was checked
-    nothing is published. Scoring the same batch again replaces its rows, and no others.
+    nothing is published. Scoring the same batch again replaces its rows, and no others. Telemetry goes to
+    `target`.
     """
-    with open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active:
+    with (
+        telemetry.job(SCORING_JOB, target, model_name=settings.model_name),
+        open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active,
+    ):
         log_settings(settings)
-        version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
-        mlflow.set_tags({"model_name": version.name, "model_version": version.version})
-        model = models.load(version)
-        print(f"loaded {version.name} version {version.version}")
+        with step("load"):
+            version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
+            mlflow.set_tags({"model_name": version.name, "model_version": version.version})
+            telemetry.describe(model_version=str(version.version))
+            model = models.load(version)
+            say(f"loaded {version.name} version {version.version}")
 
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
         required = [ID, *model.input_names]
-        found = read_as_found(spark, settings.input_data, settings.input_format, required)
-        check_columns(found, model.input_names, carried, taken=SCORED)
-        check_carried(found, carried, table)
+        with step("read"):
+            found = read_as_found(spark, settings.input_data, settings.input_format, required)
+            check_columns(found, model.input_names, carried, taken=SCORED)
+            check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
-            print(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
-            check_rejected(batch, settings.max_rejected_share)
-            found_drift = log_drift(model, batch, settings.drift)
+            say(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
+            with step("check"):
+                check_rejected(batch, settings.max_rejected_share)
+                found_drift = log_drift(model, batch, settings.drift)
 
             written = {"batch_id": batch_id, "run_id": run_id}
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
-            rejected = publish_rejected(batch, f"{table}_rejected", written)
-            scored = publish_scored(batch, table, origin, carried)
-            print(f"published {scored} rows in {table}, set {rejected} aside")
+            with step("publish"):
+                rejected = publish_rejected(batch, f"{table}_rejected", written)
+                scored = publish_scored(batch, table, origin, carried)
+                say(f"published {scored} rows in {table}, set {rejected} aside")
             counts = count_rows(batch.rows_in, scored, rejected)
 
         output = {"output_table": table, "experiment_id": active.info.experiment_id}
@@ -98,8 +110,7 @@ def check_rejected(batch: StagedBatch, limit: float) -> None:
         return
     reasons = summarize_reasons(batch)
     mlflow.log_table({"reason": list(reasons), "rows": list(reasons.values())}, "rejected_reasons.json")
-    for reason, rows in reasons.items():
-        print(f"  {rows} rows: {reason}")
+    say("set aside:", *(f"{rows} rows: {reason}" for reason, rows in reasons.items()))
     if batch.rejected > limit * batch.rows_in:
         raise TooManyRejectedError(
             f"{batch.rejected} of {batch.rows_in} rows cannot be scored, a share of "
@@ -141,7 +152,7 @@ def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThreshold
     if model.profile is None or batch.counts is None or not batch.counts.rows:
         return {"drift": {"status": "unknown"}}
     reported = drift.log(model.profile, batch.counts, thresholds)
-    print(f"drift: {reported['status']}", *[f"{n} {s}" for n, s in reported["drifted"].items()], sep="\n  ")
+    say(f"drift: {reported['status']}", *[f"{name} {size}" for name, size in reported["drifted"].items()])
     return {"drift": reported}
 
 
@@ -149,6 +160,7 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
     """Log the counts and return them; raises RowCountError unless each row read is in one of the tables."""
     counts = {"rows_in": rows_in, "rows_scored": rows_scored, "rows_rejected": rows_rejected}
     mlflow.log_metrics({name: float(count) for name, count in counts.items()})
+    telemetry.count(**counts)
     if rows_in != rows_scored + rows_rejected:
         raise RowCountError(f"{rows_in} rows read, but {rows_scored} scored and {rows_rejected} set aside")
     return counts

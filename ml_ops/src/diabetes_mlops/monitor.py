@@ -12,10 +12,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
-from diabetes_mlops import drift, history, plots, report
+from diabetes_mlops import drift, history, plots, report, telemetry
 from diabetes_mlops.health import Health, History, judge
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.sources import SourceNotFoundError
+from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import describe_code, open_run
 
 JOB = "diabetes_monitoring"
@@ -26,33 +27,45 @@ class MonitoringAlert(RuntimeError):
     """Things are as bad as the job was told to fail on."""
 
 
-def run(spark: SparkSession, settings: MonitoringSettings) -> dict[str, Any]:
+def run(
+    spark: SparkSession, settings: MonitoringSettings, target: telemetry.Target | None = None
+) -> dict[str, Any]:
     """Look at the history of a scored table; returns what the job reports, as values that JSON has.
 
     Raises NoHistoryError when nothing was scored yet, SourceNotFoundError where `labels_data` names nothing
     and, after everything was logged, MonitoringAlert when things are as bad as `settings.fail_on`.
+    Telemetry goes to `target`.
     """
     client = MlflowClient()
     experiment_id = history.find_experiment(client, settings.experiment_name)
-    with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
+    with (
+        telemetry.job(JOB, target),
+        open_run(settings.experiment_name, JOB, settings.git_commit) as active,
+    ):
         _log_settings(settings)
-        labels, about_labels = read_labels(spark, settings.labels_data)
-        runs = history.find_runs(client, experiment_id)
-        known = read_history(spark, client, settings.output_table, runs, labels)
-        print(f"read {known.batches['rows'].sum()} rows in {len(known.batches)} batches; {about_labels}")
+        with step("read"):
+            labels, about_labels = read_labels(spark, settings.labels_data)
+            runs = history.find_runs(client, experiment_id)
+            known = read_history(spark, client, settings.output_table, runs, labels)
+            telemetry.describe(**{name: str(known.latest[name]) for name in ("model_name", "model_version")})
+            say(f"read {known.batches['rows'].sum()} rows in {len(known.batches)} batches; {about_labels}")
 
-        health = judge(
-            known,
-            lookback_days=settings.lookback_days,
-            rejected_share_warn=settings.rejected_share_warn,
-            max_rmse_ratio=settings.max_rmse_ratio,
-        )
-        start = known.start_of_last(settings.lookback_days)
-        figure = plots.draw_monitoring(known, find_thresholds(known.batches, runs), start)
-        origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
-        page = report.render_monitoring(settings.output_table, health, about_labels, known, figure, origin)
-        log(health, known, figure, page)
-        print(f"status {health.status}: {'; '.join(health.findings) or 'nothing to worry about'}")
+        with step("judge"):
+            health = judge(
+                known,
+                lookback_days=settings.lookback_days,
+                rejected_share_warn=settings.rejected_share_warn,
+                max_rmse_ratio=settings.max_rmse_ratio,
+            )
+        with step("report"):
+            start = known.start_of_last(settings.lookback_days)
+            figure = plots.draw_monitoring(known, find_thresholds(known.batches, runs), start)
+            origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
+            page = report.render_monitoring(
+                settings.output_table, health, about_labels, known, figure, origin
+            )
+            log(health, known, figure, page)
+        say(f"status {health.status}: {'; '.join(health.findings) or 'nothing to worry about'}")
         if health.is_at_least(settings.fail_on):
             raise MonitoringAlert(f"{health.status}: {'; '.join(health.findings)}")
         where = {"run_id": active.info.run_id, "experiment_id": active.info.experiment_id}

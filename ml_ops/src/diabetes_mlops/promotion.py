@@ -17,6 +17,7 @@ from diabetes_mlops import models, registry
 from diabetes_mlops.assessment import Assessment
 from diabetes_mlops.gate import Champion, Decision, Evidence, Slice, Thresholds, decide
 from diabetes_mlops.registry import ChampionChangedError
+from diabetes_mlops.telemetry import say
 
 ATTEMPTS = 3
 # What a lost, damaged or too old model brings about when it is loaded or asked to predict.
@@ -73,7 +74,7 @@ def settle(
         except ChampionChangedError as error:
             if attempt == ATTEMPTS:
                 raise
-            print(f"{error}: comparing again")
+            say(f"{error}: comparing again")
             continue
         break
     verdict = Verdict(decision, champion, alias)
@@ -143,4 +144,4 @@ def _write_down(client: MlflowClient, version: ModelVersion, verdict: Verdict) -
         tags["gate_reasons"] = "; ".join(verdict.decision.reasons)[: registry.LONGEST_TAG]
     for key, value in tags.items():
         client.set_model_version_tag(version.name, version.version, key, value)
-    print(f"gate: {verdict.headline}", *verdict.decision.reasons, sep="\n  ")
+    say(f"gate: {verdict.headline}", *verdict.decision.reasons)

@@ -18,6 +18,8 @@ from diabetes.splitting import assign_folds
 from diabetes.training import SEARCH_SPACE, cross_validate, validate
 from pyspark.sql import SparkSession
 
+from diabetes_mlops.telemetry import say
+
 if TYPE_CHECKING:
     from optuna import Study
 
@@ -44,8 +46,8 @@ def find_alpha(evaluate: Evaluate, *, first: float, trials: int, seed: int) -> f
             study.tell(trial, rmse)
             _log_trial(trial.number + 1, {ALPHA: alpha, "seed": seed}, rmse)
             found = f"alpha {alpha:.4g}, cross-validated rmse {rmse:.4g}"
-            print(f"trial {trial.number + 1} of {trials}: {found}", flush=True)
-    print(f"best of {trials} trials: alpha {study.best_params[ALPHA]:.4g}")
+            say(f"trial {trial.number + 1} of {trials}: {found}")
+    say(f"best of {trials} trials: alpha {study.best_params[ALPHA]:.4g}")
     mlflow.log_metric("cv_rmse", study.best_value)
     return float(study.best_params[ALPHA])
 
@@ -74,7 +76,7 @@ def on_workers(spark: SparkSession, train: pd.DataFrame, *, seed: int) -> Evalua
                 errors = [validate(train, folds == fold, alpha=alphas[trial]) for trial, fold in pairs]
                 yield pa.record_batch({"id": batch.column("id"), "rmse": pa.array(errors)})
 
-        print(f"fitting {len(alphas)} trials, {FOLDS} folds each, in the Spark workers", flush=True)
+        say(f"fitting {len(alphas)} trials, {FOLDS} folds each, in the Spark workers")
         fits = len(alphas) * FOLDS
         measured = spark.range(0, fits, numPartitions=fits).mapInArrow(fit_pairs, "id bigint, rmse double")
         # Sorted here, since a sort in Spark would first fit everything once to see what there is to sort.

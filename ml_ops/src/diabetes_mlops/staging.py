@@ -25,7 +25,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from diabetes_mlops import storage
+from diabetes_mlops import storage, telemetry
 from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.sources import quote, quote_name
 from diabetes_mlops.worker import (
@@ -150,7 +150,8 @@ def _stage(
 ) -> tuple[list[Tally], Counts | None]:
     """Fill the staging table; returns the tally of each task, and the counts of all."""
     rows = _prepare(found).mapInArrow(scorer, columns)
-    rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
+    with telemetry.step("stage"):
+        rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
     texts = found.sparkSession.table(quote_name(staged)).where(f"{TALLY} IS NOT NULL").select(TALLY).collect()
     tallies = [read_tally(row[TALLY]) for row in texts]
     counted = [counts for _, counts in tallies if counts is not None]

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from diabetes_mlops.sources import quote, quote_name
+from diabetes_mlops.telemetry import say
 
 BATCH_ID = "batch_id"
 STAGED = "_staged_"
@@ -119,7 +120,7 @@ def retry(write: Callable[[], object]) -> None:
         except PySparkException as error:
             if attempt == ATTEMPTS or not _is_conflict(error):
                 raise
-            print("another run wrote to the table at the same moment: writing again")
+            say("another run wrote to the table at the same moment: writing again")
             time.sleep(random.uniform(0, 2**attempt / 4))
 
 

@@ -14,6 +14,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
+from diabetes_mlops import telemetry
 from diabetes_mlops.settings import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
@@ -30,6 +31,7 @@ def open_run(experiment_name: str, job: str, git_commit: str) -> Iterator[mlflow
     """
     mlflow.set_experiment(experiment_name)
     with mlflow.start_run(run_name=job, tags=describe_code(git_commit)) as run:
+        telemetry.describe(run_id=run.info.run_id)
         try:
             yield run
         except BaseException as error:

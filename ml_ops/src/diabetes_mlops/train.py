@@ -18,45 +18,57 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import assessment, models, plots, promotion, registry, report, search
+from diabetes_mlops import assessment, models, plots, promotion, registry, report, search, telemetry
 from diabetes_mlops.settings import TrainingSettings
 from diabetes_mlops.sources import read_table
+from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
 JOB = "diabetes_model_training"
 
 
-def run(spark: SparkSession, settings: TrainingSettings) -> dict[str, Any]:
+def run(
+    spark: SparkSession, settings: TrainingSettings, target: telemetry.Target | None = None
+) -> dict[str, Any]:
     """Train one model version; returns what the job reports, as values that JSON has.
 
-    Whatever stops the job leaves its MLflow run FAILED and is raised as it is.
+    Whatever stops the job leaves its MLflow run FAILED and is raised as it is. Telemetry goes to `target`.
     """
-    with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
+    with (
+        telemetry.job(JOB, target, model_name=settings.model_name),
+        open_run(settings.experiment_name, JOB, settings.git_commit) as active,
+    ):
         _log_settings(settings)
-        train, holdout = read(spark, settings.training_data)
-        data = describe_data(train, holdout, settings.training_data)
-        mlflow.set_tags(data)
-        _log_inputs(train, holdout, settings.training_data, data)
-        _log_features(train)
+        with step("read"):
+            train, holdout = read(spark, settings.training_data)
+            data = describe_data(train, holdout, settings.training_data)
+            mlflow.set_tags(data)
+            _log_inputs(train, holdout, settings.training_data, data)
+            _log_features(train)
 
-        alpha = choose_alpha(spark, train, settings)
-        model = fit(train, alpha=alpha)
-        measured = assessment.assess(model, train, holdout, seed=settings.seed)
-        figures = assessment.draw(measured)
-        assessment.log(measured, figures)
-        print(f"evaluated on {len(holdout)} holdout rows: {_show(measured.metrics)}")
+        with step("fit"):
+            alpha = choose_alpha(spark, train, settings)
+            model = fit(train, alpha=alpha)
+        with step("evaluate"):
+            measured = assessment.assess(model, train, holdout, seed=settings.seed)
+            figures = assessment.draw(measured)
+            assessment.log(measured, figures)
+            say(f"evaluated on {len(holdout)} holdout rows: {_show(measured.metrics)}")
 
         tags = describe_code(settings.git_commit) | data
-        version = _log_and_register(model, train, measured, settings.model_name, tags)
-        verdict = promotion.settle(
-            version,
-            measured,
-            holdout,
-            thresholds=settings.thresholds,
-            promotion=settings.promotion,
-            seed=settings.seed,
-        )
-        print(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
+        with step("register"):
+            version = _log_and_register(model, train, measured, settings.model_name, tags)
+            telemetry.describe(model_version=str(version.version))
+        with step("gate"):
+            verdict = promotion.settle(
+                version,
+                measured,
+                holdout,
+                thresholds=settings.thresholds,
+                promotion=settings.promotion,
+                seed=settings.seed,
+            )
+        say(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
 
         origin = {"run": active.info.run_id, "alpha": f"{alpha:.4g}", "seed": str(settings.seed)} | tags
         mlflow.log_text(report.render(version, verdict, measured, figures, origin), "report.html")
@@ -79,7 +91,8 @@ def read(spark: SparkSession, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = read_table(spark, source).toPandas()
     check_table(table, labelled=True)
     train, holdout = split_by_id(table)
-    print(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
+    telemetry.count(rows_in=len(table))
+    say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
     return train, holdout
 
 

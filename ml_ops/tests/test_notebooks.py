@@ -1,0 +1,55 @@
+"""The notebooks run from the first cell to the exit value with the versions of the runtime."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
+
+pytestmark = pytest.mark.skipif(
+    "TEST_RUNTIME" not in os.environ, reason="for make test-runtime; else the local workspace runs them"
+)
+
+
+class Widgets(dict[str, str]):
+    """The widgets of a notebook: those that the job gives keep their values."""
+
+    def text(self, name: str, default: str, _: str) -> None:
+        self.setdefault(name, default)
+
+    def dropdown(self, name: str, default: str, choices: list[str], _: str) -> None:
+        assert self.setdefault(name, default) in choices
+
+
+def run_notebook(name: str, spark: Any, parameters: dict[str, str]) -> dict[str, Any]:
+    """Run the cells of a notebook but for `%pip`, as whose outcome the tests run; give its exit value."""
+    exits: list[str] = []
+    dbutils = SimpleNamespace(
+        widgets=Widgets(parameters),
+        library=SimpleNamespace(restartPython=lambda: None),
+        notebook=SimpleNamespace(exit=exits.append),
+    )
+    source = (NOTEBOOKS / f"diabetes_orchestrator_{name}.py").read_text()
+    exec(compile(source, name, "exec"), {"spark": spark, "dbutils": dbutils})
+    (value,) = exits
+    found: dict[str, Any] = json.loads(value)
+    return found
+
+
+def test_the_notebooks_train_score_and_monitor(make_jobs, spark):
+    jobs = make_jobs("notebooks")
+    data = str(Path(__file__).parents[2] / "ml_data")
+    common = {"data_root": data, "experiment_name": "/tests/notebooks"}
+
+    trained = run_notebook("train", spark, common | {"model_name": jobs.model_name})
+    scoring = {"model_name": jobs.model_name, "output_table": jobs.table}
+    scored = run_notebook("batch_score", spark, common | scoring)
+    monitored = run_notebook("monitor", spark, common | {"output_table": jobs.table})
+
+    assert trained["alias"] == "champion"
+    assert (scored["rows_in"], scored["rows_scored"]) == (100, 100)
+    assert monitored["rows_scored"] == 100
