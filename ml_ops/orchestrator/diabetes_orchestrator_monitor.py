@@ -21,7 +21,6 @@ dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which 
 dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")
 dbutils.widgets.text("git_commit", "", "Commit of the deployed code")
-dbutils.widgets.text("secret_scope", "", "Secret scope; with a connection string in it telemetry is sent")
 dbutils.widgets.text("job_id", "", "Ids that telemetry carries: the job")
 dbutils.widgets.text("job_run_id", "", "Its run")
 dbutils.widgets.text("task_run_id", "", "The run of its task")
