@@ -10,7 +10,7 @@
 dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
 dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
-dbutils.widgets.text("secret_scope", "", "Secret scope of the credential")
+dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and telemetry")
 dbutils.widgets.text("input_data", "data_batch_input.csv", "Rows to score: files, folder or table")
 dbutils.widgets.dropdown("input_format", "", ["", "csv", "parquet", "delta"], "Format; empty: told by name or folder")
 dbutils.widgets.text("carry_columns", "", "Columns to carry into the output, between commas")

@@ -11,7 +11,7 @@
 dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
 dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
-dbutils.widgets.text("secret_scope", "", "Secret scope of the credential")
+dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and telemetry")
 dbutils.widgets.text("output_table", "", "Delta table that scoring writes: catalog.schema.table")
 dbutils.widgets.text("labels_data", "", "True labels, ID and Y: file or table; empty: there are none")
 dbutils.widgets.text("lookback_days", "7", "Days judged, counted back from the newest scoring run")

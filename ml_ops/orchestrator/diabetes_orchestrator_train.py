@@ -10,7 +10,7 @@
 dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
 dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
-dbutils.widgets.text("secret_scope", "", "Secret scope of the credential")
+dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and telemetry")
 dbutils.widgets.text("training_data", "data_raw.csv", "Labelled data: file or table")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
