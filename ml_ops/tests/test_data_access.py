@@ -15,13 +15,12 @@ from urllib.parse import parse_qs
 
 import pytest
 from azurite import Azurite
-from deployment.data import FILES
-from deployment.storage_account import StorageFolder, upload_files
 from diabetes_mlops.data_access import DataAccessError, open_data_root, read_credential
 from diabetes_mlops.settings import AccessSettings, SettingsError
 from diabetes_mlops.sources import SourceNotFoundError, SourceUnreachableError, read_as_found, read_table
 from pyspark.sql import SparkSession
 
+DATA = Path(__file__).parents[2] / "ml_data"
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
 HOST = "mlopsdata.dfs.core.windows.net"
 ACCOUNT_KEY = {"data_credential": "account-key", "secret_scope": "scope"}
@@ -55,9 +54,12 @@ def access(data_root: str = f"abfss://data@{HOST}/jobs", **widgets: str) -> Acce
 @pytest.fixture(scope="module")
 def uploaded(azurite: Azurite) -> str:
     """The folder of the data in Azurite, as Spark reads it without TLS."""
+    from deployment.storage_account import StorageFolder, upload_files
+
+    files = [DATA / name for name in ("data_raw.csv", "data_batch_input.csv")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_ENDPOINT", azurite.endpoint)
-        upload_files(FILES, StorageFolder("mlopsdata", "data", "jobs"), azurite.key)
+        upload_files(files, StorageFolder("mlopsdata", "data", "jobs"), azurite.key)
     return f"abfs://data@{HOST}/jobs"
 
 
