@@ -168,11 +168,11 @@ def secrets(cli: GoCli) -> None:
         "resource_id": "/subscriptions/1/resourceGroups/ml/providers/Microsoft.KeyVault/vaults/ours",
         "dns_name": "https://ours.vault.azure.net/",
     }
-    backed = {"scope": "backed", "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": vault}
+    backed = {"scope": "go_backed", "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": vault}
     cli("secrets", "create-scope", "--json", json.dumps(backed))
     listed = {scope["name"]: scope for scope in cli.json("secrets", "list-scopes")}
-    assert listed["backed"]["keyvault_metadata"] == vault
-    cli("secrets", "delete-scope", "backed")
+    assert listed["go_backed"]["keyvault_metadata"] == vault
+    cli("secrets", "delete-scope", "go_backed")
     cli("secrets", "delete-secret", "go", "key")
     assert "No secret" in cli("secrets", "delete-secret", "go", "key", ok=False)
     cli("secrets", "delete-scope", "go")

@@ -204,7 +204,6 @@ def server_command(folder: Path, port: int) -> list[str]:
         "-Xmx1g",
         "-XX:-UsePerfData",
         f"-Djava.io.tmpdir={folder}",
-        "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         *certificates(),
     ]
