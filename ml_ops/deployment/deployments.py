@@ -141,11 +141,15 @@ def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
 
 
 def prune(cli: DatabricksCli, target: Target, keep: int) -> None:
-    """Removes the versions beyond the last `keep` that no job points at and no active run uses."""
-    for old in list_deployments(cli, target)[keep:]:
+    """Removes the versions beyond the last `keep` that no job points at and no active run uses.
+
+    One that is not finished stays: somebody may be deploying it.
+    """
+    finished = [each for each in list_deployments(cli, target) if each.deployed_at]
+    for old in finished[keep:]:
         if not old.is_needed:
             cli.delete_workspace_folder(f"{target.deployments_folder}/{old.version}")
-            if isinstance(cli, PipCli):
+            if isinstance(cli, PipCli) and _is_in_dbfs(cli.workspace, _wheel_folder(target, old.version)):
                 cli.delete_dbfs_folder(_wheel_folder(target, old.version))
 
 
@@ -200,6 +204,17 @@ def _children(workspace: Workspace, folder: str) -> list[dict[str, Any]]:
     except RestError as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return []
+        raise
+
+
+def _is_in_dbfs(workspace: Workspace, folder: str) -> bool:
+    """Whether there is such a folder: not of a version that the other command line has deployed."""
+    path = folder.removeprefix("dbfs:")
+    try:
+        return bool(workspace.call("GET", "/api/2.0/dbfs/get-status", params={"path": path}))
+    except RestError as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
         raise
 
 

@@ -1,17 +1,16 @@
 """The secret scope: where it keeps its secrets, who may read them, and how they come into it."""
 
 import getpass
-import os
 import secrets
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from deployment import azure
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
+from deployment.secret_files import read_secret_file
 from deployment.workspace import Workspace
 
 LOCAL_KEYS = ("storage-account-name", "storage-account-key")
@@ -85,25 +84,13 @@ def given_values(secrets_file: str) -> dict[str, str]:
     if sys.stdin.isatty() and not secrets_file:
         answers = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
         return {key: answer for key, answer in answers.items() if answer}
-    lines = _read_file(Path(secrets_file).expanduser()) if secrets_file else read_values(sys.stdin)
+    given = read_secret_file("SECRETS_FILE", secrets_file).splitlines() if secrets_file else sys.stdin
+    lines = read_values(given)
     values = {key: value for key, value in lines.items() if value}
     if not values:
         where = f"SECRETS_FILE={secrets_file}" if secrets_file else "standard input"
         raise DeploymentError(f"{where} has no `key=value` line with a key of {list(KEYS)}")
     return values
-
-
-def _read_file(path: Path) -> dict[str, str]:
-    try:
-        with path.open() as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            if mode & 0o077:
-                raise DeploymentError(
-                    f"SECRETS_FILE={path} is open to others (mode {mode:04o}); `chmod 600 {path}` closes it"
-                )
-            return read_values(file)
-    except OSError as error:
-        raise DeploymentError(f"SECRETS_FILE={path} cannot be read: {error.strerror}") from error
 
 
 def _find_scope(cli: DatabricksCli, scope: str) -> dict[str, Any] | None:

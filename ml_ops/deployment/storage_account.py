@@ -5,7 +5,6 @@ import getpass
 import logging
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from deployment.errors import DeploymentError
+from deployment.secret_files import read_secret_file
 
 # A larger file is sent in blocks of this many bytes, and is there when the list of its blocks is.
 BLOCK = 4 * 2**20
@@ -68,7 +68,7 @@ def read_key(source: str) -> str:
             else sys.stdin.readline()
         )
     else:
-        key = _read_own_file(Path(source))
+        key = read_secret_file("STORAGE_KEY_FILE", source)
     try:
         if not base64.b64decode(key.strip(), validate=True):
             raise ValueError
@@ -138,17 +138,6 @@ def _progress(name: str) -> Callable[[int, int | None], None]:
             print(f"  {name}: {sent / 1e6:,.0f} of {total / 1e6:,.0f} MB", flush=True)
 
     return show
-
-
-def _read_own_file(path: Path) -> str:
-    """Reads a file that holds a secret; raises DeploymentError for one that others may read."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode) and mode & 0o077:
-            raise DeploymentError(f"{path} may be read by others (mode {mode & 0o777:o}); chmod 600 it")
-        return path.read_text()
-    except OSError as error:
-        raise DeploymentError(f"STORAGE_KEY_FILE cannot be read: {error}") from error
 
 
 @contextmanager
