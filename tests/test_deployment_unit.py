@@ -149,6 +149,7 @@ def test_without_a_profile_the_environment_signs_in(
 
     assert (workspace.host, workspace.config_file) == (server.host, None)
     assert PipCli(workspace).clusters() == []
+    assert PipCli(workspace).environment()["DATABRICKS_AUTH_TYPE"] == "pat"
     assert TOKEN not in repr(workspace)
 
 

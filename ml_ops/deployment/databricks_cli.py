@@ -362,6 +362,8 @@ def _is_go(program: str) -> bool:
 def _signed_in(workspace: Workspace) -> dict[str, str]:
     """This process's environment, in which the program finds the workspace and no other one."""
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    # A service principal in the environment would be one way too many to sign in.
+    environment["DATABRICKS_AUTH_TYPE"] = "pat"
     if workspace.config_file:
         return environment | {"DATABRICKS_CONFIG_FILE": str(workspace.config_file)}
     return environment | {"DATABRICKS_HOST": workspace.host, "DATABRICKS_TOKEN": workspace.token}

@@ -131,10 +131,11 @@ def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
     """Points every job at the code of an earlier version; what else the jobs say stays as it is."""
     found = list_deployments(cli, target)
     version = _pick([each.version for each in found if each.deployed_at], wanted)
-    for key in target.job_keys():
-        job = require_job(cli, target.job_name(key))
+    for job in [require_job(cli, target.job_name(key)) for key in target.job_keys()]:
         settings = _with_version(job["settings"], [each.version for each in found], version)
         settings = _with_commit(settings, version, target.root)
+        if target.run_as:  # the workspace does not tell it, and forgets it when it is not told
+            settings["run_as"] = target.run_as
         cli.reset_job(int(job["job_id"]), settings)
         print(f"Job '{settings['name']}' runs the code of {version}", flush=True)
     print("The next `make deploy` brings the code of the checkout again.")

@@ -57,7 +57,7 @@ class Target:
     @property
     def deployments_folder(self) -> str:
         """The folder of the workspace that has a folder for each version."""
-        return self.text("workspace_folder").rstrip("/") + "/deployments"
+        return self.text("root_path").removeprefix("/Workspace").rstrip("/") + "/deployments"
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The settings of every job by its key: variables filled in, notebooks by their workspace path."""

@@ -81,7 +81,8 @@ class Workspace:
             if self.is_local
             else f"sign in again with `make databricks-authenticate WORKSPACE={self.profile}`"
         )
-        return f"workspace {self.host} refuses the token of {self._where} (HTTP {reply.status_code}); {hint}"
+        said = f"HTTP {reply.status_code}{_said(reply)}"
+        return f"workspace {self.host} refuses the token of {self._where} ({said}); {hint}"
 
 
 class RestError(DeploymentError):
@@ -94,6 +95,14 @@ class RestError(DeploymentError):
             answer = {}
         self.error_code = str(answer.get("error_code", f"HTTP {reply.status_code}"))
         super().__init__(f"{path}: {self.error_code}: {answer.get('message', reply.reason)}")
+
+
+def _said(reply: requests.Response) -> str:
+    """What the workspace says of a refusal: a right is missing more often than the token is wrong."""
+    try:
+        return f": {reply.json()['message']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def open_workspace(settings: Settings) -> Workspace:

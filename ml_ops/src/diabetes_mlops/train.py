@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import assessment, models, plots, promotion, registry, report, search, telemetry
+from diabetes_mlops import assessment, models, plots, promotion, registry, report, search, storage, telemetry
 from diabetes_mlops.settings import TrainingSettings
 from diabetes_mlops.sources import read_table
 from diabetes_mlops.telemetry import say, step
@@ -39,6 +39,7 @@ def run(
         open_run(settings.experiment_name, JOB, settings.git_commit) as active,
     ):
         _log_settings(settings)
+        storage.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
             train, holdout = read(spark, settings.training_data)
             data = describe_data(train, holdout, settings.training_data)
