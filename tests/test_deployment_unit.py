@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,13 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 from deployment.clusters import ensure_cluster, require_cluster
 from deployment.databricks_cli import DatabricksCli, PipCli, error_text, open_cli
-from deployment.deployments import choose_compute
+from deployment.deployments import choose_compute, roll_back
 from deployment.errors import CliError, DeploymentError, RunFailedError
 from deployment.experiments import ensure_experiment
 from deployment.jobs import check_owner, deploy_job, find_job
 from deployment.report import mlflow_page
 from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
-from deployment.settings import Settings, as_local_path
+from deployment.settings import Settings
 from deployment.tables import format_table, format_values
 from deployment.targets import Target
 from deployment.workspace import Workspace, open_workspace
@@ -121,10 +122,6 @@ def test_what_a_make_variable_names_differs_from_the_target_and_nothing_else() -
     }
 
     assert Settings.from_environment(given | {"MAX_RMSE": "1"}).overrides == {"catalog": "trial"}
-
-
-def test_wheels_have_a_folder_that_the_cluster_can_read() -> None:
-    assert as_local_path("dbfs:/project/wheels/0.1.0+gabc") == "/dbfs/project/wheels/0.1.0+gabc"
 
 
 def test_unknown_profile_is_named_with_those_that_exist(
@@ -363,6 +360,31 @@ def test_two_jobs_of_one_name_are_refused_with_their_ids(server: Server, cli: Da
 
     with pytest.raises(DeploymentError, match=r"2 jobs are called 'train': \[3, 4\]"):
         find_job(cli, "train")
+
+
+def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli: DatabricksCli) -> None:
+    target = Target("prod", lambda: "ada@example.com")
+    target.run_as = {"service_principal_name": "1-2-3"}
+    names = [target.job_name(key) for key in target.job_keys()]
+    folder = f"/Workspace{target.deployments_folder}"
+    jobs = [listed_job(i, name, wheel_dir=f"{folder}/0.2.0/dist/0.2.0") for i, name in enumerate(names)]
+    record = b64encode(b'{"deployed_at": "2026-11-25 05:00:00"}').decode()
+    server.replies |= {
+        "/api/2.0/workspace/list": {"objects": [{"path": f"{folder}/{v}"} for v in ("0.1.0", "0.2.0")]},
+        "/api/2.0/workspace/export": {"content": record},
+        "/api/2.1/jobs/list": {"jobs": jobs},
+        "/api/2.1/jobs/runs/list": {},
+        "/api/2.1/jobs/reset": {},
+    }
+
+    roll_back(cli, target, "0.1.0")
+
+    sent = [body for path, body in server.received if path == "/api/2.1/jobs/reset"]
+    assert [int(body["job_id"]) for body in sent] == [0, 1, 2]
+    for settings in (body["new_settings"] for body in sent):
+        assert settings["run_as"] == {"service_principal_name": "1-2-3"}
+        parameters = settings["tasks"][0]["notebook_task"]["base_parameters"]
+        assert parameters == {"wheel_dir": f"{folder}/0.1.0/dist/0.1.0"}
 
 
 # Runs

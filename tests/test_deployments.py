@@ -56,8 +56,9 @@ class Team:
         prefix = {"dev": "[dev ", "staging": "[staging] "}[self.target]
         (job,) = [job for job in own if job.settings.name.startswith(prefix)]
         task = job.settings.tasks[0].notebook_task
-        version = task.base_parameters["wheel_dir"].rpartition("/")[2]
-        assert f"/deployments/{version}/" in task.notebook_path
+        folder, _, version = task.base_parameters["wheel_dir"].rpartition("/dist/")
+        assert folder.startswith("/Workspace/") and folder.endswith(f"/deployments/{version}")
+        assert task.notebook_path.startswith(f"{folder}/ml_ops/")
         return str(task.base_parameters["wheel_dir"])
 
     def start(self, wheel_dir: str, *cells: str) -> int:

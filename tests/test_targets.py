@@ -121,7 +121,7 @@ def test_two_people_in_one_workspace_share_nothing() -> None:
         Target("dev", lambda name=name: f"{name}@example.com", EXISTING) for name in ("ada.lovelace", "bob")
     )
 
-    for name in ("workspace_folder", "model_name", "output_table", "experiment", "wheels_root"):
+    for name in ("workspace_folder", "model_name", "output_table", "experiment"):
         assert ada.text(name) != bob.text(name)
     names = {job["name"] for target in (ada, bob) for job in target.jobs().values()}
     assert len(names) == 2 * len(ada.job_keys())
@@ -131,7 +131,7 @@ def test_two_people_in_one_workspace_share_nothing() -> None:
 def test_targets_differ_where_they_must() -> None:
     staging, prod = (rendered(name, EXISTING) for name in ("staging", "prod"))
 
-    for name in ("workspace_folder", "catalog", "data_root", "wheels_root", "name_prefix"):
+    for name in ("workspace_folder", "catalog", "data_root", "name_prefix"):
         assert staging.text(name) != prod.text(name)
     paused = {job["schedule"]["pause_status"] for job in staging.jobs().values()}
     assert paused == {"PAUSED"}

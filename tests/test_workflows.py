@@ -49,7 +49,6 @@ ELSEWHERE = {
     "DATA_ROOT": DATA_ROOT,
     "EXPERIMENT": f"{FOLDER}/azure-databricks-mlops-mlflow",
     "WORKSPACE_FOLDER": f"{FOLDER}/ci",
-    "WHEELS_ROOT": "dbfs:/azure-databricks-mlops-mlflow/ci/wheels",
     "DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks")),
 }
 MAIN, TAG, BRANCH, PULL = "refs/heads/main", "refs/tags/v1.2.0", "refs/heads/fix", "refs/pull/7/merge"

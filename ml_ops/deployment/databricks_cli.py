@@ -52,10 +52,6 @@ class DatabricksCli(ABC):
         """Starts a cluster, without waiting for it."""
 
     @abstractmethod
-    def create_job(self, settings: Mapping[str, Any]) -> int:
-        """Creates a job; returns its id."""
-
-    @abstractmethod
     def reset_job(self, job_id: int, settings: Mapping[str, Any]) -> None:
         """Gives a job these settings and no others."""
 
@@ -70,10 +66,6 @@ class DatabricksCli(ABC):
     @abstractmethod
     def run_output(self, run_id: int) -> Document:
         """What a task's run has put out."""
-
-    @abstractmethod
-    def import_notebooks(self, source: Path, folder: str) -> None:
-        """Puts the notebooks of a local folder into a folder of the workspace."""
 
     @abstractmethod
     def delete_workspace_folder(self, path: str) -> None:
@@ -108,17 +100,12 @@ class DatabricksCli(ABC):
         self.show("workspace", "mkdirs", path)
 
     def copy(self, source: Path, target: str) -> None:
-        """Copies a file, or a folder with its files, to a `dbfs:/` path."""
-        recursive = ["--recursive"] if source.is_dir() else []
-        self.show("fs", "cp", *recursive, "--overwrite", str(source), target)
+        """Copies a file to a `dbfs:/` path."""
+        self.show("fs", "cp", "--overwrite", str(source), target)
 
     def make_dbfs_folder(self, path: str) -> None:
         """Makes a folder of DBFS, with those above it."""
         self.show("fs", "mkdirs", path)
-
-    def delete_dbfs_folder(self, path: str) -> None:
-        """Deletes a folder of DBFS with all that is in it."""
-        self.show("fs", "rm", "--recursive", path)
 
     def run(self, *arguments: str, stdin: str | None = None) -> Any:
         """Runs one command and returns the JSON that it prints, {} when it prints nothing."""
@@ -159,7 +146,7 @@ class DatabricksCli(ABC):
 
 
 class PipCli(DatabricksCli):
-    """`databricks-cli` of requirements.txt, version 0.18: the Jobs API, DBFS, personal access tokens."""
+    """`databricks-cli` of requirements.txt, version 0.18: the Jobs API, notebooks, DBFS."""
 
     title = "databricks-cli 0.18 (Jobs API)"
 
@@ -176,6 +163,7 @@ class PipCli(DatabricksCli):
         self.run("clusters", "start", "--cluster-id", cluster_id)
 
     def create_job(self, settings: Mapping[str, Any]) -> int:
+        """Creates a job; returns its id."""
         return int(self._jobs("create", "--json", json.dumps(settings))["job_id"])
 
     def reset_job(self, job_id: int, settings: Mapping[str, Any]) -> None:
@@ -193,6 +181,7 @@ class PipCli(DatabricksCli):
         return dict(self.run("runs", "get-output", API_VERSION, "--run-id", str(run_id)))
 
     def import_notebooks(self, source: Path, folder: str) -> None:
+        """Puts the notebooks of a local folder into a folder of the workspace."""
         self.show("workspace", "import_dir", "--overwrite", "--exclude-hidden-files", str(source), folder)
 
     def delete_workspace_folder(self, path: str) -> None:
@@ -252,9 +241,6 @@ class GoCli(DatabricksCli):
     def start_cluster(self, cluster_id: str) -> None:
         self.text("clusters", "start", cluster_id, "--no-wait")
 
-    def create_job(self, settings: Mapping[str, Any]) -> int:
-        return int(self._json("jobs", "create", "--json", json.dumps(settings))["job_id"])
-
     def reset_job(self, job_id: int, settings: Mapping[str, Any]) -> None:
         self.text("jobs", "reset", "--json", json.dumps({"job_id": job_id, "new_settings": settings}))
 
@@ -268,9 +254,6 @@ class GoCli(DatabricksCli):
 
     def run_output(self, run_id: int) -> Document:
         return dict(self._json("jobs", "get-run-output", str(run_id)))
-
-    def import_notebooks(self, source: Path, folder: str) -> None:
-        self.show("workspace", "import-dir", "--overwrite", str(source), folder)
 
     def delete_workspace_folder(self, path: str) -> None:
         self.show("workspace", "delete", "--recursive", path)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from deployment.clusters import job_cluster, require_cluster
 from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
 from deployment.errors import DeploymentError
 from deployment.jobs import check_owner, deploy_job, find_job, require_job
-from deployment.settings import Settings, as_local_path
+from deployment.settings import Settings
 from deployment.tables import format_table
 from deployment.targets import Target, write_overrides
 from deployment.workspace import RestError, Workspace
@@ -46,8 +46,6 @@ def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Targe
     version = wheels.version(root)
     given = dict(settings.overrides) | choose_compute(cli, target)
     given |= {"version": version, "wheels": _as_pattern(version), "git_commit": git.commit(root)}
-    if isinstance(cli, PipCli):
-        given["wheel_dir"] = as_local_path(_wheel_folder(target, version))
     return Target(settings.target, cli.workspace.user_name, given, root)
 
 
@@ -72,16 +70,12 @@ def deploy_code(cli: DatabricksCli, target: Target) -> None:
     version = target.text("version")
     wheels.build_wheels(target.root)
     print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
-    if isinstance(cli, GoCli):
-        write_overrides(target.root, target.name, target.given)
-        cli.bundle("sync", target.name, target.root)
-    elif "+" in version and _read_record(cli.workspace, target, version):
+    if "+" in version and _read_record(cli.workspace, target, version):
         print(f"{version} is there already", flush=True)
-    else:
-        folder = f"{target.deployments_folder}/{version}/{NOTEBOOKS}"
-        cli.make_folder(folder)
-        cli.import_notebooks(target.root / NOTEBOOKS, folder)
-        cli.copy(target.root / "dist" / version, _wheel_folder(target, version))
+    elif isinstance(cli, GoCli):
+        _bundle(cli, target, "sync")
+    elif isinstance(cli, PipCli):
+        _upload(cli, target)
     _write_record(cli, target)
 
 
@@ -93,9 +87,8 @@ def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
             f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
         )
     if isinstance(cli, GoCli):
-        write_overrides(target.root, target.name, target.given)
-        cli.bundle("deploy", target.name, target.root)
-    else:
+        _bundle(cli, target, "deploy")
+    elif isinstance(cli, PipCli):
         for settings in target.jobs().values():
             deploy_job(cli, settings)
     prune(cli, target, keep)
@@ -150,8 +143,6 @@ def prune(cli: DatabricksCli, target: Target, keep: int) -> None:
     for old in finished[keep:]:
         if not old.is_needed:
             cli.delete_workspace_folder(f"{target.deployments_folder}/{old.version}")
-            if isinstance(cli, PipCli) and _is_in_dbfs(cli.workspace, _wheel_folder(target, old.version)):
-                cli.delete_dbfs_folder(_wheel_folder(target, old.version))
 
 
 def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
@@ -171,6 +162,23 @@ def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
     return sorted(found, key=lambda each: each.deployed_at, reverse=True)
 
 
+def _bundle(cli: GoCli, target: Target, command: str) -> None:
+    write_overrides(target.root, target.name, target.given)
+    cli.bundle(command, target.name, target.root)
+
+
+def _upload(cli: PipCli, target: Target) -> None:
+    """Puts notebooks and wheels where the bundle would put them."""
+    notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
+    wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
+    for folder in (notebooks, wheel_dir):
+        cli.make_folder(folder)
+    cli.import_notebooks(target.root / NOTEBOOKS, notebooks)
+    for wheel in sorted((target.root / "dist" / target.text("version")).glob("*.whl")):
+        print(f"Uploading {wheel.name} ({wheel.stat().st_size:,} bytes) to {wheel_dir}", flush=True)
+        _write_file(cli.workspace, f"{wheel_dir}/{wheel.name}", wheel.read_bytes())
+
+
 def _write_record(cli: DatabricksCli, target: Target) -> None:
     """Keeps who deployed a version and when, as the last thing of all: a version without is not finished."""
     record = {
@@ -179,10 +187,14 @@ def _write_record(cli: DatabricksCli, target: Target) -> None:
         "deployed_by": cli.workspace.user_name(),
         "deployed_with": cli.title,
     }
-    content = b64encode(json.dumps(record, indent=2).encode()).decode()
     path = f"{target.deployments_folder}/{target.text('version')}/{RECORD}"
-    wanted = {"path": path, "format": "AUTO", "overwrite": True, "content": content}
-    cli.workspace.call("POST", "/api/2.0/workspace/import", json=wanted)
+    _write_file(cli.workspace, path, json.dumps(record, indent=2).encode())
+
+
+def _write_file(workspace: Workspace, path: str, content: bytes) -> None:
+    """Over REST, because databricks-cli 0.18 knows notebooks and no other files of a workspace."""
+    wanted = {"path": path, "format": "AUTO", "overwrite": "true"}
+    workspace.call("POST", "/api/2.0/workspace/import", data=wanted, files={"content": content})
 
 
 def _read_record(workspace: Workspace, target: Target, version: str) -> dict[str, str]:
@@ -205,17 +217,6 @@ def _children(workspace: Workspace, folder: str) -> list[dict[str, Any]]:
     except RestError as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return []
-        raise
-
-
-def _is_in_dbfs(workspace: Workspace, folder: str) -> bool:
-    """Whether there is such a folder: not of a version that the other command line has deployed."""
-    path = folder.removeprefix("dbfs:")
-    try:
-        return bool(workspace.call("GET", "/api/2.0/dbfs/get-status", params={"path": path}))
-    except RestError as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
         raise
 
 
@@ -255,10 +256,6 @@ def _pick(versions: Sequence[str], wanted: str) -> str:
         which = "which version?" if not wanted else f"{len(found)} versions match '{wanted}'."
         raise DeploymentError(f"{which} VERSION=<one of {list(versions)}>; `make deployments` lists them")
     return found[0]
-
-
-def _wheel_folder(target: Target, version: str) -> str:
-    return f"{target.text('wheels_root').rstrip('/')}/{version}"
 
 
 def _as_pattern(version: str) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deployment.databricks_cli import DatabricksCli
+from deployment.databricks_cli import DatabricksCli, PipCli
 from deployment.errors import DeploymentError
 
 
-def deploy_job(cli: DatabricksCli, settings: Mapping[str, Any]) -> int:
+def deploy_job(cli: PipCli, settings: Mapping[str, Any]) -> int:
     """Creates the job, or resets the one that has its name; returns its id."""
     name = settings["name"]
     existing = find_job(cli, name)

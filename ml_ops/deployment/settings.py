@@ -11,7 +11,6 @@ REQUIRED = ("workspace", "target", "local_workspace_state")
 # Variables of databricks.yml that a make variable of the same name, in capitals, overrides.
 OVERRIDABLE = (
     "workspace_folder",
-    "wheels_root",
     "data_root",
     "data_credential",
     "mount_source",
@@ -48,8 +47,3 @@ class Settings:
             databricks_cli=environment.get("DATABRICKS_CLI", ""),
             overrides={name: value for name, value in given.items() if value},
         )
-
-
-def as_local_path(dbfs_path: str) -> str:
-    """The path under which a cluster's own processes see a `dbfs:/` path."""
-    return "/dbfs/" + dbfs_path.removeprefix("dbfs:/")
