@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 import yaml
+from deployment import telemetry_wheels
 from workspace_under_test import (
     DATA_ROOT,
     FOLDER,
@@ -98,9 +99,13 @@ class Job:
         return subprocess.CompletedProcess(self.steps, finished.returncode, output)
 
 
-def github_job(target: str, host: str) -> Job:
+def github_job(target: str, host: str, telemetry: str = "") -> Job:
     job = GITHUB["jobs"][target]
-    values = {"vars.DATABRICKS_HOST": host, "vars.DATABRICKS_CLIENT_ID": CLIENT_ID}
+    values = {
+        "vars.DATABRICKS_HOST": host,
+        "vars.DATABRICKS_CLIENT_ID": CLIENT_ID,
+        "vars.TELEMETRY": telemetry,
+    }
     environment = {name: fill_in(value, values) for name, value in job["env"].items()}
     return Job([step["run"] for step in job["steps"] if "run" in step], environment)
 
@@ -199,6 +204,15 @@ def test_a_target_is_deployed_by_one_at_a_time_and_by_its_own_environment(target
 @pytest.mark.parametrize("target", ["staging", "prod"])
 def test_both_systems_call_the_same_make_targets(target):
     assert github_job(target, "").targets == azure_job(target, "").targets
+
+
+@pytest.mark.parametrize("telemetry", ["", "1"])
+@pytest.mark.parametrize("target", ["staging", "prod"])
+def test_a_variable_of_the_repository_turns_telemetry_on(target, telemetry, monkeypatch):
+    for name, value in github_job(target, "", telemetry).environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert telemetry_wheels.are_wanted() == bool(telemetry)
 
 
 # What
