@@ -30,13 +30,15 @@ KEEP_DEPLOYMENTS ?= 5
 # For the upload to a storage account: a file with its key, - for standard input; empty: as the person signed in.
 STORAGE_KEY_FILE ?=
 TELEMETRY ?=
+# Lets databricks-upload-data write the sample over files outside local and dev; not taken from the environment.
+OVERWRITE :=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
 A :=
 B :=
 
 SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
-	KEEP_DEPLOYMENTS STORAGE_KEY_FILE TELEMETRY VERSION A B
+	KEEP_DEPLOYMENTS STORAGE_KEY_FILE OVERWRITE TELEMETRY VERSION A B
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true

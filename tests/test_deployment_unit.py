@@ -92,7 +92,7 @@ def programs_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def workspace_at(host: str, folder: Path, token: str = TOKEN, profile: str = "local") -> Workspace:
     config = folder / "databrickscfg"
     config.write_text(f"[{profile}]\nhost = {host}\ntoken = {token}\n")
-    return Workspace(profile, config, host, token)
+    return Workspace(profile, config, host, lambda: token)
 
 
 @pytest.fixture

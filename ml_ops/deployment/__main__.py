@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployment import azure, deployments, wheels
 from deployment.clusters import ensure_cluster
-from deployment.data import upload_data
+from deployment.data import SAMPLE_TARGETS, upload_data
 from deployment.databricks_cli import DatabricksCli, open_cli
 from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
@@ -89,7 +89,13 @@ def _upload_data(_: str) -> None:
     cli = _cli()
     target = _target(cli.workspace)
     mount_source, key_source = target.text("mount_source"), os.environ.get("STORAGE_KEY_FILE", "")
-    upload_data(cli, target.text("data_root"), mount_source=mount_source, key_source=key_source)
+    upload_data(
+        cli,
+        target.text("data_root"),
+        mount_source=mount_source,
+        key_source=key_source,
+        overwrite=target.name in SAMPLE_TARGETS or os.environ.get("OVERWRITE") == "1",
+    )
 
 
 def _deploy(*, code: bool, jobs: bool) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deployment.databricks_cli import DatabricksCli
-from deployment.errors import DeploymentError
+from deployment.errors import DeploymentError, refuse_existing
 from deployment.settings import ROOT
-from deployment.workspace import Workspace
+from deployment.workspace import RestError, Workspace
 
 FILES = (ROOT / "ml_data" / "data_raw.csv", ROOT / "ml_data" / "data_batch_input.csv")
+# The targets whose data is the sample; elsewhere files of these names may be a team's own.
+SAMPLE_TARGETS = ("local", "dev")
+# A volume answers when it has stored the whole file, which may be of gigabytes.
+UPLOAD_SECONDS = 900
 _MOUNT = re.compile(r"(?:dbfs:)?/mnt/[^/]+")
 
 
@@ -21,11 +25,12 @@ def upload_data(
     mount_source: str = "",
     key_source: str = "",
     files: Sequence[Path] = FILES,
+    overwrite: bool = True,
 ) -> None:
     """Writes the files to `data_root`: a volume, a storage account (also behind a mount), or DBFS.
 
     `key_source` is the file with the storage account's key, or `-` for standard input; without one the person
-    who is signed in to Azure uploads.
+    who is signed in to Azure uploads. Without `overwrite` nothing is written where one of the files is there.
     """
     if missing := [file for file in files if not file.is_file()]:
         raise DeploymentError(
@@ -35,11 +40,11 @@ def upload_data(
     if address.startswith("abfss://"):
         from deployment.storage_account import StorageFolder, read_key, upload_files  # takes a second
 
-        upload_files(files, StorageFolder.parse(address), read_key(key_source))
+        upload_files(files, StorageFolder.parse(address), read_key(key_source), overwrite=overwrite)
     elif address.startswith("/Volumes/"):
-        _upload_to_volume(cli.workspace, address, files)
+        _upload_to_volume(cli.workspace, address, files, overwrite)
     elif address.startswith("dbfs:/"):
-        _copy_to_dbfs(cli, address, files)
+        _copy_to_dbfs(cli, address, files, overwrite)
     else:
         raise DeploymentError(
             f"no upload to {data_root!r}; DATA_ROOT is /Volumes/..., abfss://..., dbfs:/..., or "
@@ -63,25 +68,48 @@ def address_of(data_root: str, mount_source: str = "") -> str:
     return f"dbfs:{data_root}" if data_root.startswith("/") else data_root
 
 
-def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path]) -> None:
+def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], overwrite: bool) -> None:
     """Through the Files API, because databricks-cli 0.18 knows no volumes."""
+    paths = {file: f"{folder}/{file.name}" for file in files}
+    if not overwrite:
+        refuse_existing([path for path in paths.values() if _size_in_volume(workspace, path) is not None])
     workspace.call("PUT", f"/api/2.0/fs/directories{quote(folder)}")
-    for file in files:
+    for file, path in paths.items():
         with file.open("rb") as content:
-            target = f"/api/2.0/fs/files{quote(folder)}/{quote(file.name)}"
-            workspace.call("PUT", target, params={"overwrite": "true"}, data=content)
-    listed = workspace.call("GET", f"/api/2.0/fs/directories{quote(folder)}")["contents"]
-    arrived = {entry["name"]: entry.get("file_size") for entry in listed}
-    for file in files:
-        size = file.stat().st_size
-        if arrived.get(file.name) != size:
-            raise DeploymentError(
-                f"{folder}/{file.name} has {arrived.get(file.name)} bytes, and {file} {size}"
-            )
-        print(f"Uploaded {file.name} ({size:,} bytes) to {folder}/{file.name}", flush=True)
+            target, params = f"/api/2.0/fs/files{quote(path)}", {"overwrite": "true"}
+            workspace.call("PUT", target, params=params, data=content, timeout=UPLOAD_SECONDS)
+        size, arrived = file.stat().st_size, _size_in_volume(workspace, path)
+        if arrived != size:
+            raise DeploymentError(f"{path} has {arrived} bytes, and {file} {size}; upload it again")
+        print(f"Uploaded {file.name} ({size:,} bytes) to {path}", flush=True)
 
 
-def _copy_to_dbfs(cli: DatabricksCli, folder: str, files: Sequence[Path]) -> None:
+def _size_in_volume(workspace: Workspace, path: str) -> int | None:
+    """How many bytes the file has, None when there is none."""
+    as_it_is = {"Accept-Encoding": "identity"}  # and not the length of the file compressed
+    try:
+        found = workspace.request("HEAD", f"/api/2.0/fs/files{quote(path)}", headers=as_it_is)
+    except RestError as error:
+        if error.status == 404:
+            return None
+        raise
+    return int(found.headers["Content-Length"])
+
+
+def _copy_to_dbfs(cli: DatabricksCli, folder: str, files: Sequence[Path], overwrite: bool) -> None:
+    paths = {file: f"{folder}/{file.name}" for file in files}
+    if not overwrite:
+        refuse_existing([path for path in paths.values() if _is_in_dbfs(cli.workspace, path)])
     cli.make_dbfs_folder(folder)
-    for file in files:
-        cli.copy(file, f"{folder}/{file.name}")
+    for file, path in paths.items():
+        cli.copy(file, path)
+
+
+def _is_in_dbfs(workspace: Workspace, path: str) -> bool:
+    try:
+        workspace.call("GET", "/api/2.0/dbfs/get-status", params={"path": path.removeprefix("dbfs:")})
+    except RestError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

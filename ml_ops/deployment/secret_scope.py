@@ -109,7 +109,7 @@ def _require_same_backend(existing: dict[str, Any], vault: azure.KeyVault | None
 def _create_backed_scope(workspace: Workspace, scope: str, vault: azure.KeyVault) -> None:
     """Asks the workspace itself: for this it takes a token of Entra alone, none that it has given out."""
     if not workspace.is_local:
-        workspace = replace(workspace, token=azure.databricks_token())
+        workspace = replace(workspace, sign_in=azure.databricks_token)
     backend = {"resource_id": vault.id, "dns_name": vault.dns_name}
     wanted = {"scope": scope, "scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": backend}
     try:

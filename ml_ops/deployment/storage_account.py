@@ -15,7 +15,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
-from deployment.errors import DeploymentError
+from deployment.errors import DeploymentError, refuse_existing
 from deployment.secret_files import read_secret_file
 
 # A larger file is sent in blocks of this many bytes, and is there when the list of its blocks is.
@@ -79,14 +79,21 @@ def read_key(source: str) -> str:
     return key.strip()
 
 
-def upload_files(files: Sequence[Path], folder: StorageFolder, key: str = "") -> None:
+def upload_files(
+    files: Sequence[Path], folder: StorageFolder, key: str = "", *, overwrite: bool = True
+) -> None:
     """Writes each file into the folder, in place of one of its name; without a key as the person signed in.
 
-    A file is replaced at once, or not at all. Raises DeploymentError.
+    A file is replaced at once, or not at all. Without `overwrite` nothing is written where one of the files
+    is there. Raises DeploymentError.
     """
+    names = {file: f"{folder.path}/{file.name}".lstrip("/") for file in files}
     with _explained(folder), _open(folder, key) as container:
-        for file in files:
-            _upload(container, file, f"{folder.path}/{file.name}".lstrip("/"))
+        if not overwrite:
+            blobs = [container.get_blob_client(name) for name in names.values()]
+            refuse_existing([blob.url for blob in blobs if blob.exists()])
+        for file, name in names.items():
+            _upload(container, file, name)
 
 
 def _open(folder: StorageFolder, key: str) -> ContainerClient:

@@ -2,34 +2,60 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from configparser import ConfigParser
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from deployment.errors import DeploymentError
 from deployment.settings import ROOT, Settings
 
 LOCAL = "local"
+CONNECT_SECONDS = 10
 TIMEOUT_SECONDS = 30
+# What only reads is asked again for about two minutes: a long run is waited for through a gap in the network,
+# or a restart at the other end. What writes is sent once.
+READING = ("GET", "HEAD")
+PATIENCE = Retry(
+    total=8,
+    connect=3,
+    other=0,
+    allowed_methods=READING,
+    status_forcelist=(429, 500, 502, 503, 504),
+    backoff_factor=1,
+    backoff_max=30,
+    retry_after_max=60,
+    raise_on_status=False,
+)
 RESTART = "restart it with `make local-workspace-stop local-workspace-start`"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A host and a token: of a profile that `databricks configure` or the local workspace wrote, or of now.
+    """A host and a sign-in: of a profile that `databricks configure` or the local workspace wrote, or of now.
 
-    `config_file` is None for a token of now, which stands in no file.
+    `config_file` is None for a token of now, which stands in no file. `sign_in` gives the token, a new one
+    when the last has had its hour.
     """
 
     profile: str
     config_file: Path | None
     host: str
-    token: str = field(repr=False)
+    sign_in: Callable[[], str] = field(repr=False)
     verify: bool = True
+
+    @property
+    def token(self) -> str:
+        """A token that is good now; not to be kept."""
+        return self.sign_in()
 
     @property
     def is_local(self) -> bool:
@@ -42,13 +68,26 @@ class Workspace:
         return urlsplit(self.host).port is not None
 
     def call(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        """One REST call; `content` is what `requests` takes: `params=`, `json=`, or a file as `data=`."""
+        """One REST call and what it answers; `content` is what `request` takes."""
+        reply = self.request(method, path, **content)
+        return dict(reply.json()) if reply.content else {}
+
+    def request(
+        self, method: str, path: str, timeout: float = TIMEOUT_SECONDS, **content: Any
+    ) -> requests.Response:
+        """One REST call; `content` is what `requests` takes: `params=`, `json=`, or a file as `data=`.
+
+        What only reads is repeated for a while. Raises DeploymentError.
+        """
         with requests.Session() as session:
             session.trust_env = not self.is_local  # a company's proxy does not lead to this machine
+            session.mount(self.host, HTTPAdapter(max_retries=self._patience(method)))
             session.headers["Authorization"] = f"Bearer {self.token}"
+            # The first is also for each piece of what is sent, the second for the answer to the whole of it.
+            seconds = (min(timeout, CONNECT_SECONDS), timeout)
             try:
                 reply = session.request(
-                    method, self.host + path, timeout=TIMEOUT_SECONDS, verify=self.verify, **content
+                    method, self.host + path, timeout=seconds, verify=self.verify, **content
                 )
             except requests.RequestException as error:
                 raise DeploymentError(self._unreachable(error)) from error
@@ -56,11 +95,18 @@ class Workspace:
             raise DeploymentError(self._refused(reply))
         if not reply.ok:
             raise RestError(path, reply)
-        return dict(reply.json()) if reply.content else {}
+        return reply
 
-    def user_name(self) -> str:
+    def user_name(self) -> "UserName":
         """Who is signed in; fails when the workspace does not answer or refuses the token."""
-        return str(self.call("GET", "/api/2.0/preview/scim/v2/Me")["userName"])
+        me = self.call("GET", "/api/2.0/preview/scim/v2/Me")
+        return UserName(me["userName"], me.get("displayName") or "")
+
+    def _patience(self, method: str) -> Retry:
+        if method not in READING:
+            return Retry(0, read=False)
+        # Where nothing listens on this machine, nothing will.
+        return PATIENCE.new(connect=0) if self.is_local else PATIENCE
 
     @property
     def _where(self) -> str:
@@ -85,10 +131,32 @@ class Workspace:
         return f"workspace {self.host} refuses the token of {self._where} ({said}); {hint}"
 
 
+class UserName(str):
+    """The name of a user, or the id of a service principal, which is called `display_name`."""
+
+    __slots__ = ("display_name",)
+    display_name: str
+
+    def __new__(cls, name: str, display_name: str = "") -> "UserName":
+        """A name that is a text like any other."""
+        made = super().__new__(cls, name)
+        made.display_name = display_name
+        return made
+
+
+def is_service_principal(user_name: str) -> bool:
+    """Whether this is the application id of a service principal, and no address of a person."""
+    try:
+        return bool(UUID(user_name))
+    except ValueError:
+        return False
+
+
 class RestError(DeploymentError):
     """A REST call that was answered with an error; `error_code` is Databricks' own word."""
 
     def __init__(self, path: str, reply: requests.Response) -> None:
+        self.status = reply.status_code
         try:
             answer = json.loads(reply.text)
         except ValueError:
@@ -118,7 +186,7 @@ def open_workspace(settings: Settings) -> Workspace:
             profile=settings.workspace,
             config_file=config_file,
             host=section["host"].rstrip("/"),
-            token=section["token"],
+            sign_in=lambda: section["token"],
             verify=not section.get("insecure"),
         )
     if settings.workspace == LOCAL:
@@ -135,18 +203,28 @@ def open_workspace(settings: Settings) -> Workspace:
 def _signed_in(profile: str, config_file: Path | None) -> Workspace:
     """Signs in by other means than a token in a file: environment, service principal, OIDC, Azure CLI."""
     host, token = os.environ.get("DATABRICKS_HOST", ""), os.environ.get("DATABRICKS_TOKEN", "")
-    if config_file or not token:
-        from databricks.sdk.core import Config  # here, because few need it and its import takes a while
+    if token and not config_file:
+        return Workspace(profile, None, host.rstrip("/"), lambda: token)
+    from databricks.sdk.core import Config  # here, because few need it and its import takes a while
 
-        named = {"profile": profile, "config_file": str(config_file)} if config_file else {}
-        try:
-            config = Config(retry_timeout_seconds=TIMEOUT_SECONDS, **named)  # type: ignore[arg-type]
-            token = config.authenticate().get("Authorization", "").removeprefix("Bearer ")
-        except ValueError as error:
-            where = f"profile '{profile}' in {config_file}" if config_file else "DATABRICKS_HOST"
-            raise DeploymentError(f"cannot sign in with {where}: {error}") from error
-        host = str(config.host)
-    return Workspace(profile=profile, config_file=None, host=host.rstrip("/"), token=token)
+    named = {"profile": profile, "config_file": str(config_file)} if config_file else {}
+    where = f"profile '{profile}' in {config_file}" if config_file else "DATABRICKS_HOST"
+    with _explained(where):
+        config = Config(retry_timeout_seconds=TIMEOUT_SECONDS, **named)  # type: ignore[arg-type]
+
+    def renewed() -> str:
+        with _explained(where):
+            return config.authenticate().get("Authorization", "").removeprefix("Bearer ")
+
+    return Workspace(profile, None, str(config.host).rstrip("/"), renewed)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:  # OSError: of a program or a service that gives tokens
+        raise DeploymentError(f"cannot sign in with {where}: {error}") from error
 
 
 def _config_file(settings: Settings) -> Path:

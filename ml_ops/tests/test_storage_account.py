@@ -67,6 +67,21 @@ def test_an_upload_replaces_the_file_and_shows_how_far_a_large_one_is(
     assert "  large.csv: 8 of 8 MB\n" in capsys.readouterr().out
 
 
+def test_nothing_is_written_where_one_of_the_files_is_there(endpoint: Azurite, tmp_path) -> None:
+    there, absent = tmp_path / "there.csv", tmp_path / "absent.csv"
+    for file in (there, absent):
+        file.write_bytes(b"new")
+    where = folder("of a team")
+    upload_files([there], where, endpoint.key, overwrite=False)
+    there.write_bytes(b"newer")
+
+    with pytest.raises(DeploymentError, match=r"over http\S+/there\.csv; nothing was uploaded.*OVERWRITE=1"):
+        upload_files([absent, there], where, endpoint.key, overwrite=False)
+
+    assert endpoint.read("data", "of a team/there.csv") == b"new"
+    assert not endpoint.service.get_blob_client("data", "of a team/absent.csv").exists()
+
+
 def test_an_upload_that_is_killed_leaves_the_file_that_was_there(endpoint: Azurite, tmp_path) -> None:
     file = tmp_path / "kept.csv"
     file.write_bytes(b"whole")
