@@ -16,7 +16,7 @@ LOCAL_WORKSPACE_PORT ?=
 
 # What is to differ from the target's variables in databricks.yml; empty: nothing.
 OVERRIDES := WORKSPACE_FOLDER DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE CATALOG SCHEMA MODEL_NAME \
-	EXPERIMENT SECRET_SCOPE CLUSTER_NAME CLUSTER_POLICY COMPUTE
+	EXPERIMENT SECRET_SCOPE CLUSTER_NAME CLUSTER_POLICY SINGLE_USER_NAME COMPUTE
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
 # PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI

@@ -102,6 +102,31 @@ def test_the_job_opens_the_way_to_its_data_first_and_says_what_bars_it(workspace
     assert f"at /mnt/wards {SOURCE} is mounted, not {SOURCE}/other; choose another" in finished.stderr
 
 
+def test_a_teams_files_are_written_over_only_when_that_is_said(workspace) -> None:
+    there = [f"{DATA_ROOT}/{name}" for name in ("data_raw.csv", "data_batch_input.csv")]
+    upload = ("databricks-upload-data", "TARGET=prod", "WORKSPACE=local", f"DATA_ROOT={DATA_ROOT}")
+
+    refused = workspace.make(*upload, OVERWRITE="1")  # in the environment it may mean something else
+
+    assert refused.returncode != 0
+    assert f"Error: the sample would be written over {', '.join(there)}; nothing" in refused.stderr
+    assert workspace.make(*upload, "OVERWRITE=1").returncode == 0
+
+
+def test_a_cluster_that_is_made_here_is_for_whom_that_is_said(workspace) -> None:
+    given = ("CREATE_CLUSTER=1", "CLUSTER_NAME=of-jo", "SINGLE_USER_NAME=jo@example.com")
+
+    made = workspace.make("databricks-init", *given)
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "is running, for jobs that run as jo@example.com" in made.stdout
+    client = workspace.client
+    (cluster,) = [each for each in client.clusters.list() if each.cluster_name == "of-jo"]
+    allowed = client.permissions.get("clusters", cluster.cluster_id).access_control_list
+    assert "jo@example.com" in {entry.user_name for entry in allowed}
+    client.clusters.permanent_delete(cluster.cluster_id)
+
+
 def test_an_upload_to_a_volume_replaces_what_is_there(workspace) -> None:
     folder = "/Volumes/main/diabetes/uploads/a folder"
     for _ in range(2):

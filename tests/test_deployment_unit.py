@@ -70,7 +70,7 @@ def server() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        do_POST = do_PATCH = do_GET
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -237,7 +237,8 @@ def test_created_cluster_has_its_name_and_is_waited_for(server: Server, cli: Dat
     }
 
     assert ensure_cluster(cli, "ml", create=True) == "7"
-    assert server.body_sent_to("/api/2.0/clusters/create")["cluster_name"] == "ml"
+    made = server.body_sent_to("/api/2.0/clusters/create")
+    assert made["cluster_name"] == "ml" and "single_user_name" not in made
     assert server.body_sent_to("/api/2.0/clusters/start") == {"cluster_id": "7"}
 
 
@@ -256,6 +257,34 @@ def test_a_new_cluster_obeys_the_policy_of_that_name(server: Server, cli: Databr
     server.replies["/api/2.0/clusters/list"] = {}
     with pytest.raises(DeploymentError, match=r"0 cluster policies are called 'large'; .* \['small'\]"):
         ensure_cluster(cli, "other", create=True, policy="large")
+
+
+@pytest.mark.parametrize(
+    ("user", "kind"),
+    [
+        ("11111111-2222-3333-4444-555555555555", "service_principal_name"),
+        ("jo@example.com", "user_name"),
+    ],
+)
+def test_a_new_cluster_is_for_whom_the_jobs_run_as(
+    server: Server, cli: DatabricksCli, capsys: pytest.CaptureFixture[str], user: str, kind: str
+) -> None:
+    known = {"clusters": [{"cluster_id": "7", "cluster_name": "ml"}]}
+    server.replies |= {
+        "/api/2.0/clusters/list": [{}, known, known],
+        "/api/2.0/clusters/create": {"cluster_id": "7"},
+        "/api/2.0/clusters/get": {"state": "RUNNING", "single_user_name": user},
+        "/api/2.0/permissions/clusters/7": {},
+    }
+
+    ensure_cluster(cli, "ml", create=True, user=user)
+
+    made = server.body_sent_to("/api/2.0/clusters/create")
+    assert (made["data_security_mode"], made["single_user_name"]) == ("SINGLE_USER", user)
+    assert server.body_sent_to("/api/2.0/permissions/clusters/7") == {
+        "access_control_list": [{kind: user, "permission_level": "CAN_RESTART"}]
+    }
+    assert f"Cluster 'ml' (7) is running, for jobs that run as {user}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("compute", ["existing", "job", "serverless"])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from deployment.errors import DeploymentError
 from deployment.targets import Target, short_name, write_overrides
+from deployment.workspace import UserName
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
@@ -121,7 +122,7 @@ def test_two_people_in_one_workspace_share_nothing() -> None:
         Target("dev", lambda name=name: f"{name}@example.com", EXISTING) for name in ("ada.lovelace", "bob")
     )
 
-    for name in ("workspace_folder", "model_name", "output_table", "experiment"):
+    for name in ("workspace_folder", "model_name", "output_table", "experiment", "cluster_name"):
         assert ada.text(name) != bob.text(name)
     names = {job["name"] for target in (ada, bob) for job in target.jobs().values()}
     assert len(names) == 2 * len(ada.job_keys())
@@ -167,6 +168,25 @@ def test_whom_a_target_lets_run_its_jobs_is_in_each(tmp_path: Path) -> None:
     jobs = rendered("dev", {}, write(tmp_path, definition)).jobs()
 
     assert jobs["train"]["run_as"] == {"service_principal_name": "1-2-3"}
+
+
+@pytest.mark.parametrize(
+    ("run_as", "given", "user"),
+    [
+        (None, "", ""),
+        ({"service_principal_name": "1-2-3"}, "", "1-2-3"),
+        ({"user_name": "jo@example.com"}, "", "jo@example.com"),
+        ({"service_principal_name": "1-2-3"}, "4-5-6", "4-5-6"),
+    ],
+)
+def test_a_cluster_is_for_whom_the_target_names(
+    tmp_path: Path, run_as: dict[str, str] | None, given: str, user: str
+) -> None:
+    definition = sample()
+    definition["variables"]["single_user_name"] = {"default": given}
+    definition["targets"]["dev"] |= {"run_as": run_as} if run_as else {}
+
+    assert rendered("dev", {}, write(tmp_path, definition)).cluster_user == user
 
 
 def sample() -> dict[str, Any]:
@@ -229,3 +249,17 @@ def test_a_definition_that_is_no_yaml_ends_in_one_message(tmp_path: Path) -> Non
 def test_short_names_are_those_of_the_program() -> None:
     assert short_name("Ada.M-Lovelace+x@example.com") == "ada_m_lovelace_x"
     assert short_name("bob") == "bob"
+
+
+@pytest.mark.parametrize(
+    ("user", "prefix"),
+    [
+        (UserName("11111111-2222-3333-4444-555555555555", "ML Ops (dev)"), "[dev ml_ops_dev] "),
+        (UserName("11111111-2222-3333-4444-555555555555"), "[dev 11111111_2222_3333_4444_555555555555] "),
+        (UserName("jo.public@example.com", "Jo Q. Public"), "[dev jo_public] "),
+    ],
+)
+def test_a_service_principal_has_the_short_name_that_the_program_gives_it(
+    user: UserName, prefix: str
+) -> None:
+    assert Target("dev", lambda: user).text("name_prefix") == prefix

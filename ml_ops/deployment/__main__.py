@@ -73,7 +73,8 @@ def _init(_: str) -> None:
     cli.make_folder(target.text("workspace_folder"))
     if target.text("compute") == "existing":
         create, policy = os.environ.get("CREATE_CLUSTER") == "1", target.text("cluster_policy")
-        ensure_cluster(cli, target.text("cluster_name"), create=create, policy=policy)
+        name, user = target.text("cluster_name"), target.cluster_user
+        ensure_cluster(cli, name, create=create, policy=policy, user=user)
     ensure_experiment(cli.workspace, target.text("experiment"))
     vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
     vault = azure.find_key_vault(vault_id, target.name) if vault_id else None

@@ -7,7 +7,7 @@ from typing import Any
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.settings import ROOT
-from deployment.workspace import Workspace
+from deployment.workspace import Workspace, is_service_principal
 
 DEFINITION = ROOT / "ml_ops" / "deployment" / "databricks" / "cluster.json"
 START_SECONDS = 1200
@@ -36,18 +36,23 @@ def require_cluster(cli: DatabricksCli, name: str) -> str:
     return str(cluster["cluster_id"])
 
 
-def ensure_cluster(cli: DatabricksCli, name: str, *, create: bool, policy: str = "") -> str:
+def ensure_cluster(cli: DatabricksCli, name: str, *, create: bool, policy: str = "", user: str = "") -> str:
     """Finds the cluster, creates it if that is allowed, and waits until it runs; returns its id.
 
-    `policy` names the cluster policy that a new one obeys.
+    `policy` names the cluster policy that a new one obeys, `user` whom it is for, a person or a service
+    principal by its id: nobody else may use it. Without one it is for who makes it.
     """
     if create and find_cluster(cli, name) is None:
         definition = json.loads(DEFINITION.read_text()) | {"cluster_name": name}
+        definition |= {"single_user_name": user} if user else {}
         cli.create_cluster(definition | obey(cli.workspace, policy))
         print(f"Cluster '{name}' is created" + (f" under policy '{policy}'" if policy else ""))
+        if user:
+            _let_restart(cli.workspace, require_cluster(cli, name), user)
     cluster_id = require_cluster(cli, name)
-    _wait_until_running(cli, cluster_id)
-    print(f"Cluster '{name}' ({cluster_id}) is running")
+    cluster = _wait_until_running(cli, cluster_id)
+    only = cluster.get("single_user_name", "")
+    print(f"Cluster '{name}' ({cluster_id}) is running" + (f", for jobs that run as {only}" if only else ""))
     return cluster_id
 
 
@@ -72,7 +77,14 @@ def obey(workspace: Workspace, policy: str) -> dict[str, Any]:
     return {"policy_id": found[0], "apply_policy_default_values": True}
 
 
-def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> None:
+def _let_restart(workspace: Workspace, cluster_id: str, user: str) -> None:
+    """Lets somebody use the cluster, besides who made it."""
+    kind = "service_principal_name" if is_service_principal(user) else "user_name"
+    more = {"access_control_list": [{kind: user, "permission_level": "CAN_RESTART"}]}
+    workspace.call("PATCH", f"/api/2.0/permissions/clusters/{cluster_id}", json=more)
+
+
+def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> dict[str, Any]:
     started = False
     shown = ""
     end = time.monotonic() + START_SECONDS
@@ -80,7 +92,7 @@ def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> None:
         cluster = cli.cluster(cluster_id)
         state = str(cluster["state"])
         if state == "RUNNING":
-            return
+            return cluster
         if state != shown:
             print(f"Cluster {cluster_id} is {state}", flush=True)
             shown = state

@@ -21,6 +21,7 @@ OVERRIDABLE = (
     "secret_scope",
     "cluster_name",
     "cluster_policy",
+    "single_user_name",
     "compute",
 )
 

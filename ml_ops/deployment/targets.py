@@ -11,6 +11,7 @@ import yaml
 
 from deployment.errors import DeploymentError
 from deployment.settings import ROOT
+from deployment.workspace import UserName, is_service_principal
 
 DEFINITION = "databricks.yml"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -53,6 +54,11 @@ class Target:
     def text(self, name: str) -> str:
         """The value of a variable that is a text."""
         return str(self.variable(name))
+
+    @property
+    def cluster_user(self) -> str:
+        """Whom a cluster that is made for the target is for; empty: who makes it."""
+        return self.text("single_user_name") or str(next(iter((self.run_as or {}).values()), ""))
 
     @property
     def deployments_folder(self) -> str:
@@ -119,13 +125,19 @@ class Target:
         if name not in known:
             raise DeploymentError(f"{where}: ${{{reference}}} has no value; known are {sorted(self._raw)}")
         if kind == "workspace.current_user":
-            return self._user if name == "userName" else short_name(self._user)
+            return self._user if name == "userName" else short_name(called(self._user))
         return self._fill(known[name], where, (*seen, reference))
 
 
-def short_name(user_name: str) -> str:
-    """The part of a user's address before the @, with one underscore for all that is no letter or digit."""
-    local = user_name.partition("@")[0].lower()
+def called(user_name: str) -> str:
+    """What a user is called: a service principal, whose name is an id, by what the workspace shows for it."""
+    display_name = user_name.display_name if isinstance(user_name, UserName) else ""
+    return display_name if display_name and is_service_principal(user_name) else user_name
+
+
+def short_name(name: str) -> str:
+    """The part of a name before an @, with one underscore for all that is no letter or digit."""
+    local = name.partition("@")[0].lower()
     return re.sub(r"[\W_]+", "_", local).strip("_")
 
 
