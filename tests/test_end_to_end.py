@@ -162,14 +162,18 @@ def test_the_demo_writes_nothing_into_home_or_the_temporary_folder(workspace):
     assert list(workspace.temporary.iterdir()) == []
 
 
-def test_a_second_demo_adds_one_run_a_job_and_nothing_else(workspace):
+def test_the_demo_again_without_its_runs_adds_nothing(workspace):
+    """That a training and a scoring add a run each and a version is a test of the run in staging."""
+    recipe = (ROOT / "Makefile").read_text().partition("\ndemo: ")[2].partition("\n\n")[0]
+    targets = re.findall(r"\$\(MAKE\) (\S+)", recipe)
+    without_runs = [target for target in targets if not target.startswith("run-")]
     before = census(workspace)
 
-    finished = workspace.make("demo", timeout=300)
+    finished = workspace.make(*without_runs)
 
+    assert len(targets) == len(without_runs) + 2
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    added = census(workspace) - before
-    assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
+    assert census(workspace) == before
 
 
 def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(workspace):
