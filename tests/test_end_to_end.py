@@ -18,7 +18,15 @@ from databricks.sdk.service.jobs import NotebookTask, Run, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes.scoring import predict
 from mlflow import MlflowClient
-from workspace_under_test import DATA_ROOT, FOLDER, MODEL, ROOT, SCORED, WorkspaceUnderTest
+from workspace_under_test import (
+    DATA_ROOT,
+    FOLDER,
+    MODEL,
+    ROOT,
+    SCORED,
+    WorkspaceUnderTest,
+    command_lines,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -361,18 +369,6 @@ def test_a_workspace_that_does_not_run_is_one_clear_message(tmp_path):
     assert "Traceback" not in finished.stderr
 
 
-def test_an_interrupted_start_or_a_stop_leaves_nothing_behind(tmp_path):
-    workspace = WorkspaceUnderTest(tmp_path)
-    assert workspace.make("local-workspace-start").returncode == 0
-    assert any(str(tmp_path) in arguments for arguments in command_lines())
-
-    assert workspace.make("local-workspace-stop").returncode == 0
-
-    assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
-    assert list(workspace.temporary.iterdir()) == []
-    assert [path.name for path in workspace.home.iterdir()] == []
-
-
 def bearer(workspace: WorkspaceUnderTest) -> dict[str, str]:
     return {"Authorization": f"Bearer {workspace.profile['token']}"}
 
@@ -402,16 +398,6 @@ def census(workspace: WorkspaceUnderTest) -> Counter[str]:
     )
 
 
-def command_lines() -> list[str]:
-    lines = []
-    for process in psutil.process_iter():
-        try:
-            lines.append(" ".join(process.cmdline()))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended meanwhile
-    return lines
-
-
 def wait_for(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -435,6 +421,8 @@ def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_afte
     assert "it was killed, and its Spark" in told.stderr
     assert stopped.returncode == 0
     assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
+    assert list(workspace.temporary.iterdir()) == []
+    assert list(workspace.home.iterdir()) == []
 
 
 def kill_spark_under_a_run(workspace: WorkspaceUnderTest) -> tuple[Run, int]:
