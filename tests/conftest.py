@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from workspace_under_test import ROOT, WorkspaceUnderTest
+from workspace_under_test import ROOT, WorkspaceUnderTest, command_lines
 
 # Fixtures that are a workspace with its own Spark.
 SHARED = {"demo", "real_workspace"}
@@ -40,10 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo; that stopping its workspace leaves nothing behind is looked at when all tests are done."""
     workspace = WorkspaceUnderTest(tmp_path_factory.mktemp("workspace"))
     try:
         finished = workspace.make("demo", timeout=400)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         yield Demo(workspace, finished)
     finally:
-        workspace.make("local-workspace-stop")
+        stopped = workspace.make("local-workspace-stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert not [arguments for arguments in command_lines() if str(workspace.folder) in arguments]
+    assert list(workspace.temporary.iterdir()) == []

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ import pytest
 import requests
 import yaml
 from deployment import telemetry_wheels
+from test_end_to_end import census
 from workspace_under_test import (
     DATA_ROOT,
     FOLDER,
@@ -293,6 +295,7 @@ def from_github(cloud) -> dict[str, str]:
 
 def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_github):
     Cloud.environment = "staging"
+    before = census(workspace)
 
     finished = github_job("staging", workspace.profile["host"]).run(workspace, **from_github)
 
@@ -300,6 +303,8 @@ def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_g
     assert re.search(r"rows_in +100\n.*rows_scored +100\n.*rows_rejected +0\n", finished.stdout, re.DOTALL)
     assert re.search(r"model_name +spark_catalog\.ci\.diabetes\n", finished.stdout)
     assert workspace.profile["token"] not in finished.stdout
+    added = census(workspace) - before
+    assert added == Counter({"jobs": 3, "runs": 2, "model versions": 1, "mlflow runs": 2})
     commit = subprocess.check_output(["git", "rev-parse", "--short=7", "HEAD"], cwd=ROOT, text=True).strip()
     jobs = {job.settings.name: job.job_id for job in workspace.client.jobs.list()}
     deployed = workspace.client.jobs.get(jobs["[staging] diabetes_batch_scoring"])

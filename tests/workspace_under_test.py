@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import NotebookTask, RunResultState, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
@@ -104,6 +105,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def command_lines() -> list[str]:
+    """The command lines of all processes of this machine."""
+    lines = []
+    for process in psutil.process_iter():
+        try:
+            lines.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile
+    return lines
 
 
 def clean_environment() -> dict[str, str]:

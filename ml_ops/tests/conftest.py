@@ -33,6 +33,8 @@ ABFS = "org.apache.hadoop:hadoop-azure:3.4.2"
 DATA = Path(__file__).parents[2] / "ml_data"
 CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
+# When Java's second compiler sets in, ten times later than by itself: in a Spark of minutes it seldom pays.
+SECOND_COMPILER = {"Invocation": 50_000, "MinInvocation": 6_000, "Compile": 150_000, "BackEdge": 400_000}
 
 # Spark reaches into these packages of Java; its own launcher would open them.
 OPENED = (
@@ -205,6 +207,7 @@ def server_command(folder: Path, port: int) -> list[str]:
         "-XX:-UsePerfData",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
+        *(f"-XX:Tier4{name}Threshold={calls}" for name, calls in SECOND_COMPILER.items()),
         *certificates(),
     ]
     java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]

@@ -3,12 +3,15 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from diabetes_mlops import batch_score, storage
 from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 from test_batch_score import BATCH, expected, found
 
 
@@ -17,38 +20,38 @@ def table() -> pd.DataFrame:
     return pd.read_csv(BATCH)
 
 
-def test_two_runs_of_one_batch_at_once_end_with_one_complete_copy(trained, table):
+def test_runs_at_once_make_a_new_table_and_end_with_one_complete_copy_of_each_batch(trained, table):
     jobs, _ = trained
-    path = jobs.write(table, "twice.parquet")
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: jobs.score(input_data=path, batch_id="twice"), range(2)))
-
-    assert [result["rows_scored"] for result in results] == [100, 100]
-    assert found(jobs, results[0]) == expected(jobs, "1", table)
-    owners = {row.run_id for row in jobs.rows("twice").collect()}
-    assert len(owners) == 1
-    assert owners <= {result["run_id"] for result in results}
-
-
-def test_two_batches_at_once_make_a_new_table_and_both_arrive(trained, table):
-    jobs, _ = trained
+    output = f"{jobs.table}_new"
     parts = [table.head(40), table.tail(60)]
-    widgets = [
-        {
-            "input_data": jobs.write(part, f"part{number}.parquet"),
-            "batch_id": f"part{number}",
-            "output_table": f"{jobs.table}_new",
-        }
-        for number, part in enumerate(parts)
-    ]
+    paths = [jobs.write(part, f"part{number}.parquet") for number, part in enumerate(parts)]
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda widget: jobs.score(**widget), widgets))
+    def score(number: int):
+        return jobs.score(input_data=paths[number], batch_id=f"part{number}", output_table=output)
 
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(score, (0, 1, 1)))
+
+    assert [result["rows_scored"] for result in results] == [40, 60, 60]
     for number, part in enumerate(parts):
-        rows = jobs.rows(f"part{number}", f"{jobs.table}_new").toPandas()
-        assert sorted(rows["ID"]) == sorted(part["ID"])
+        rows = jobs.rows(f"part{number}", output).toPandas()
+        found = dict(zip(rows["ID"].tolist(), rows["prediction"].tolist(), strict=True))
+        assert len(rows) == len(part)
+        assert found == expected(jobs, "1", part)
+        owners = set(rows["run_id"])
+        assert len(owners) == 1
+        assert owners <= {result["run_id"] for result in results if result["batch_id"] == f"part{number}"}
+
+
+@pytest.fixture
+def victim(trained, spark_server):
+    """The same jobs in a Spark session of their own.
+
+    Stopped, because the client of a session that is not asks Spark for minutes when Python ends.
+    """
+    session = SparkSession.builder.remote(spark_server).create()
+    yield replace(trained[0], spark=session, target=None)
+    session.stop()
 
 
 def stall(rows, folder: Path):
@@ -78,9 +81,8 @@ def stalling(monkeypatch, tmp_path):
     (tmp_path / "go on").touch()
 
 
-def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, table, stalling, monkeypatch):
+def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, table, stalling):
     jobs, _ = trained
-    victim = type(jobs)(jobs.spark.cloneSession(), jobs.folder, jobs.name)
     (stalling / "go on").touch()
     before = jobs.score(input_data=jobs.write(table.head(50), "killed.parquet"), batch_id="killed")
     versions = count_versions(jobs)
@@ -104,6 +106,7 @@ def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, table, st
     assert found(jobs, before) == expected(jobs, "1", table.head(50))
     again = jobs.score(input_data=path, batch_id="killed")
     assert found(jobs, again) == expected(jobs, "1", table)
+    assert staged_tables(jobs) == []
 
 
 def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is_not(trained):
@@ -113,14 +116,12 @@ def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is
     for name in (old, new, others):
         jobs.spark.sql(f"CREATE TABLE {name} (ID BIGINT) USING DELTA")
 
-    jobs.score(batch_id="after")
+    own = storage.create_staging_table(jobs.spark, jobs.table, "abc", StructType().add("ID", "long"))
 
-    assert not jobs.spark.catalog.tableExists(old)
-    assert jobs.spark.catalog.tableExists(new)
-    assert jobs.spark.catalog.tableExists(others)
-    for name in (new, others):
-        jobs.spark.sql(f"DROP TABLE {name}")
-    assert staged_tables(jobs) == []
+    left = {name.rpartition(".")[2] for name in (new, others, own)}
+    assert set(staged_tables(jobs)) == left
+    for name in (new, others, own):
+        storage.drop_table(jobs.spark, name)
 
 
 def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
