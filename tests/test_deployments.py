@@ -45,8 +45,9 @@ class Team:
         return re.search(r"Deploying (\S+) to", self.make("deploy", *arguments))[1]
 
     def listed(self) -> dict[str, str]:
-        """The line of each version, the newest first."""
+        """The line of each finished version, the newest first; `bundle validate` makes folders of others."""
         lines = [line for line in self.make("deployments").splitlines() if "+g" in line]
+        lines = [line for line in lines if "not finished" not in line]
         return {line.split()[0]: line for line in lines}
 
     def wheel_dir(self) -> str:
