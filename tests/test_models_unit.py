@@ -26,6 +26,7 @@ def model(client: MlflowClient, request: pytest.FixtureRequest) -> RegisteredMod
         run = client.create_run("0")
         client.log_metric(run.info.run_id, "rmse", 50.0 + number)
         verdict = {"gate": "refused", "gate_reasons": "rmse is too high"} if number == 3 else {}
+        verdict["metrics"] = "rmse,r2"
         tags = {"git_commit": "0123456789abcdef", "git_dirty": str(number == 2).lower()} | verdict
         client.create_model_version(name, source="file:///tmp/none", run_id=run.info.run_id, tags=tags)
     return RegisteredModel(client, name, "ada@example.com")
@@ -66,6 +67,21 @@ def test_what_is_not_known_of_a_version_is_left_empty(model, printed):
     model.print_versions()
 
     assert "None" not in printed()
+
+
+def test_the_metrics_of_every_version_are_listed_whatever_they_are(model, client, printed):
+    run = client.create_run("0")
+    client.log_metric(run.info.run_id, "log_loss", 0.25)
+    tags = {"metrics": "log_loss"}
+    client.create_model_version(model.name, source="file:///tmp/none", run_id=run.info.run_id, tags=tags)
+    client.create_model_version(model.name, source="file:///tmp/none")  # of an older wheel
+
+    model.print_versions()
+
+    table = printed()
+    assert re.search(r"aliases +log_loss +rmse +r2 +gate", table)
+    assert "0.2500" in line_of(4, table) and "52.0000" in line_of(2, table)
+    assert re.search(r"^ +5$", table, re.MULTILINE)
 
 
 def test_the_reasons_of_the_gate_stand_below_the_list(model, printed):

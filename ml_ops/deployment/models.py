@@ -43,7 +43,8 @@ class RegisteredModel:
             versions = registry.list_versions(self.client, self.name)
             earlier = registry.earlier_champion(self.client, self.name)
         print(f"Model {self.name}; * marks the champion\n")
-        print(format_table([_line(version) for version in versions]))
+        names = list(dict.fromkeys(name for version in versions for name in version["metrics"]))
+        print(format_table([_line(version, names) for version in versions]))
         if remarks := list(_remarks(versions, earlier)):
             print("", *remarks, sep="\n")
 
@@ -149,14 +150,13 @@ def _sign_in(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def _line(version: Mapping[str, Any]) -> dict[str, str]:
+def _line(version: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, str]:
     dirty = "+changes" if version["git_dirty"] == "true" else ""
     return {
         "": "*" if registry.CHAMPION in version["aliases"] else "",
         "version": version["version"],
         "aliases": ", ".join(version["aliases"]),
-        "rmse": _number(version["rmse"]),
-        "r2": _number(version["r2"]),
+        **{name: _number(version["metrics"].get(name)) for name in metrics},
         "gate": version["gate"],
         "promoted (UTC)": version["promoted_at"],
         # The gate signs with the run that it is part of, which has a column of its own.

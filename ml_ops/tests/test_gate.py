@@ -4,30 +4,33 @@ import json
 from dataclasses import replace
 
 import pytest
-from diabetes.evaluation import Interval
+from diabetes.measuring import Interval
 from diabetes_mlops.gate import Champion, Evidence, Slice, Thresholds, decide
 
 NAN = float("nan")
-BETTER = Champion("4", rmse=54.0, difference=Interval(-4.0, -6.0, -2.0))
-EQUAL = Champion("4", rmse=50.0, difference=Interval(0.0, 0.0, 0.0))
-LITTLE_WORSE = Champion("4", rmse=49.5, difference=Interval(0.5, -1.0, 2.0))
-MAYBE_WORSE = Champion("4", rmse=50.5, difference=Interval(-0.5, -3.0, 2.001))
-WORSE = Champion("4", rmse=45.0, difference=Interval(5.0, 3.0, 7.0))
+BETTER = Champion("4", error=54.0, difference=Interval(-4.0, -6.0, -2.0))
+EQUAL = Champion("4", error=50.0, difference=Interval(0.0, 0.0, 0.0))
+LITTLE_WORSE = Champion("4", error=49.5, difference=Interval(0.5, -1.0, 2.0))
+MAYBE_WORSE = Champion("4", error=50.5, difference=Interval(-0.5, -3.0, 2.001))
+WORSE = Champion("4", error=45.0, difference=Interval(5.0, 3.0, 7.0))
 OTHER_COLUMNS = Champion("4", problem="cannot be scored on this holdout: it expects columns ['BMI']")
 GOOD = Evidence(
-    rmse=50.0,
-    r2=0.5,
-    baseline_rmse=70.0,
+    metrics={"rmse": 50.0, "mae": 40.0, "r2": 0.5},
+    baseline=70.0,
     slices={"SEX=Female": Slice(40, 48.0), "AGE>=60": Slice(10, 75.0), "AGE missing": Slice(9, 500.0)},
 )
+
+
+def good(baseline: float = 70.0, **metrics: float) -> Evidence:
+    return replace(GOOD, metrics={**GOOD.metrics, **metrics}, baseline=baseline)
 
 
 @pytest.mark.parametrize(
     "evidence",
     [
         GOOD,
-        replace(GOOD, rmse=70.0, baseline_rmse=70.1),
-        replace(GOOD, r2=0.2),
+        good(rmse=70.0, baseline=70.1),
+        good(r2=0.2),
         replace(GOOD, slices={}),
         replace(GOOD, slices={"AGE<40": Slice(0, NAN)}),
         replace(GOOD, champion=BETTER),
@@ -55,10 +58,10 @@ def test_a_good_version_passes_without_a_reason(evidence: Evidence):
 @pytest.mark.parametrize(
     ("evidence", "reason"),
     [
-        (replace(GOOD, baseline_rmse=50.0), "rmse 50 is not below the baseline's 50"),
-        (replace(GOOD, rmse=70.01, baseline_rmse=90.0), "rmse 70.01 is above the threshold of 70"),
-        (replace(GOOD, r2=0.199), "r2 0.199 is below the threshold of 0.2"),
-        (replace(GOOD, r2=NAN), "r2 nan is below the threshold of 0.2"),
+        (good(baseline=50.0), "rmse 50 is not below the baseline's 50"),
+        (good(rmse=70.01, baseline=90.0), "rmse 70.01 is above the threshold of 70"),
+        (good(r2=0.199), "r2 0.199 is below the threshold of 0.2"),
+        (good(r2=NAN), "r2 nan is below the threshold of 0.2"),
         (
             replace(GOOD, slices={"AGE>=60": Slice(10, 75.1)}),
             "rmse 75.1 of the 10 rows of AGE>=60 is above 75, 1.5 times the rmse of all rows",
@@ -91,21 +94,21 @@ def test_one_flaw_is_enough_to_refuse_and_is_the_only_reason(evidence: Evidence,
 
 
 def test_all_reasons_are_named_at_once():
-    bad = Evidence(90.0, -0.1, 80.0, {"SEX=Male": Slice(30, 140.0)}, WORSE)
+    bad = Evidence({"rmse": 90.0, "r2": -0.1}, 80.0, {"SEX=Male": Slice(30, 140.0)}, WORSE)
 
     assert len(decide(bad, Thresholds()).reasons) == 5
 
 
 def test_thresholds_move_the_gate():
     evidence = replace(GOOD, champion=LITTLE_WORSE)
-    strict = Thresholds(max_rmse=49.0, min_r2=0.6, margin=0.0, max_slice_ratio=1.2)
+    strict = Thresholds({"rmse": 49.0, "r2": 0.6}, margin=0.0, max_slice_ratio=1.2)
 
     assert decide(evidence, Thresholds()).promote
     assert len(decide(evidence, strict).reasons) == 4
 
 
 def test_a_model_that_is_never_wrong_passes():
-    perfect = replace(GOOD, rmse=0.0, r2=1.0, slices={"SEX=Male": Slice(30, 0.0)})
+    perfect = replace(good(rmse=0.0, r2=1.0), slices={"SEX=Male": Slice(30, 0.0)})
 
     assert decide(perfect, Thresholds()).promote
 

@@ -60,7 +60,7 @@ def history(
 
 
 def find(known: History, name: str, days: float = 7, share: float = 0.05) -> tuple[str | None, str]:
-    health = judge(known, lookback_days=days, rejected_share_warn=share, max_rmse_ratio=1.5)
+    health = judge(known, lookback_days=days, rejected_share_warn=share, max_error_ratio=1.5)
     return next((check.status, check.finding) for check in health.checks if check.name == name)
 
 

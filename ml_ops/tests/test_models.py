@@ -7,11 +7,14 @@ import mlflow
 import mlflow.sklearn
 import pandas as pd
 import pytest
-from diabetes.features import select_features
+from diabetes.features import select_features, select_label
+from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from diabetes_mlops import models
 from mlflow.models.model import ModelInfo
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 
 DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
 MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
@@ -29,9 +32,9 @@ def log(tracking: Path, train: pd.DataFrame, request):
     mlflow.create_experiment(name, artifact_location=(tracking / request.node.name).as_uri())
     mlflow.set_experiment(name)
 
-    def log_model() -> ModelInfo:
+    def log_model(pipeline: Pipeline | None = None) -> ModelInfo:
         with mlflow.start_run():
-            return models.log_model(fit(train, alpha=1.0), select_features(train).head(2))
+            return models.log_model(pipeline or fit(train, alpha=1.0), select_features(train).head(2))
 
     return log_model
 
@@ -56,3 +59,14 @@ def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, tra
     assert "cloudpickle==" in Path(requirements).read_text()
     loaded = mlflow.sklearn.load_model(info.model_uri)
     assert loaded.predict(features).tolist() == fit(train, alpha=1.0).predict(features).tolist()
+
+
+def test_a_classifier_gives_its_probabilities_as_a_python_function_too(log, train):
+    features, above = select_features(train), (select_label(train) > 140).astype(float)
+    classifier = make_pipeline(fit(train, alpha=1.0)[0], LogisticRegression()).fit(features, above)
+
+    info = log(classifier)
+
+    given = mlflow.pyfunc.load_model(info.model_uri).predict(features)
+    assert given[:, 1].tolist() == predict(classifier, train).tolist()
+    assert info.signature.outputs.inputs[0].shape == (-1, 2)

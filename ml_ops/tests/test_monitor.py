@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from diabetes.drift import DriftThresholds, Profile, arrays
-from diabetes.evaluation import evaluate
+from diabetes.measuring import evaluate
 from diabetes.schema import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops import drift, monitor
@@ -48,7 +48,7 @@ class History:
     target: Target
 
     def monitor(self, **widgets: str) -> dict[str, Any]:
-        settings = {"output_table": self.table, "experiment_name": self.experiment, "max_rmse_ratio": "1.5"}
+        settings = {"output_table": self.table, "experiment_name": self.experiment, "max_error_ratio": "1.5"}
         settings |= {"lookback_days": "7", "rejected_share_warn": "0.05"}
         return monitor.run(self.spark, MonitoringSettings.from_widgets(settings | widgets), self.target)
 
@@ -313,7 +313,7 @@ def test_a_few_labels_are_shown_and_not_judged(history):
 def test_an_error_far_above_the_holdouts_is_an_alert(history):
     labels = history.labels("b0").assign(Y=lambda table: 346 - table["Y"])
 
-    result = history.monitor(labels_data=history.write_labels(labels), max_rmse_ratio="1.2")
+    result = history.monitor(labels_data=history.write_labels(labels), max_error_ratio="1.2")
 
     finding = result["findings"]["true error"]
     assert "version 1 on 100 rows with a label is" in finding

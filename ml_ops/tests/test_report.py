@@ -36,7 +36,7 @@ def page() -> str:
         (NIGHT, "", source, 0.4, "SchemaError: missing columns ['BMI']", "d" * 32, False, True),
     ]
     history = History(batches, pd.DataFrame([version]), pd.DataFrame(failures, columns=FAILURE))
-    health = judge(history, lookback_days=7, rejected_share_warn=0.05, max_rmse_ratio=1.5)
+    health = judge(history, lookback_days=7, rejected_share_warn=0.05, max_error_ratio=1.5)
     origin = {"run": "a" * 32, "git_commit": "b" * 40}
     return report.render_monitoring("main.diabetes.scored", health, "", history, Figure(), origin)
 

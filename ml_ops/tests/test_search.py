@@ -5,8 +5,9 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from diabetes.measuring import cross_validate
 from diabetes.splitting import split_by_id
-from diabetes.training import cross_validate, fit
+from diabetes.training import fit
 from diabetes_mlops import search as search_module
 from diabetes_mlops.search import find_alpha, on_driver, on_workers
 from mlflow.entities import Run

@@ -29,9 +29,13 @@ def test_relative_data_is_taken_under_the_data_root():
 
 
 def test_an_empty_threshold_means_the_default_and_a_filled_one_moves_the_gate():
-    settings = TrainingSettings.from_widgets(TRAINING | {"max_rmse": "", "min_r2": "-0.5", "margin": "0"})
+    settings = TrainingSettings.from_widgets(
+        TRAINING | {"thresholds": " r2 >= -0.5, mae<=4e1", "margin": "0"}
+    )
+    unset = TrainingSettings.from_widgets(TRAINING | {"thresholds": "", "margin": ""})
 
-    assert settings.thresholds == Thresholds(max_rmse=70.0, min_r2=-0.5, margin=0.0, max_slice_ratio=1.5)
+    assert settings.thresholds == Thresholds({"r2": -0.5, "mae": 40.0}, margin=0.0, max_slice_ratio=1.5)
+    assert unset.thresholds == Thresholds({"rmse": 70.0, "r2": 0.2}, margin=2.0, max_slice_ratio=1.5)
 
 
 def test_training_neither_searches_nor_waits_for_a_person_unless_told():
@@ -83,12 +87,14 @@ def test_a_share_is_at_most_one():
         ScoringSettings.from_widgets(SCORING | {"max_rejected_share": "2"})
 
 
+FORMS = "rmse<=<number>, mae<=<number>, r2>=<number>"
+THRESHOLDS = f"thresholds must be some of {FORMS}, with commas between"
 MONITORING = {
     "data_root": "dbfs:/project/data",
     "output_table": "main.diabetes.scored",
     "experiment_name": "/Shared/project",
     "lookback_days": "7",
-    "max_rmse_ratio": "1.5",
+    "max_error_ratio": "1.5",
 }
 
 
@@ -112,7 +118,7 @@ def test_relative_labels_are_taken_under_the_data_root():
         ("lookback_days", "0", "lookback_days must be days, above 0 and at most 36500; got '0'"),
         ("lookback_days", "1e9", "lookback_days must be days, above 0 and at most 36500; got '1e9'"),
         ("rejected_share_warn", "5", "rejected_share_warn must be a share from 0 to 1; got 5"),
-        ("max_rmse_ratio", "0", "max_rmse_ratio must be a positive number; got '0'"),
+        ("max_error_ratio", "0", "max_error_ratio must be a positive number; got '0'"),
         ("output_table", "scored", "output_table must be [catalog.]schema.table; got 'scored'"),
     ],
 )
@@ -162,8 +168,11 @@ def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: 
         ("search_on", "spark", "search_on must be driver or workers; got 'spark'"),
         ("seed", "4294967296", "seed must be a whole number from 0 to 4294967295; got '4294967296'"),
         ("seed", "1.5", "seed must be a whole number from 0 to 4294967295; got '1.5'"),
-        ("max_rmse", "low", "max_rmse must be a number; got 'low'"),
-        ("min_r2", "nan", "min_r2 must be a number; got 'nan'"),
+        ("thresholds", "rmse<=70, rmsle<=1", f"{THRESHOLDS}; got 'rmsle<=1'"),
+        ("thresholds", "rmse>=70", f"{THRESHOLDS}; got 'rmse>=70'"),
+        ("thresholds", "r2>=nan", f"{THRESHOLDS}; got 'r2>=nan'"),
+        ("thresholds", "r2", f"{THRESHOLDS}; got 'r2'"),
+        ("margin", "low", "margin must be a number; got 'low'"),
         ("promotion", "later", "promotion must be automatic or manual; got 'later'"),
         ("model_name", "diabetes", "model_name must be catalog.schema.model; got 'diabetes'"),
         ("experiment_name", " ", "experiment_name must not be empty"),

@@ -12,12 +12,12 @@ import mlflow
 import pandas as pd
 import pytest
 from diabetes.drift import Profile, arrays
-from diabetes.evaluation import evaluate
 from diabetes.features import select_features
+from diabetes.measuring import cross_validate, evaluate
 from diabetes.schema import FEATURE_NAMES, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
-from diabetes.training import cross_validate, fit
+from diabetes.training import fit
 from diabetes_mlops import models
 from diabetes_mlops.sources import SourceNotFoundError
 from mlflow import MlflowClient

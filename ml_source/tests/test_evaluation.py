@@ -5,21 +5,20 @@ from dataclasses import astuple
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.evaluation import (
+from diabetes.evaluation import slice_rows
+from diabetes.measuring import (
     Interval,
     bootstrap_metrics,
-    compare_rmse,
+    compare_models,
     describe_features,
     evaluate,
     evaluate_slices,
     feature_importance,
-    predict_baseline,
-    slice_rows,
 )
 from diabetes.schema import FEATURE_NAMES, TARGET, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
-from diabetes.training import fit
+from diabetes.training import fit, fit_baseline
 from scipy.stats import bootstrap
 from sklearn.pipeline import Pipeline
 
@@ -90,7 +89,7 @@ def test_a_model_of_shuffled_labels_knows_nothing_about_the_holdout(raw: pd.Data
 def test_the_baseline_predicts_the_mean_of_the_training_rows_only(raw: pd.DataFrame) -> None:
     train, holdout = split_by_id(raw)
 
-    predictions = predict_baseline(train, holdout.assign(Y=1000.0))
+    predictions = predict(fit_baseline(train), holdout.assign(Y=1000.0))
 
     assert predictions == pytest.approx(np.full(len(holdout), train[TARGET].mean()))
 
@@ -145,7 +144,7 @@ def test_the_same_seed_gives_the_same_digits_and_another_seed_does_not() -> None
     champion = actual + 0.5
 
     metrics = [bootstrap_metrics(actual, predicted, seed=seed) for seed in (4, 4, 5)]
-    differences = [compare_rmse(actual, predicted, champion, seed=seed) for seed in (4, 4, 5)]
+    differences = [compare_models(actual, predicted, champion, seed=seed) for seed in (4, 4, 5)]
 
     for first, again, other in (metrics, differences):
         assert first == again
@@ -160,20 +159,38 @@ def test_perfect_predictions_have_no_doubt() -> None:
     assert intervals == {"rmse": Interval(0, 0, 0), "mae": Interval(0, 0, 0), "r2": Interval(1, 1, 1)}
 
 
+def test_resamples_that_do_not_define_a_metric_are_left_out() -> None:
+    actual = np.array([1.0, 2.0])  # half of the resamples have equal labels, and so no r2
+
+    interval = bootstrap_metrics(actual, np.array([1.5, 2.0]), seed=0)["r2"]
+
+    assert astuple(interval) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_no_resample_defines_has_no_interval(model: Pipeline, holdout: pd.DataFrame) -> None:
+    equal = holdout.assign(Y=100.0)
+
+    interval = bootstrap_metrics(label_of(equal), predict(model, equal), seed=0)["r2"]
+
+    assert np.isnan([evaluate(model, equal)["r2"], *astuple(interval)]).all()
+
+
 def test_equal_models_differ_by_exactly_nothing(model: Pipeline, holdout: pd.DataFrame) -> None:
     predicted = predict(model, holdout)
 
-    difference = compare_rmse(label_of(holdout), predicted, predicted.copy(), seed=0)
+    difference = compare_models(label_of(holdout), predicted, predicted.copy(), seed=0)
 
     assert difference == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_better_challenger_is_below_zero_and_a_worse_one_above(model: Pipeline, raw: pd.DataFrame) -> None:
     train, holdout = split_by_id(raw)
-    actual, predicted, mean = label_of(holdout), predict(model, holdout), predict_baseline(train, holdout)
+    actual, predicted = label_of(holdout), predict(model, holdout)
+    mean = predict(fit_baseline(train), holdout)
 
-    better = compare_rmse(actual, predicted, mean, seed=0)
-    worse = compare_rmse(actual, mean, predicted, seed=0)
+    better = compare_models(actual, predicted, mean, seed=0)
+    worse = compare_models(actual, mean, predicted, seed=0)
 
     expected = np.sqrt(np.mean((actual - predicted) ** 2)) - np.sqrt(np.mean((actual - mean) ** 2))
     assert better.value == pytest.approx(expected)
@@ -185,7 +202,7 @@ def test_comparing_on_the_same_rows_sees_what_two_intervals_cannot() -> None:
     actual, champion = make_rows(200)
     challenger = actual + (champion - actual) * 0.97
 
-    difference = compare_rmse(actual, challenger, champion, seed=0)
+    difference = compare_models(actual, challenger, champion, seed=0)
     alone = [bootstrap_metrics(actual, predicted, seed=0)["rmse"] for predicted in (challenger, champion)]
 
     assert difference.high < 0
@@ -208,7 +225,7 @@ def test_rows_and_numbers_that_give_no_interval_are_refused(
     with pytest.raises(ValueError, match=message):
         bootstrap_metrics(np.arange(4.0), predicted, seed=0, **options)
     with pytest.raises(ValueError, match=message):
-        compare_rmse(np.arange(4.0), predicted, predicted, seed=0, **options)
+        compare_models(np.arange(4.0), predicted, predicted, seed=0, **options)
 
 
 def test_one_row_gives_no_interval() -> None:
@@ -339,7 +356,7 @@ def test_evaluating_leaves_rows_as_they_were(model: Pipeline, holdout: pd.DataFr
 
     evaluate_slices(actual, predicted, holdout)
     bootstrap_metrics(actual, predicted, seed=0, resamples=10)
-    compare_rmse(actual, predicted, predicted, seed=0, resamples=10)
+    compare_models(actual, predicted, predicted, seed=0, resamples=10)
     feature_importance(model, holdout, seed=0, repeats=1)
 
     pd.testing.assert_frame_equal(holdout, before)

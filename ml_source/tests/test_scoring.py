@@ -15,7 +15,7 @@ from diabetes.training import fit_baseline
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -185,6 +185,33 @@ def test_a_pipeline_without_a_column_transformer_scores_arrays_too(batch: pd.Dat
     baseline = fit_baseline(batch.assign(Y=150.0))
 
     assert predict_from_arrow(baseline, batch).tolist() == [150.0] * len(batch)
+
+
+def classify(preprocess: Pipeline, table: pd.DataFrame, labels: np.ndarray) -> Pipeline:
+    return make_pipeline(preprocess, LogisticRegression()).fit(select_features(table), labels)
+
+
+def test_a_classifier_predicts_the_probability_of_1(
+    model: Pipeline, raw: pd.DataFrame, batch: pd.DataFrame
+) -> None:
+    above = (select_label(raw) > 140).astype(float)
+    classifier = classify(model[0], raw, above)
+
+    predicted = predict(classifier, batch)
+
+    assert predicted == pytest.approx(classifier.predict_proba(select_features(batch))[:, 1], rel=EXACT)
+    assert predict_from_arrow(classifier, batch) == pytest.approx(predicted, rel=EXACT)
+    assert predict(classifier, raw)[above == 1].mean() > 0.6 > predict(classifier, raw)[above == 0].mean()
+
+
+@pytest.mark.parametrize("labels", [[1.0, 2.0], [0.0, 1.0, 2.0]])
+def test_a_classifier_of_other_classes_is_refused(
+    model: Pipeline, raw: pd.DataFrame, labels: list[float]
+) -> None:
+    classifier = classify(model[0], raw, np.resize(labels, len(raw)))
+
+    with pytest.raises(ValueError, match=r"must have learned the classes 0 and 1; got \["):
+        predict(classifier, raw)
 
 
 def test_missing_columns_are_named(model: Pipeline, batch: pd.DataFrame) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.measuring import cross_validate
 from diabetes.schema import CATEGORY_NAMES, NUMERIC_NAMES, TARGET, SchemaError
 from diabetes.scoring import predict
 from diabetes.splitting import assign_folds, split_by_id
-from diabetes.training import SEARCH_SPACE, cross_validate, fit, fit_baseline, make_pipeline
+from diabetes.training import SEARCH_SPACE, fit, fit_baseline, make_pipeline
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import Pipeline

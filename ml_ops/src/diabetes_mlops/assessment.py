@@ -5,17 +5,18 @@ from dataclasses import dataclass
 import mlflow
 import numpy as np
 import pandas as pd
-from diabetes.evaluation import (
+from diabetes.features import select_label
+from diabetes.measuring import (
     Interval,
     bootstrap_metrics,
-    evaluate,
     evaluate_slices,
     feature_importance,
+    measure,
 )
-from diabetes.features import select_label
 from diabetes.scoring import predict
 from diabetes.training import fit_baseline
 from matplotlib.figure import Figure
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from diabetes_mlops import plots
@@ -35,38 +36,52 @@ class Assessment:
     importance: pd.DataFrame
     actual: np.ndarray
     predicted: np.ndarray
+    is_of_classifier: bool
 
 
 def assess(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, *, seed: int) -> Assessment:
     """Measure a model and the baseline, both fitted on `train`, on the rows of `holdout`."""
     actual, predicted = select_label(holdout), predict(model, holdout)
+    by_baseline = predict(fit_baseline(train), holdout)
     return Assessment(
-        metrics=evaluate(model, holdout),
-        baseline=evaluate(fit_baseline(train), holdout),
+        metrics=measure(actual, predicted),
+        baseline=measure(actual, by_baseline),
         intervals=bootstrap_metrics(actual, predicted, seed=seed),
         slices=evaluate_slices(actual, predicted, holdout),
         importance=feature_importance(model, holdout, seed=seed),
         actual=actual,
         predicted=predicted,
+        is_of_classifier=is_classifier(model),
     )
 
 
 def draw(assessment: Assessment) -> dict[str, Figure]:
-    """Draw the assessment's figures, each under the name of its file."""
+    """Draw the assessment's figures, each under the name of its file; the first two belong side by side."""
     actual, predicted = assessment.actual, assessment.predicted
+    if assessment.is_of_classifier:
+        return {
+            "calibration": plots.draw_calibration(actual, predicted),
+            "roc": plots.draw_roc(actual, predicted),
+            "importance": plots.draw_importance(assessment.importance),
+        }
     return {
         "predicted_vs_actual": plots.draw_predicted_vs_actual(actual, predicted),
-        "residuals": plots.draw_residuals(actual, predicted),
         "importance": plots.draw_importance(assessment.importance),
+        "residuals": plots.draw_residuals(actual, predicted),
     }
 
 
 def name_metrics(assessment: Assessment) -> dict[str, float]:
-    """Give every number a name of its own: rmse, rmse_low, rmse_high, baseline_rmse, and so on."""
+    """Give every number that is defined a name of its own: rmse, rmse_low, rmse_high, baseline_rmse, ..."""
     named = dict(assessment.metrics)
     for name, interval in assessment.intervals.items():
         named |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return named | {f"baseline_{name}": value for name, value in assessment.baseline.items()}
+    return defined(named | {f"baseline_{name}": value for name, value in assessment.baseline.items()})
+
+
+def defined(numbers: dict[str, float]) -> dict[str, float]:
+    """Leave out the numbers that these rows do not define."""
+    return {name: value for name, value in numbers.items() if np.isfinite(value)}
 
 
 def log(assessment: Assessment, figures: dict[str, Figure]) -> None:

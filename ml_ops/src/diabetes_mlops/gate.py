@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from diabetes.evaluation import Interval
+from diabetes.evaluation import MARGIN, METRICS, PRIMARY, THRESHOLDS
+from diabetes.measuring import Interval
 
 # A slice with fewer rows says too little to stop a version.
 MIN_SLICE_ROWS = 10
@@ -11,16 +12,16 @@ MIN_SLICE_ROWS = 10
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a version must reach; rmse and `margin` are in the unit of the label.
+    """What a version must reach: each of `metrics`, and three bounds on its error, the primary metric.
 
     `margin` bounds how much worse than the champion a version may be: the upper end of the interval of
-    rmse(version) - rmse(champion), by paired bootstrap on the same holdout rows, must not be above it. So an
-    equal model passes, and one that may well be worse by more than the margin does not.
+    error(version) - error(champion), by paired bootstrap on the same holdout rows, must not be above it. So
+    an equal model passes, and one that may well be worse by more than the margin does not. A slice's error
+    may be `max_slice_ratio` times that of all rows.
     """
 
-    max_rmse: float = 70.0
-    min_r2: float = 0.2
-    margin: float = 2.0
+    metrics: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
+    margin: float = MARGIN
     max_slice_ratio: float = 1.5
 
 
@@ -29,32 +30,39 @@ class Slice:
     """How a version does on a part of the holdout."""
 
     rows: int
-    rmse: float
+    error: float
 
 
 @dataclass(frozen=True)
 class Champion:
     """The present champion on the same holdout rows.
 
-    `difference` is rmse(version) - rmse(champion). Where the champion could not be scored, `problem` says
+    `difference` is error(version) - error(champion). Where the champion could not be scored, `problem` says
     why, and there are no numbers.
     """
 
     version: str
-    rmse: float = float("nan")
+    error: float = float("nan")
     difference: Interval | None = None
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a decision rests on; without a champion, this is the first version."""
+    """All that a decision rests on; without a champion, this is the first version.
 
-    rmse: float
-    r2: float
-    baseline_rmse: float
+    Errors are the primary metric, `baseline` is that of the baseline.
+    """
+
+    metrics: Mapping[str, float]
+    baseline: float
     slices: Mapping[str, Slice] = field(default_factory=dict)
     champion: Champion | None = None
+
+    @property
+    def error(self) -> float:
+        """The primary metric of the version."""
+        return self.metrics[PRIMARY]
 
 
 @dataclass(frozen=True)
@@ -100,32 +108,32 @@ def decide(evidence: Evidence, thresholds: Thresholds) -> Decision:
 
 
 def _beats_baseline(evidence: Evidence) -> Check:
-    passed = evidence.rmse < evidence.baseline_rmse
+    passed = evidence.error < evidence.baseline
     word = "below" if passed else "not below"
-    finding = f"rmse {evidence.rmse:.4g} is {word} the baseline's {evidence.baseline_rmse:.4g}"
+    finding = f"{PRIMARY} {evidence.error:.4g} is {word} the baseline's {evidence.baseline:.4g}"
     return Check("better than the baseline", passed, finding)
 
 
 def _meets_thresholds(evidence: Evidence, thresholds: Thresholds) -> Iterator[Check]:
-    passed = evidence.rmse <= thresholds.max_rmse
-    word = "within" if passed else "above"
-    finding = f"rmse {evidence.rmse:.4g} is {word} the threshold of {thresholds.max_rmse:.4g}"
-    yield Check("small enough rmse", passed, finding)
-    passed = evidence.r2 >= thresholds.min_r2
-    word = "above" if passed else "below"
-    finding = f"r2 {evidence.r2:.4g} is {word} the threshold of {thresholds.min_r2:.4g}"
-    yield Check("large enough r2", passed, finding)
+    words = {"lower": ("small", "within", "above"), "higher": ("large", "above", "below")}
+    for name, threshold in thresholds.metrics.items():
+        value, metric = evidence.metrics[name], METRICS[name]
+        size, reached, missed = words[metric.better]
+        passed = metric.reaches(value, threshold)
+        word = reached if passed else missed
+        finding = f"{name} {value:.4g} is {word} the threshold of {threshold:.4g}"
+        yield Check(f"{size} enough {name}", passed, finding)
 
 
 def _check_slices(evidence: Evidence, thresholds: Thresholds) -> Iterator[Check]:
-    limit = thresholds.max_slice_ratio * evidence.rmse
+    limit = thresholds.max_slice_ratio * evidence.error
     counted = {name: part for name, part in evidence.slices.items() if part.rows >= MIN_SLICE_ROWS}
     for name, part in counted.items():
-        passed = part.rmse <= limit
+        passed = part.error <= limit
         word = "within" if passed else "above"
         finding = (
-            f"rmse {part.rmse:.4g} of the {part.rows} rows of {name} is {word} {limit:.4g}, "
-            f"{thresholds.max_slice_ratio:.4g} times the rmse of all rows"
+            f"{PRIMARY} {part.error:.4g} of the {part.rows} rows of {name} is {word} {limit:.4g}, "
+            f"{thresholds.max_slice_ratio:.4g} times the {PRIMARY} of all rows"
         )
         yield Check(f"slice {name}", passed, finding)
 
@@ -137,28 +145,28 @@ def _check_champion(champion: Champion, thresholds: Thresholds) -> Check:
     difference, passed = champion.difference, champion.difference.high <= thresholds.margin
     word = "within" if passed else "above"
     finding = (
-        f"rmse is {difference.value:+.4g} against champion version {champion.version}; its interval, from "
-        f"{difference.low:+.4g} to {difference.high:+.4g}, ends {word} the margin of {thresholds.margin:.4g}"
+        f"{PRIMARY} is {difference.value:+.4g} against champion version {champion.version}; "
+        f"its interval, from {difference.low:+.4g} to {difference.high:+.4g}, "
+        f"ends {word} the margin of {thresholds.margin:.4g}"
     )
     return Check(name, passed, finding)
 
 
 def _collect_numbers(evidence: Evidence, thresholds: Thresholds) -> dict[str, float]:
+    limits = {"lower": "max", "higher": "min"}
     numbers = {
-        "rmse": evidence.rmse,
-        "r2": evidence.r2,
-        "baseline_rmse": evidence.baseline_rmse,
-        "max_rmse": thresholds.max_rmse,
-        "min_r2": thresholds.min_r2,
+        **{name: evidence.metrics[name] for name in (PRIMARY, *thresholds.metrics)},
+        f"baseline_{PRIMARY}": evidence.baseline,
+        **{f"{limits[METRICS[name].better]}_{name}": value for name, value in thresholds.metrics.items()},
         "margin": thresholds.margin,
         "max_slice_ratio": thresholds.max_slice_ratio,
     }
-    errors = [part.rmse for part in evidence.slices.values() if part.rows >= MIN_SLICE_ROWS]
+    errors = [part.error for part in evidence.slices.values() if part.rows >= MIN_SLICE_ROWS]
     if errors:
-        numbers["worst_slice_rmse"] = max(errors)
+        numbers[f"worst_slice_{PRIMARY}"] = max(errors)
     if evidence.champion is not None and (difference := evidence.champion.difference) is not None:
         numbers |= {
-            "champion_rmse": evidence.champion.rmse,
+            f"champion_{PRIMARY}": evidence.champion.error,
             "difference": difference.value,
             "difference_low": difference.low,
             "difference_high": difference.high,

@@ -5,10 +5,13 @@ from typing import Literal, Self
 
 import pandas as pd
 from diabetes.drift import STATUSES, Status, worst
+from diabetes.evaluation import PRIMARY
 
-# With fewer labels the rmse says too little: that of 30 normal errors is 1.5 times what it should be about
-# once in 10,000 times, as their sum of squares is chi-squared distributed.
+# With fewer labels an error says too little: the rmse of 30 normal errors is 1.5 times what it should be
+# about once in 10,000 times, as their sum of squares is chi-squared distributed.
 MIN_LABELLED = 30
+# The column with the error of a version on its holdout.
+HOLDOUT = f"holdout_{PRIMARY}"
 # How many batches or runs a finding names.
 NAMED = 3
 
@@ -89,7 +92,7 @@ class Health:
 
 
 def judge(
-    history: History, *, lookback_days: float, rejected_share_warn: float, max_rmse_ratio: float
+    history: History, *, lookback_days: float, rejected_share_warn: float, max_error_ratio: float
 ) -> Health:
     """Judge drift, rejected rows and failed runs of the last days, and the true error of the version in use.
 
@@ -102,7 +105,7 @@ def judge(
             _check_drift(recent.batches, days),
             _check_rejected(recent.batches, days, rejected_share_warn),
             _check_runs(recent.failures, history.latest, days),
-            _check_error(history.version_in_use, max_rmse_ratio),
+            _check_error(history.version_in_use, max_error_ratio),
         )
     )
 
@@ -169,18 +172,18 @@ def _tell_runs(runs: pd.DataFrame, what: str, days: str) -> str:
     return f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
 
 
-def _check_error(version: pd.Series, max_rmse_ratio: float) -> Check:
+def _check_error(version: pd.Series, max_error_ratio: float) -> Check:
     name, number = "true error", version["model_version"]
     rows = f"version {number} on {count(version['labelled'], 'row')} with a label"
-    rmse = f"rmse {version['rmse']:.4g} of {rows}"
+    error = f"{PRIMARY} {version[PRIMARY]:.4g} of {rows}"
     if version["labelled"] < MIN_LABELLED:
         return Check(name, None, f"not judged: {rows}, and it takes {MIN_LABELLED}")
     if pd.isna(version["ratio"]):
-        return Check(name, None, f"not judged: {rmse}, and its holdout is not known")
-    above = version["ratio"] > max_rmse_ratio
-    times = f"{version['ratio']:.3g} times the {version['holdout_rmse']:.4g} of its holdout"
+        return Check(name, None, f"not judged: {error}, and its holdout is not known")
+    above = version["ratio"] > max_error_ratio
+    times = f"{version['ratio']:.3g} times the {version[HOLDOUT]:.4g} of its holdout"
     word = "above" if above else "within"
-    return Check(name, "alert" if above else "ok", f"{rmse} is {times}, {word} {max_rmse_ratio:g}")
+    return Check(name, "alert" if above else "ok", f"{error} is {times}, {word} {max_error_ratio:g}")
 
 
 def count(number: int, what: str) -> str:

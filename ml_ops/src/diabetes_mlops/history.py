@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 from diabetes.drift import PREDICTION
+from diabetes.evaluation import METRICS, PRIMARY
+from diabetes.measuring import measure
 from diabetes.schema import FEATURE_NAMES, ID, TARGET, check_columns
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -16,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from diabetes_mlops import drift, registry, sources
+from diabetes_mlops.health import HOLDOUT
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -34,7 +37,7 @@ FAILURE = [
 # The job ends its runs after two hours (timeout_seconds); the third is for a slow end and for clocks.
 LONGEST_RUN = timedelta(hours=3)
 LOST = "never ended: its process or cluster was lost"
-SUMS = ["labelled", "squares", "absolutes", "label_mean", "label_squares"]
+ERRORS = ["labelled", *METRICS]
 _RUNS_A_PAGE = 1000
 
 
@@ -134,7 +137,7 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
 
 
 def read_labels(spark: SparkSession, source: str) -> DataFrame:
-    """Read ID and Y of the rows whose label has arrived: a missing Y has not.
+    """Read ID and label of the rows whose label has arrived: a missing one has not.
 
     Raises SchemaError where a column is missing, LabelsError where an ID is there twice or a value is no
     number, SourceNotFoundError where there is nothing.
@@ -152,68 +155,50 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
     return labels
 
 
-def sum_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
-    """Return what the errors of batches and versions are made of, one or two rows a batch that has labels.
+def measure_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
+    """Return each metric of batches and versions on the rows that have a label, one row each.
 
-    Columns: BATCH and VERSION, is_last, labelled (rows), squares and absolutes (sums over the errors),
-    label_mean, and label_squares (sum over the squared deviations from it). A version may have scored an ID
-    in several batches: `is_last` tells its last prediction from the earlier ones.
+    Columns: BATCH (None in the row of a version), VERSION, labelled (rows) and the metrics, NaN where one is
+    not defined for these rows. In a version's row each ID counts once, with the prediction that the version
+    made last: a row that is scored every night is no more evidence than one. A Spark worker holds the labels
+    and predictions of a batch, or of a version, at once.
     """
     if labels is None:
-        columns = [*BATCH, *VERSION, "is_last", *SUMS]
-        return pd.DataFrame(columns=columns).astype(dict.fromkeys(SUMS, "float64") | {"is_last": "bool"})
+        return pd.DataFrame(columns=[*BATCH, *VERSION, *ERRORS])
     predictions = Window.partitionBy(*VERSION, ID).orderBy(F.desc("scored_at"), F.desc("batch_id"))
-    error = F.col(TARGET) - F.col(PREDICTION)
-    sums = (
-        F.count("*").alias("labelled"),
-        F.sum(error * error).alias("squares"),
-        F.sum(F.abs(error)).alias("absolutes"),
-        F.avg(TARGET).alias("label_mean"),
-        (F.var_pop(TARGET) * F.count("*")).alias("label_squares"),
-    )
-    labelled = scored.join(labels, ID).withColumn("is_last", F.row_number().over(predictions) == 1)
-    return labelled.groupBy(*BATCH, *VERSION, "is_last").agg(*sums).toPandas()
+    labelled = scored.join(labels, ID).withColumn("place", F.row_number().over(predictions))
+    none = {name: F.lit(None).cast("string") for name in BATCH}
+    both = labelled.unionByName(labelled.where("place = 1").withColumns(none))
+
+    def measure_rows(key: tuple[str | None, ...], rows: pd.DataFrame) -> pd.DataFrame:
+        found = measure(rows[TARGET].to_numpy(), rows[PREDICTION].to_numpy())
+        # As objects, because Spark cannot take the strings of pandas 3.
+        return pd.DataFrame([[*key, len(rows), *found.values()]], dtype="object")
+
+    keys = [*BATCH, *VERSION]
+    types = [f"{name} string" for name in keys]
+    types += ["labelled bigint", *[f"`{name}` double" for name in METRICS]]
+    groups = both.select(*keys, TARGET, PREDICTION).groupBy(*keys)
+    return groups.applyInPandas(measure_rows, ", ".join(types)).toPandas()
 
 
-def to_errors(sums: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return labelled, rmse, mae (in units of the label) and r2 for each value of `keys`, a row each.
-
-    They are those of `diabetes.evaluation.evaluate` on all its rows; r2 is NaN where all labels are equal.
-    """
-    rows, means = sums["labelled"], sums["label_mean"]
-    totals = (
-        sums[keys].assign(rows=rows, labels=rows * means).groupby(keys)[["rows", "labels"]].transform("sum")
-    )
-    between = rows * (means - totals["labels"] / totals["rows"]) ** 2
-    parts = sums.assign(spread=sums["label_squares"] + between).groupby(keys)
-    total = parts[["labelled", "squares", "absolutes", "spread"]].sum().reset_index()
-    # Rounding leaves a little spread among equal labels.
-    spread = total["spread"].where(total["spread"] > 1e-9 * total["labelled"])
-    return total[[*keys, "labelled"]].assign(
-        rmse=np.sqrt(total["squares"] / total["labelled"]),
-        mae=total["absolutes"] / total["labelled"],
-        r2=1 - total["squares"] / spread,
-    )
+def add_errors(batches: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return the batches with their true error: labelled (rows) and the metrics, NaN without labels."""
+    return _join_errors(batches, errors[errors["batch_id"].notna()], BATCH)
 
 
-def add_errors(batches: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
-    """Return the batches with their true error: labelled (rows), rmse, mae and r2, NaN without labels."""
-    return _join_errors(batches, sums, BATCH)
-
-
-def summarize_versions(client: MlflowClient, batches: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
+def summarize_versions(client: MlflowClient, batches: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """Return one row a model version, in the order of their first batches.
 
-    Columns: model_name, model_version, batches, rows, labelled, rmse, mae, r2, holdout_rmse (NaN where the
-    version is gone) and ratio, the true rmse in holdout_rmse. Each labelled ID counts once, with the
-    prediction that the version made last: a row that is scored every night is no more evidence than one.
+    Columns: model_name, model_version, batches, rows, labelled, the metrics, HOLDOUT (the version's error on
+    its holdout, NaN where the version is gone) and ratio, the true error in that of the holdout.
     """
     versions = batches.groupby(VERSION, sort=False).agg(batches=("rows", "size"), rows=("rows", "sum"))
-    versions = _join_errors(versions.reset_index(), sums[sums["is_last"]], VERSION)
+    versions = _join_errors(versions.reset_index(), errors[errors["batch_id"].isna()], VERSION)
     known = versions[VERSION].itertuples(index=False)
-    holdout = [registry.find_holdout_rmse(client, name, number) for name, number in known]
-    versions["holdout_rmse"] = pd.Series(holdout, dtype="float64")
-    versions["ratio"] = versions["rmse"] / versions["holdout_rmse"]
+    holdout = [registry.find_metric(client, name, number, PRIMARY) for name, number in known]
+    versions[HOLDOUT] = pd.Series(holdout, dtype="float64")
+    versions["ratio"] = versions[PRIMARY] / versions[HOLDOUT]
     return versions
 
 
@@ -241,9 +226,10 @@ def _describe(run: Run) -> tuple[int, str, str, float]:
     return run.info.end_time or run.info.start_time, batch_id, source, share
 
 
-def _join_errors(table: pd.DataFrame, sums: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    joined = table.merge(to_errors(sums, keys), how="left", on=keys)
-    return joined.fillna({"labelled": 0}).astype({"labelled": "int64"})
+def _join_errors(table: pd.DataFrame, errors: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    joined = table.merge(errors[[*keys, *ERRORS]], how="left", on=keys)
+    types = {"labelled": "int64"} | dict.fromkeys(METRICS, "float64")
+    return joined.fillna({"labelled": 0}).astype(types)
 
 
 def _refuse(wrong: DataFrame, source: str, what: str) -> None:

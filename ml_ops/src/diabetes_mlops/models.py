@@ -10,13 +10,15 @@ from typing import Any
 
 import mlflow
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
 from diabetes.drift import Profile
 from diabetes.schema import COLUMNS, FEATURE_NAMES, SchemaError
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 # Where a model's metadata keeps the profile of the rows that it was trained on.
@@ -39,19 +41,22 @@ class LoadedModel:
     profile: Profile | None = None
 
 
-def signature() -> ModelSignature:
-    """Give the signature of every model: the features by name, and one prediction.
+def signature(pipeline: Pipeline) -> ModelSignature:
+    """Give a model's signature: the features by name, and the prediction; of a classifier both probabilities.
 
     Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
     """
     kinds = {name: "string" if COLUMNS[name].kind == "category" else "double" for name in FEATURE_NAMES}
     inputs = Schema([ColSpec(kind, name) for name, kind in kinds.items()])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double")]))
+    both = TensorSpec(np.dtype(np.float64), (-1, 2))
+    outputs = Schema([both if is_classifier(pipeline) else ColSpec("double")])
+    return ModelSignature(inputs=inputs, outputs=outputs)
 
 
 def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None) -> ModelInfo:
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
+    As a Python function, a classifier gives the probabilities of 0 and of 1; the second is the prediction.
     The profile is a part of the model, so that it goes wherever the model goes, and for people a file.
     """
     # Named requirements, because finding them out by loading the model takes seconds.
@@ -61,7 +66,8 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
-        signature=signature(),
+        signature=signature(pipeline),
+        pyfunc_predict_fn="predict_proba" if is_classifier(pipeline) else "predict",
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in packages],
         metadata=None if profile is None else {PROFILE: json.dumps(profile.as_json())},

@@ -7,6 +7,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from diabetes.drift import DriftThresholds
+from diabetes.evaluation import METRICS, PRIMARY
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -55,7 +56,7 @@ def run(
                 known,
                 lookback_days=settings.lookback_days,
                 rejected_share_warn=settings.rejected_share_warn,
-                max_rmse_ratio=settings.max_rmse_ratio,
+                max_error_ratio=settings.max_error_ratio,
             )
         with step("report"):
             start = known.start_of_last(settings.lookback_days)
@@ -94,9 +95,9 @@ def read_history(
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
     scored = history.open_scored(spark, table)
     batches = history.summarize_batches(scored)
-    sums = history.sum_errors(scored, labels)
-    batches = history.add_errors(history.add_logged(batches, runs), sums)
-    versions = history.summarize_versions(client, batches, sums)
+    errors = history.measure_errors(scored, labels)
+    batches = history.add_errors(history.add_logged(batches, runs), errors)
+    versions = history.summarize_versions(client, batches, errors)
     failures = history.list_failures(runs.values(), table, batches, datetime.now(UTC))
     return History(batches, versions, failures)
 
@@ -135,7 +136,7 @@ def summarize(health: Health, known: History) -> dict[str, Any]:
 def _numbers(known: History) -> dict[str, float]:
     """Give the counts, and of the version in use the true error where it is known."""
     batches, used = known.batches, known.version_in_use
-    errors = {f"true_{name}": used[name] for name in ("rmse", "mae", "r2")} | {"rmse_ratio": used["ratio"]}
+    errors = {f"true_{name}": used[name] for name in METRICS} | {f"{PRIMARY}_ratio": used["ratio"]}
     return {
         "batches": len(batches),
         "rows_scored": int(batches["rows"].sum()),
@@ -147,6 +148,6 @@ def _numbers(known: History) -> dict[str, float]:
 
 
 def _log_settings(settings: MonitoringSettings) -> None:
-    limits = ("lookback_days", "rejected_share_warn", "max_rmse_ratio", "fail_on")
+    limits = ("lookback_days", "rejected_share_warn", "max_error_ratio", "fail_on")
     names = ("output_table", "labels_data", *limits)
     mlflow.log_params({name: getattr(settings, name) for name in names})

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from diabetes.drift import Counts, DriftThresholds, Profile, Status
+from diabetes.evaluation import METRICS, PRIMARY
 from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
+from sklearn.metrics import roc_curve
 
-from diabetes_mlops.health import History
+from diabetes_mlops.health import HOLDOUT, History
 
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
 LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
@@ -21,6 +23,7 @@ STATUS_COLOURS: dict[str, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
 LINE: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5}
 LEVEL: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 BINS = 30
+BANDS = 10
 BOX = {
     "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
     "medianprops": {"color": ORANGE, "linewidth": 2},
@@ -32,7 +35,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
     """Draw one box plot for each numeric feature of `table`, in its own unit."""
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
-    grid = figure.subplots(2, -(-len(NUMERIC_NAMES) // 2)).flat
+    grid = figure.subplots(2, max(1, -(-len(NUMERIC_NAMES) // 2))).flat
     for name, axes in zip(NUMERIC_NAMES, grid, strict=False):
         values = table[name].dropna().to_numpy(dtype=float)
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
@@ -74,14 +77,49 @@ def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     return figure
 
 
+def draw_calibration(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Draw how often a label is 1 where so much is predicted, and how often that is; shape (n,) both.
+
+    The rows are cut into BANDS groups of about equal size by their predicted probability.
+    """
+    figure = _figure(6, 6)
+    over, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    over.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
+    groups = np.array_split(np.argsort(predicted, kind="stable"), min(BANDS, len(predicted)))
+    said, found = (np.array([values[rows].mean() for rows in groups]) for values in (predicted, actual))
+    over.plot(said, found, color=BLUE, label=f"{len(groups)} groups of rows", **LINE)
+    over.set(title=f"Calibration on {len(actual)} holdout rows", ylabel="share of rows with label 1")
+    over.legend(frameon=False)
+    histogram.hist(predicted, bins=np.linspace(0, 1, BINS + 1), color=BLUE, alpha=0.6)
+    histogram.set(xlabel=f"predicted probability of {COLUMNS[TARGET].description}", ylabel="rows")
+    for axes in (over, histogram):
+        _tidy(axes)
+    return figure
+
+
+def draw_roc(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Draw which share of the labels 1 is found at which share of false alarms; both have shape (n,)."""
+    figure = _figure(6, 6)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="guessing")
+    if len(np.unique(actual)) == 2:  # with one class alone there is nothing to tell apart
+        false, true, _ = roc_curve(actual, predicted)
+        axes.plot(false, true, color=BLUE, linewidth=2, label="the model, at every cut-off")
+    axes.set(title=f"Receiver operating characteristic, {len(actual)} holdout rows", aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    axes.legend(frameon=False, loc="lower right")
+    _tidy(axes)
+    return figure
+
+
 def draw_importance(importance: pd.DataFrame) -> Figure:
-    """Draw how much the rmse grows when a feature's values are shuffled: columns mean and std, a row each."""
+    """Draw how much the error grows when a feature's values are shuffled: columns mean and std."""
     ordered = importance.sort_values("mean")
     figure = _figure(7, 4.5)
     axes = figure.subplots()
     error = {"ecolor": GREY, "elinewidth": 1.2}
     axes.barh(ordered.index, ordered["mean"], xerr=ordered["std"], color=BLUE, alpha=0.75, error_kw=error)
-    axes.set(title="Permutation importance on the holdout", xlabel=f"growth of the rmse ({_unit(TARGET)})")
+    axes.set(title="Permutation importance on the holdout", xlabel=f"growth of the {_error()}")
     axes.axvline(0, color=GREY, linewidth=1)
     _tidy(axes)
     axes.grid(visible=False, axis="y")
@@ -196,19 +234,19 @@ def _draw_spread(axes: Axes, batches: pd.DataFrame) -> None:
         # A batch that stands alone in time has no area.
         axes.vlines(*ends, color=BLUE, alpha=alpha, linewidth=2)
     axes.plot(moments, batches["p50"], color=BLUE, label="median", **LINE)
-    _title(axes, "Predictions", f"predicted ({_unit(TARGET)})", from_zero=False)
+    _title(axes, "Predictions", _with_unit("predicted", COLUMNS[TARGET].unit), from_zero=False)
 
 
 def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> None:
     latest = versions[versions["labelled"] > 0].tail(len(LINES))
-    columns = (latest["model_name"], latest["model_version"], latest["holdout_rmse"], LINES)
+    columns = (latest["model_name"], latest["model_version"], latest[HOLDOUT], LINES)
     for name, number, holdout, colour in zip(*columns, strict=False):
         own = (batches["model_name"] == name) & (batches["model_version"] == number)
         some = batches[own & (batches["labelled"] > 0)]
-        axes.plot(some["scored_at"], some["rmse"], color=colour, label=f"version {number}", **LINE)
+        axes.plot(some["scored_at"], some[PRIMARY], color=colour, label=f"version {number}", **LINE)
         if pd.notna(holdout):
-            axes.axhline(holdout, color=colour, label=f"its holdout: {holdout:.1f}", **LEVEL)
-    _title(axes, "True error where labels have arrived", f"rmse ({_unit(TARGET)})")
+            axes.axhline(holdout, color=colour, label=f"its holdout: {holdout:.3g}", **LEVEL)
+    _title(axes, "True error where labels have arrived", _error())
 
 
 def _title(axes: Axes, title: str, ylabel: str, *, from_zero: bool = True, least: float = 1e-9) -> None:
@@ -238,6 +276,14 @@ def _tidy(axes: Axes) -> None:
 
 def _unit(name: str) -> str:
     return COLUMNS[name].unit or "ratio"
+
+
+def _error() -> str:
+    return _with_unit(PRIMARY, METRICS[PRIMARY].unit)
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} ({unit})" if unit else name
 
 
 def _label(name: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pandas as pd
-from diabetes.evaluation import compare_rmse, evaluate
-from diabetes.features import select_label
+from diabetes.evaluation import PRIMARY
+from diabetes.measuring import compare_models, measure
 from diabetes.scoring import predict
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -94,23 +94,21 @@ def meet_champion(
         return None
     number = str(version.version)
     try:
-        pipeline = models.load(version).pipeline
-        rmse, predicted = evaluate(pipeline, holdout)["rmse"], predict(pipeline, holdout)
+        predicted = predict(models.load(version).pipeline, holdout)
     except CANNOT_SCORE as error:
         return Champion(number, problem=f"cannot be scored on this holdout: {error}")
-    difference = compare_rmse(select_label(holdout), assessment.predicted, predicted, seed=seed)
-    return Champion(number, rmse, difference)
+    difference = compare_models(assessment.actual, assessment.predicted, predicted, seed=seed)
+    return Champion(number, measure(assessment.actual, predicted)[PRIMARY], difference)
 
 
 def gather(assessment: Assessment, champion: Champion | None) -> Evidence:
     """Collect from an assessment what the gate looks at."""
     slices = assessment.slices
-    measured = zip(slices.index, slices["rows"].tolist(), slices["rmse"].tolist(), strict=True)
+    measured = zip(slices.index, slices["rows"].tolist(), slices[PRIMARY].tolist(), strict=True)
     return Evidence(
-        rmse=assessment.metrics["rmse"],
-        r2=assessment.metrics["r2"],
-        baseline_rmse=assessment.baseline["rmse"],
-        slices={name: Slice(rows, rmse) for name, rows, rmse in measured},
+        metrics=assessment.metrics,
+        baseline=assessment.baseline[PRIMARY],
+        slices={name: Slice(rows, error) for name, rows, error in measured},
         champion=champion,
     )
 

@@ -21,7 +21,8 @@ CHALLENGER = "challenger"
 HISTORY = "champion_history"
 # What Unity Catalog allows for the value of a tag.
 LONGEST_TAG = 1000
-LISTED_METRICS = ("rmse", "mae", "r2")
+# The tag with the names of the metrics that a version was judged by, between commas.
+METRICS = "metrics"
 LISTED_TAGS = (
     "gate",
     "gate_reasons",
@@ -148,8 +149,8 @@ def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
     return champions[-2] if champion and len(champions) > 1 else None
 
 
-def find_holdout_rmse(client: MlflowClient, model_name: str, number: str) -> float | None:
-    """Give the rmse of a version on its holdout; None where the version or its run was removed."""
+def find_metric(client: MlflowClient, model_name: str, number: str, metric: str) -> float | None:
+    """Give a metric of a version on its holdout; None where the version or its run was removed."""
     try:
         version = client.get_model_version(model_name, number)
     except MlflowException as error:
@@ -157,7 +158,7 @@ def find_holdout_rmse(client: MlflowClient, model_name: str, number: str) -> flo
             raise
         return None
     run = _run_of(client, version)
-    return run.data.metrics.get("rmse") if run else None
+    return run.data.metrics.get(metric) if run else None
 
 
 def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
@@ -180,8 +181,8 @@ def history(client: MlflowClient, model_name: str) -> list[str]:
 def list_versions(client: MlflowClient, model_name: str) -> list[dict[str, Any]]:
     """Describe every version, newest first, one dict of JSON values each.
 
-    Keys: version, aliases (a list), run_id, created_at (UTC), rmse, mae, r2 (of the holdout, None where
-    unknown) and LISTED_TAGS (empty where unknown). Raises ModelNotFoundError.
+    Keys: version, aliases (a list), run_id, created_at (UTC), metrics (a dict of those of the holdout, None
+    where unknown) and LISTED_TAGS (empty where unknown). Raises ModelNotFoundError.
     """
     aliases = _aliases(client, model_name)
     numbers = sorted((int(version.version) for version in _search(client, model_name)), reverse=True)
@@ -230,12 +231,13 @@ def _side_by_side(kind: str, a: dict[str, Any], b: dict[str, Any]) -> Iterator[d
 def _describe(client: MlflowClient, version: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
     run = _run_of(client, version)
     number, created = str(version.version), version.creation_timestamp
+    names = [name for name in version.tags.get(METRICS, "").split(",") if name]
     return {
         "version": number,
         "aliases": sorted(alias for alias, pointed in aliases.items() if pointed == number),
         "run_id": version.run_id or "",
         "created_at": _as_text(datetime.fromtimestamp(created / 1000, UTC)) if created else "",
-        **{name: run.data.metrics.get(name) if run else None for name in LISTED_METRICS},
+        "metrics": {name: run.data.metrics.get(name) if run else None for name in names},
         **{name: version.tags.get(name, "") for name in LISTED_TAGS},
     }
 

@@ -2,24 +2,26 @@
 
 from base64 import b64encode
 from collections.abc import Hashable, Mapping
-from functools import partial
 from io import BytesIO
 from typing import Any
 
 import pandas as pd
+from diabetes.evaluation import METRICS, PRIMARY
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import Health, History, count
+from diabetes_mlops.health import HOLDOUT, Health, History, count
 from diabetes_mlops.promotion import Verdict
 
 DOTS_PER_INCH = 160
 CAPTIONS = {
     "predicted_vs_actual": "Each point is a holdout row; on the dashed line the prediction is right.",
     "residuals": "What each prediction missed. A slope or a funnel is something the model has not learned.",
-    "importance": "How much worse the rmse gets when a feature's values are shuffled among the rows.",
+    "calibration": "On the dashed line, what is predicted is how often it happens; below, for how many rows.",
+    "roc": "Each point is a cut-off: which share of the labels 1 and of the labels 0 lies above it.",
+    "importance": f"How much higher the {PRIMARY} gets when a feature's values are shuffled among the rows.",
     "monitoring": "Small batches have a large psi by chance; drift is where a test says so as well.",
 }
 TONES = {"ok": "good", "warn": "wait", "alert": "bad", None: "soft"}
@@ -76,15 +78,15 @@ def _tiles(history: History) -> list[tuple[str, str, str]]:
     batches, used = history.batches, history.version_in_use
     runs = len(batches) + len(history.failures)
     rows, rejected = int(batches["rows"].sum()), int(batches["rejected"].sum())
-    known = pd.notna(used["rmse"])
+    known = pd.notna(used[PRIMARY])
     return [
         ("Rows scored", f"{rows:,}", f"in {count(len(batches), 'batch')}"),
         ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
         ("Failed runs", f"{len(history.failed):,}", f"of {count(runs, 'scoring run')}"),
         (
-            f"True rmse, version {used['model_version']}",
-            show_number(used["rmse"], 1),
-            f"{count(used['labelled'], 'ID')}, holdout {show_number(used['holdout_rmse'], 1)}"
+            f"True {PRIMARY}, version {used['model_version']}",
+            show_short(used[PRIMARY]),
+            f"{count(used['labelled'], 'ID')}, holdout {show_short(used[HOLDOUT])}"
             if known
             else "no labels yet",
         ),
@@ -103,11 +105,12 @@ def _render(template: str, figures: Mapping[str, Figure], **values: Any) -> str:
     pages.filters |= {
         "count": count,
         "number": show_number,
-        "short": partial(show_number, decimals=1),
+        "short": show_short,
         "share": show_share,
     }
     embedded = {name: embed(figure) for name, figure in figures.items()}
-    return pages.get_template(template).render(figures=embedded, captions=CAPTIONS, **values)
+    names = {"metrics": list(METRICS), "primary": PRIMARY, "holdout": HOLDOUT}
+    return pages.get_template(template).render(figures=embedded, captions=CAPTIONS, **names, **values)
 
 
 def embed(figure: Figure) -> str:
@@ -120,6 +123,11 @@ def embed(figure: Figure) -> str:
 def show_number(value: float, decimals: int = 3) -> str:
     """Write a number with so many decimals, that a column's points stand below each other; NaN as a dash."""
     return "–" if value != value else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def show_short(value: float) -> str:
+    """Write a number with one decimal, a small one with three; NaN as a dash."""
+    return show_number(value, 1 if abs(value) >= 10 else 3)
 
 
 def show_share(value: float) -> str:

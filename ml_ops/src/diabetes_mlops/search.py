@@ -14,8 +14,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from diabetes.evaluation import PRIMARY
+from diabetes.measuring import cross_validate, validate
 from diabetes.splitting import assign_folds
-from diabetes.training import SEARCH_SPACE, cross_validate, validate
+from diabetes.training import SEARCH_SPACE
 from pyspark.sql import SparkSession
 
 from diabetes_mlops.telemetry import say
@@ -28,12 +30,12 @@ FOLDS = 5
 # A batch is 40 fits, enough for most clusters; a larger one would learn less from the one before.
 BATCH = 8
 
-# Takes values of alpha and gives the cross-validated rmse of each, in their order.
+# Takes values of alpha and gives the cross-validated error of each, the primary metric, in their order.
 Evaluate = Callable[[list[float]], Iterable[float]]
 
 
 def find_alpha(evaluate: Evaluate, *, first: float, trials: int, seed: int) -> float:
-    """Return the alpha with the lowest rmse among `trials` of them.
+    """Return the alpha with the lowest error among `trials` of them.
 
     The first trial is `first` where the search space has it, so that a search does not end worse than no
     search. The same rows, seed and versions try the same values. Raises what `evaluate` raises.
@@ -42,13 +44,13 @@ def find_alpha(evaluate: Evaluate, *, first: float, trials: int, seed: int) -> f
     for start in range(0, trials, BATCH):
         asked = [study.ask() for _ in range(start, min(start + BATCH, trials))]
         alphas = [trial.suggest_float(ALPHA, *SEARCH_SPACE[ALPHA], log=True) for trial in asked]
-        for trial, alpha, rmse in zip(asked, alphas, evaluate(alphas), strict=True):
-            study.tell(trial, rmse)
-            _log_trial(trial.number + 1, {ALPHA: alpha, "seed": seed}, rmse)
-            found = f"alpha {alpha:.4g}, cross-validated rmse {rmse:.4g}"
+        for trial, alpha, error in zip(asked, alphas, evaluate(alphas), strict=True):
+            study.tell(trial, error)
+            _log_trial(trial.number + 1, {ALPHA: alpha, "seed": seed}, error)
+            found = f"alpha {alpha:.4g}, cross-validated {PRIMARY} {error:.4g}"
             say(f"trial {trial.number + 1} of {trials}: {found}")
     say(f"best of {trials} trials: alpha {study.best_params[ALPHA]:.4g}")
-    mlflow.log_metric("cv_rmse", study.best_value)
+    mlflow.log_metric(f"cv_{PRIMARY}", study.best_value)
     return float(study.best_params[ALPHA])
 
 
@@ -74,13 +76,13 @@ def on_workers(spark: SparkSession, train: pd.DataFrame, *, seed: int) -> Evalua
             for batch in batches:
                 pairs = [divmod(number, FOLDS) for number in batch.column("id").to_pylist()]
                 errors = [validate(train, folds == fold, alpha=alphas[trial]) for trial, fold in pairs]
-                yield pa.record_batch({"id": batch.column("id"), "rmse": pa.array(errors)})
+                yield pa.record_batch({"id": batch.column("id"), "error": pa.array(errors)})
 
         say(f"fitting {len(alphas)} trials, {FOLDS} folds each, in the Spark workers")
         fits = len(alphas) * FOLDS
-        measured = spark.range(0, fits, numPartitions=fits).mapInArrow(fit_pairs, "id bigint, rmse double")
+        measured = spark.range(0, fits, numPartitions=fits).mapInArrow(fit_pairs, "id bigint, error double")
         # Sorted here, since a sort in Spark would first fit everything once to see what there is to sort.
-        errors = [rmse for _, rmse in sorted(measured.collect())]
+        errors = [error for _, error in sorted(measured.collect())]
         return [float(np.mean(errors[start : start + FOLDS])) for start in range(0, fits, FOLDS)]
 
     return evaluate
@@ -102,8 +104,8 @@ def _make_study(first: float, seed: int) -> "Study":
     return study
 
 
-def _log_trial(number: int, params: dict[str, float], rmse: float) -> None:
+def _log_trial(number: int, params: dict[str, float], error: float) -> None:
     # MLflow prints two addresses a run, which would bury the progress.
     with redirect_stdout(StringIO()), mlflow.start_run(run_name=f"trial {number}", nested=True):
         mlflow.log_params(params)
-        mlflow.log_metric("cv_rmse", rmse)
+        mlflow.log_metric(f"cv_{PRIMARY}", error)

@@ -3,9 +3,10 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, TypeVar, get_args
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
+from diabetes.evaluation import METRICS
 
 from diabetes_mlops.gate import Thresholds
 
@@ -18,6 +19,7 @@ _VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
 _CONTAINER = re.compile(r"abfss://[a-z0-9$-]+@([a-z0-9]+\.dfs\.core\.windows\.net)(/.*)?")
 _MOUNT = re.compile(r"(?:dbfs:)?(/mnt/[^/]+)(/.*)?")
 _BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
+_THRESHOLD = re.compile(r"([\w-]+)\s*(<=|>=)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 # A hundred years.
 _MOST_DAYS = 36_500
 Credential = Literal["", "account-key", "service-principal"]
@@ -120,7 +122,7 @@ class MonitoringSettings:
     `output_table` is the table that scoring writes; `labels_data` has the true labels by ID, and is empty
     where there are none. Judged are the batches and the failed scoring runs of the last `lookback_days`,
     counted back from the newest of them. A batch of which more than `rejected_share_warn` was set aside is a
-    warning, a true rmse above `max_rmse_ratio` times the rmse on the holdout an alert. The job fails when
+    warning, a true error above `max_error_ratio` times that on the holdout an alert. The job fails when
     things are at least as bad as `fail_on`; empty: it never does for that.
     """
 
@@ -129,7 +131,7 @@ class MonitoringSettings:
     labels_data: str = ""
     lookback_days: float = 7.0
     rejected_share_warn: float = 0.05
-    max_rmse_ratio: float = 1.5
+    max_error_ratio: float = 1.5
     fail_on: Literal["", "warn", "alert"] = ""
     git_commit: str = ""
 
@@ -142,7 +144,7 @@ class MonitoringSettings:
             labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
             lookback_days=_days(widgets, "lookback_days"),
             rejected_share_warn=_share(widgets, "rejected_share_warn"),
-            max_rmse_ratio=_positive_number(widgets, "max_rmse_ratio"),
+            max_error_ratio=_positive_number(widgets, "max_error_ratio"),
             fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
             git_commit=_text(widgets, "git_commit"),
         )
@@ -247,8 +249,22 @@ def _whole_number(widgets: Widgets, name: str) -> int:
 
 def _thresholds(widgets: Widgets) -> Thresholds:
     """Read the thresholds of the gate; an empty widget means the default."""
-    names = ("max_rmse", "min_r2", "margin", "max_slice_ratio")
-    return Thresholds(**{name: _number(widgets, name) for name in names if _text(widgets, name)})
+    given: dict[str, Any] = {
+        name: _number(widgets, name) for name in ("margin", "max_slice_ratio") if _text(widgets, name)
+    }
+    if texts := _names(widgets, "thresholds"):
+        given["metrics"] = dict(_threshold(text) for text in texts)
+    return Thresholds(**given)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """Read a metric and what it must reach, such as `rmse<=70`."""
+    signs = {name: "<=" if metric.better == "lower" else ">=" for name, metric in METRICS.items()}
+    found = _THRESHOLD.fullmatch(text)
+    if not found or signs.get(found[1]) != found[2]:
+        forms = ", ".join(f"{name}{sign}<number>" for name, sign in signs.items())
+        raise SettingsError(f"thresholds must be some of {forms}, with commas between; got {text!r}")
+    return found[1], float(found[3])
 
 
 def _drift_thresholds(widgets: Widgets) -> DriftThresholds:

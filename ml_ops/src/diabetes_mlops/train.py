@@ -6,8 +6,9 @@ from typing import Any
 import mlflow
 import pandas as pd
 from diabetes.drift import Profile, arrays
-from diabetes.evaluation import describe_features
+from diabetes.evaluation import METRICS
 from diabetes.features import select_features
+from diabetes.measuring import describe_features
 from diabetes.schema import TARGET, check_table
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
@@ -77,7 +78,7 @@ def run(
             "model_name": version.name,
             "model_version": str(version.version),
             "alias": verdict.alias,
-            "metrics": measured.metrics,
+            "metrics": assessment.defined(measured.metrics),
             "decision": verdict.as_json(),
             "alpha": alpha,
             "run_id": active.info.run_id,
@@ -153,6 +154,7 @@ def _log_and_register(
     tags: dict[str, str],
 ) -> ModelVersion:
     profile = Profile.describe(*arrays(train), predict(model, train))
+    tags = {registry.METRICS: ",".join(METRICS)} | tags
     logged = models.log_model(model, select_features(train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     return registry.register(MlflowClient(), logged, model_name, tags)

@@ -163,11 +163,10 @@ class Profile:
 def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers and the codes of a table's features; raises SchemaError as `select_features`."""
     features = select_features(table)
-    codes = [
-        pd.Categorical(features[name], categories=COLUMNS[name].categories).codes for name in CATEGORY_NAMES
-    ]
-    numbers = features[NUMERIC_NAMES].to_numpy(dtype=np.float64)
-    return numbers, np.column_stack(codes).astype(np.int64)
+    codes = np.empty((len(features), len(CATEGORY_NAMES)), dtype=np.int64)
+    for place, name in enumerate(CATEGORY_NAMES):
+        codes[:, place] = pd.Categorical(features[name], categories=COLUMNS[name].categories).codes
+    return features[NUMERIC_NAMES].to_numpy(dtype=np.float64), codes
 
 
 def compare(profile: Profile, counts: Counts) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
@@ -22,11 +22,24 @@ _COMBINATIONS = 10_000
 def predict(model: Pipeline, table: pd.DataFrame) -> np.ndarray:
     """Return one prediction a row, float64 of shape (n,), in the order of the rows.
 
-    Features are found by name: column order, other columns and the index do not matter.
+    A classifier of the classes 0 and 1 predicts the probability of 1. Features are found by name: column
+    order, other columns and the index do not matter.
     """
-    features = select_features(table)
-    # scikit-learn refuses to transform zero rows, which an empty Spark partition has.
-    return np.asarray(model.predict(features), dtype=np.float64) if len(features) else np.empty(0)
+    return ask(model, select_features(table))
+
+
+def ask(model: Pipeline, features: Any) -> np.ndarray:
+    """Return what `predict` returns, from features as the model takes them.
+
+    Raises ValueError for a classifier of other classes than 0 and 1.
+    """
+    if not len(features):
+        return np.empty(0)  # scikit-learn refuses to transform zero rows, which an empty Spark partition has
+    if not is_classifier(model):
+        return np.asarray(model.predict(features), dtype=np.float64)
+    if list(model.classes_) != [0, 1]:
+        raise ValueError(f"a classifier must have learned the classes 0 and 1; got {list(model.classes_)}")
+    return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
 
 
 def predict_arrays(model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -44,7 +57,7 @@ def predict_arrays(model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> n
         # The parts were fitted on named columns; here they get the same columns without the names.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         blocks = [_transform(part, names, numbers, codes) for part, names in parts]
-        return np.asarray(model[1:].predict(np.hstack(blocks)), dtype=np.float64)
+        return ask(model[1:], np.hstack(blocks))
 
 
 def _find_parts(model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:

@@ -2,20 +2,16 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
-from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from diabetes.features import select_features, select_label
 from diabetes.schema import CATEGORY_NAMES, COLUMNS, NUMERIC_NAMES, SchemaError
-from diabetes.scoring import predict
-from diabetes.splitting import assign_folds
 
 # The lowest and the highest value of each parameter that a search may try, to be drawn on a log scale.
 SEARCH_SPACE: dict[str, tuple[float, float]] = {"alpha": (0.01, 1000.0)}
@@ -44,24 +40,6 @@ def fit_baseline(table: pd.DataFrame) -> Pipeline:
     if not len(labels):
         raise SchemaError("the table has 0 rows: no label to take the mean of")
     return Pipeline([("regress", DummyRegressor(strategy="mean"))]).fit(select_features(table), labels)
-
-
-def cross_validate(table: pd.DataFrame, *, alpha: float, folds: int = 5, seed: int) -> float:
-    """Return the mean over the folds of what `validate` measures on each.
-
-    Raises what `fit` and `assign_folds` raise.
-    """
-    assigned = assign_folds(table, folds=folds, seed=seed)
-    return float(np.mean([validate(table, assigned == fold, alpha=alpha) for fold in range(folds)]))
-
-
-def validate(table: pd.DataFrame, held_out: np.ndarray, *, alpha: float) -> float:
-    """Return the rmse, in units of the label, on the rows that the mask `held_out`, shape (n,), marks.
-
-    The whole pipeline, preprocessing included, is fitted on the other rows. Raises what `fit` raises.
-    """
-    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
-    return float(root_mean_squared_error(select_label(rows), predict(model, rows)))
 
 
 def make_pipeline(alpha: float) -> Pipeline:

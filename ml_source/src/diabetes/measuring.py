@@ -1,0 +1,212 @@
+"""Measures models by the metrics of `evaluation`, says how sure that is, and describes the features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.inspection import permutation_importance
+from sklearn.pipeline import Pipeline
+
+from diabetes.evaluation import METRICS, PRIMARY, slice_rows
+from diabetes.features import select_features, select_label
+from diabetes.schema import COLUMNS, FEATURE_NAMES, NUMERIC_NAMES, SchemaError
+from diabetes.scoring import ask, predict
+from diabetes.splitting import assign_folds
+from diabetes.training import fit
+
+# Row numbers of shape (n,) are measured as one resample of n rows, a value a metric.
+_Measure = Callable[[np.ndarray], list[float]]
+# Bounds the memory of one step: this many row numbers are drawn at once.
+_VALUES_AT_ONCE = 1_000_000
+
+if PRIMARY not in METRICS or METRICS[PRIMARY].better != "lower":
+    raise ValueError(f"evaluation.PRIMARY must be one of METRICS that is better when lower; got {PRIMARY!r}")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value, and the low and high end of its confidence interval, in the value's unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+def measure(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return each metric of the predictions, shape (n,) both; NaN where it is not defined for these rows."""
+    if not len(actual):
+        return dict.fromkeys(METRICS, np.nan)
+    return {name: float(metric.function(actual, predicted)) for name, metric in METRICS.items()}
+
+
+def evaluate(model: Pipeline, table: pd.DataFrame) -> dict[str, float]:
+    """Return each metric of the model's predictions against the labels of the table.
+
+    Raises SchemaError when a label is missing or when there are fewer than two rows.
+    """
+    labels = select_label(table)
+    if len(labels) < 2:
+        raise SchemaError(f"evaluation needs at least 2 labelled rows; the table has {len(labels)}")
+    return measure(labels, predict(model, table))
+
+
+def cross_validate(table: pd.DataFrame, *, alpha: float, folds: int = 5, seed: int) -> float:
+    """Return the mean over the folds of what `validate` measures on each.
+
+    Raises what `fit` and `assign_folds` raise.
+    """
+    assigned = assign_folds(table, folds=folds, seed=seed)
+    return float(np.mean([validate(table, assigned == fold, alpha=alpha) for fold in range(folds)]))
+
+
+def validate(table: pd.DataFrame, held_out: np.ndarray, *, alpha: float) -> float:
+    """Return the primary metric on the rows that the mask `held_out`, shape (n,), marks.
+
+    The whole pipeline, preprocessing included, is fitted on the other rows. Raises what `fit` raises.
+    """
+    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
+    return float(METRICS[PRIMARY].function(select_label(rows), predict(model, rows)))
+
+
+def bootstrap_metrics(
+    actual: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> dict[str, Interval]:
+    """Return the metrics of `evaluate`, each with its percentile bootstrap interval.
+
+    Rows (shape (n,) both) are drawn with replacement, a label together with its prediction; the interval
+    lies between the quantiles of the metric over the resamples (Efron and Tibshirani, "An Introduction to
+    the Bootstrap", 1993, chapter 13), without those that it is not defined for. It says nothing of what
+    another training sample would change. Raises ValueError for arrays of unequal shape, fewer than two rows,
+    a value that is not finite, or a number outside its range.
+    """
+    _check_rows(actual=actual, predicted=predicted)
+
+    def measure_rows(rows: np.ndarray) -> list[float]:
+        return list(measure(actual[rows], predicted[rows]).values())
+
+    intervals = _bootstrap(measure_rows, len(actual), seed=seed, resamples=resamples, confidence=confidence)
+    return dict(zip(METRICS, intervals, strict=True))
+
+
+def compare_models(
+    actual: np.ndarray,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return how much higher the challenger's primary metric is than the champion's; below 0 is better.
+
+    It comes with its paired bootstrap interval. `challenger` and `champion` are predictions for the rows of
+    `actual`, shape (n,) each. Both are measured on the same drawn rows, so what makes a row hard for both
+    cancels out. Raises as `bootstrap_metrics`.
+    """
+    _check_rows(actual=actual, challenger=challenger, champion=champion)
+    error = METRICS[PRIMARY].function
+
+    def measure_rows(rows: np.ndarray) -> list[float]:
+        labels = actual[rows]
+        return [error(labels, challenger[rows]) - error(labels, champion[rows])]
+
+    return _bootstrap(measure_rows, len(actual), seed=seed, resamples=resamples, confidence=confidence)[0]
+
+
+def evaluate_slices(actual: np.ndarray, predicted: np.ndarray, table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a slice of `slice_rows`: rows, and each metric; the index is named slice.
+
+    `actual` and `predicted` belong to the rows of the table in their order. A metric is NaN where it is not
+    defined, as for a slice without rows. Raises ValueError for unequal lengths.
+    """
+    if not actual.shape == predicted.shape == (len(table),):
+        shapes = f"actual {actual.shape}, predicted {predicted.shape}"
+        raise ValueError(f"a table of {len(table)} rows needs one value a row; got {shapes}")
+    measured = {
+        name: {"rows": int(rows.sum()), **measure(actual[rows], predicted[rows])}
+        for name, rows in slice_rows(table).items()
+    }
+    slices = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *METRICS])
+    return slices.rename_axis("slice").astype({"rows": "int64"})
+
+
+def feature_importance(model: Pipeline, table: pd.DataFrame, *, seed: int, repeats: int = 10) -> pd.DataFrame:
+    """Return one row a feature, the most important first: how much the primary metric grows without it.
+
+    Each feature's column is shuffled `repeats` times among the rows of the labelled table (permutation
+    importance: Breiman, "Random Forests", 2001, section 10). `mean` and `std` of the growth are in the
+    metric's unit; about 0 is a feature that the model does not need, or that others stand in for.
+    """
+    shuffled = permutation_importance(
+        model,
+        select_features(table),
+        select_label(table),
+        scoring=_score,
+        n_repeats=repeats,
+        random_state=seed,
+    )
+    importance = {"mean": shuffled.importances_mean, "std": shuffled.importances_std}
+    names = pd.Index(FEATURE_NAMES, name="feature")
+    return pd.DataFrame(importance, index=names).sort_values("mean", ascending=False, kind="stable")
+
+
+def describe_features(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a feature, in its unit: count, missing, mean, std, min, quartiles, max, categories.
+
+    A category has no mean: its `categories` says how often each occurs, such as "Female 5, Male 3".
+    """
+    features = select_features(table)
+    numbers = features[NUMERIC_NAMES].describe().T if NUMERIC_NAMES else pd.DataFrame()
+    statistics = numbers.reindex(features.columns)
+    statistics["count"] = features.count()
+    statistics.insert(1, "missing", features.isna().sum())
+    statistics["categories"] = [_count_categories(features[name]) for name in features.columns]
+    return statistics.rename_axis("feature")
+
+
+def _score(model: Pipeline, features: pd.DataFrame, labels: np.ndarray) -> float:
+    return -METRICS[PRIMARY].function(labels, ask(model, features))
+
+
+def _check_rows(**arrays: np.ndarray) -> None:
+    shapes = {name: values.shape for name, values in arrays.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 or shape[0] < 2 for shape in shapes.values()):
+        raise ValueError(f"arrays must have one shape (n,) with at least 2 rows; got {shapes}")
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+
+
+def _bootstrap(
+    measure_rows: _Measure, rows: int, *, seed: int, resamples: int, confidence: float
+) -> list[Interval]:
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            f"resamples must be at least 1 and confidence between 0 and 1; got {resamples} and {confidence}"
+        )
+    random = np.random.default_rng(seed)
+    width = max(1, _VALUES_AT_ONCE // rows)
+    widths = [min(width, resamples - start) for start in range(0, resamples, width)]
+    drawn = [measure_rows(sample) for k in widths for sample in random.integers(rows, size=(rows, k)).T]
+    values, ends = measure_rows(np.arange(rows)), ((1 - confidence) / 2, (1 + confidence) / 2)
+    return [
+        Interval(float(value), *_find_quantiles(column, ends))
+        for value, column in zip(values, np.array(drawn).T, strict=True)
+    ]
+
+
+def _find_quantiles(values: np.ndarray, shares: tuple[float, float]) -> tuple[float, float]:
+    """Return the quantiles of the values that are numbers; NaN where none is."""
+    defined = values[~np.isnan(values)]
+    low, high = np.quantile(defined, shares) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def _count_categories(values: pd.Series) -> str:
+    return ", ".join(f"{name} {(values == name).sum()}" for name in COLUMNS[str(values.name)].categories)
