@@ -8,7 +8,8 @@ from itertools import chain
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.schema import FEATURE_NAMES, ID, SchemaError
+from diabetes.columns import SchemaError
+from diabetes.schema import FEATURE_NAMES, ID
 from diabetes_mlops import models
 from diabetes_mlops.batch_score import TooManyRejectedError
 from diabetes_mlops.sources import read_as_found

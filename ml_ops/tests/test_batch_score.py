@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.schema import SchemaError
+from diabetes.columns import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops.registry import ModelNotFoundError
 from diabetes_mlops.sources import SourceNotFoundError

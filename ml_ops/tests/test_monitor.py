@@ -13,9 +13,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.drift import DriftThresholds, Profile, arrays
 from diabetes.measuring import evaluate
-from diabetes.schema import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops import drift, monitor
 from diabetes_mlops.batch_score import TooManyRejectedError

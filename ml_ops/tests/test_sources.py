@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from diabetes.schema import FEATURE_NAMES, ID, SchemaError
+from diabetes.columns import SchemaError
+from diabetes.schema import FEATURE_NAMES, ID
 from diabetes_mlops import sources, staging
 from diabetes_mlops.sources import (
     EmptyFileError,

@@ -11,10 +11,11 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.drift import Profile, arrays
 from diabetes.features import select_features
 from diabetes.measuring import cross_validate, evaluate
-from diabetes.schema import FEATURE_NAMES, SchemaError
+from diabetes.schema import FEATURE_NAMES
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from diabetes.schema import FEATURE_NAMES, ID, NUMERIC_NAMES, TARGET, check_table
+from diabetes.checking import check_table
+from diabetes.schema import FEATURE_NAMES, ID, NUMERIC_NAMES, TARGET
 from sklearn.datasets import load_diabetes
 
 DATA = Path(__file__).parents[2] / "ml_data"

@@ -6,6 +6,7 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.drift import (
     PREDICTION,
     Counts,
@@ -18,7 +19,7 @@ from diabetes.drift import (
     population_stability_index,
     worst,
 )
-from diabetes.schema import CATEGORY_NAMES, FEATURE_NAMES, NUMERIC_NAMES, SchemaError
+from diabetes.schema import CATEGORY_NAMES, FEATURE_NAMES, NUMERIC_NAMES
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from hypothesis import given, settings

@@ -5,6 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.evaluation import slice_rows
 from diabetes.measuring import (
     Interval,
@@ -15,7 +16,7 @@ from diabetes.measuring import (
     evaluate_slices,
     feature_importance,
 )
-from diabetes.schema import FEATURE_NAMES, TARGET, SchemaError
+from diabetes.schema import FEATURE_NAMES, TARGET
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit, fit_baseline

@@ -2,17 +2,9 @@
 
 import pandas as pd
 import pytest
-from diabetes.schema import (
-    CATEGORY_NAMES,
-    COLUMNS,
-    FEATURE_NAMES,
-    ID,
-    NUMERIC_NAMES,
-    TARGET,
-    SchemaError,
-    check_columns,
-    check_table,
-)
+from diabetes.checking import check_table
+from diabetes.columns import SchemaError, check_columns
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES, TARGET
 
 
 def test_features_hold_neither_the_id_nor_the_label() -> None:

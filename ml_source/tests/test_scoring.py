@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.features import select_features, select_label
-from diabetes.schema import FEATURE_NAMES, SchemaError
+from diabetes.schema import FEATURE_NAMES
 from diabetes.scoring import predict, predict_arrays
 from diabetes.screening import screen
 from diabetes.training import fit_baseline

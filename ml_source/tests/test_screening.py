@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.drift import arrays
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES, SchemaError
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES
 from diabetes.screening import ScreenedBatch, screen
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.schema import ID, SchemaError
+from diabetes.columns import SchemaError
+from diabetes.schema import ID
 from diabetes.splitting import assign_folds, split_by_id
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.columns import SchemaError
 from diabetes.measuring import cross_validate
-from diabetes.schema import CATEGORY_NAMES, NUMERIC_NAMES, TARGET, SchemaError
+from diabetes.schema import CATEGORY_NAMES, NUMERIC_NAMES, TARGET
 from diabetes.scoring import predict
 from diabetes.splitting import assign_folds, split_by_id
 from diabetes.training import SEARCH_SPACE, fit, fit_baseline, make_pipeline

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+from diabetes.columns import check_columns
 from diabetes.drift import PREDICTION
 from diabetes.evaluation import METRICS, PRIMARY
 from diabetes.measuring import measure
-from diabetes.schema import FEATURE_NAMES, ID, TARGET, check_columns
+from diabetes.schema import FEATURE_NAMES, ID, TARGET
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession, Window

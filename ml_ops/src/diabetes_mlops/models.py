@@ -12,8 +12,9 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 import pandas as pd
+from diabetes.columns import SchemaError
 from diabetes.drift import Profile
-from diabetes.schema import COLUMNS, FEATURE_NAMES, SchemaError
+from diabetes.schema import COLUMNS, FEATURE_NAMES
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from diabetes.columns import SchemaError
 from diabetes.drift import PREDICTION, Counts
-from diabetes.schema import COLUMNS, ID, SchemaError
+from diabetes.schema import COLUMNS, ID
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (

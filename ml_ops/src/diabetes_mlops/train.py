@@ -5,11 +5,12 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from diabetes.checking import check_table
 from diabetes.drift import Profile, arrays
 from diabetes.evaluation import METRICS
 from diabetes.features import select_features
 from diabetes.measuring import describe_features
-from diabetes.schema import TARGET, check_table
+from diabetes.schema import TARGET
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit

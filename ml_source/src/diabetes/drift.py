@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
+from diabetes.columns import SchemaError
 from diabetes.features import select_features
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, NUMERIC_NAMES, SchemaError
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
 
 PREDICTION = "prediction"
 DECILES = np.arange(1, 10) / 10

@@ -3,14 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from diabetes.schema import (
-    COLUMNS,
-    FEATURE_NAMES,
-    TARGET,
-    SchemaError,
-    check_columns,
-    to_numbers,
-)
+from diabetes.columns import SchemaError, check_columns, to_numbers
+from diabetes.schema import COLUMNS, FEATURE_NAMES, TARGET
 
 
 def select_features(table: pd.DataFrame) -> pd.DataFrame:

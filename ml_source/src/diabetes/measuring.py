@@ -8,9 +8,10 @@ import pandas as pd
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
+from diabetes.columns import SchemaError
 from diabetes.evaluation import METRICS, PRIMARY, slice_rows
 from diabetes.features import select_features, select_label
-from diabetes.schema import COLUMNS, FEATURE_NAMES, NUMERIC_NAMES, SchemaError
+from diabetes.schema import COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
 from diabetes.scoring import ask, predict
 from diabetes.splitting import assign_folds
 from diabetes.training import fit

@@ -8,16 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabetes.schema import (
-    CATEGORY_NAMES,
-    COLUMNS,
-    FEATURE_NAMES,
-    FEATURES,
-    ID,
-    NUMERIC_NAMES,
-    Column,
-    check_columns,
-)
+from diabetes.columns import Column, check_columns
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, FEATURES, ID, NUMERIC_NAMES
 
 # What a text may look like to be read as a number; an infinite one is read, and is then out of range.
 _NUMBER = r"(?i)^([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan)$"

@@ -5,7 +5,8 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 
-from diabetes.schema import ID, SchemaError, check_columns
+from diabetes.columns import SchemaError, check_columns
+from diabetes.schema import ID
 
 
 def split_by_id(table: pd.DataFrame, holdout_share: float = 0.2) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -10,8 +10,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from diabetes.columns import SchemaError
 from diabetes.features import select_features, select_label
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, NUMERIC_NAMES, SchemaError
+from diabetes.schema import CATEGORY_NAMES, COLUMNS, NUMERIC_NAMES
 
 # The lowest and the highest value of each parameter that a search may try, to be drawn on a log scale.
 SEARCH_SPACE: dict[str, tuple[float, float]] = {"alpha": (0.01, 1000.0)}

@@ -1,0 +1,40 @@
+"""Says what a column is; which ones a table has is in `schema`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+
+class SchemaError(ValueError):
+    """A table does not have the columns or the values that the schema asks for."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, its unit and the values that can be real.
+
+    A number outside `low` to `high` (both allowed) is an error of the data, not a rare value.
+    """
+
+    name: str
+    kind: Literal["integer", "number", "category"]
+    description: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    categories: tuple[str, ...] = ()
+
+
+def check_columns(names: Iterable[str], required: Iterable[str]) -> None:
+    """Raise SchemaError when a required column is not among `names`."""
+    present = list(names)
+    missing = [name for name in required if name not in present]
+    if missing:
+        raise SchemaError(f"missing columns {missing}; the table has {present}")
+
+
+def to_numbers(values: pd.Series) -> pd.Series:
+    """Return the values as float64, NaN where one is missing or does not read as a number."""
+    return pd.to_numeric(values, errors="coerce").astype("float64")
