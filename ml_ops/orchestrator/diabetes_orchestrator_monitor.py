@@ -16,7 +16,7 @@ dbutils.widgets.text("output_table", "", "Delta table that scoring writes: catal
 dbutils.widgets.text("labels_data", "", "True labels, by ID: file or table; empty: there are none")
 dbutils.widgets.text("lookback_days", "7", "Days judged, counted back from the newest scoring run")
 dbutils.widgets.text("rejected_share_warn", "0.05", "Warn: share of a batch's rows set aside, if larger")
-dbutils.widgets.text("max_error_ratio", "1.5", "Alert: largest true error, in errors of the holdout")
+dbutils.widgets.text("max_error_ratio", "", "Alert: largest true error, in the holdout's; empty: evaluation.py's")
 dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which the job fails; empty: at none")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")
 dbutils.widgets.text("wheel_dir", "", "Folder of the wheels")

@@ -104,6 +104,11 @@ def test_monitoring_needs_no_labels_and_fails_on_nothing_unless_told():
     assert (settings.labels_data, settings.fail_on) == ("", "")
 
 
+@pytest.mark.parametrize(("given", "limit"), [("", 1.5), ("1.2", 1.2)])
+def test_an_empty_limit_of_the_true_error_means_the_default(given: str, limit: float):
+    assert MonitoringSettings.from_widgets(MONITORING | {"max_error_ratio": given}).max_error_ratio == limit
+
+
 def test_relative_labels_are_taken_under_the_data_root():
     settings = MonitoringSettings.from_widgets(MONITORING | {"labels_data": "labels.csv", "fail_on": "warn"})
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from diabetes.evaluation import MARGIN, METRICS, PRIMARY, THRESHOLDS
+from diabetes.evaluation import MARGIN, MAX_SLICE_RATIO, METRICS, PRIMARY, THRESHOLDS
 from diabetes.measuring import Interval
 
 # A slice with fewer rows says too little to stop a version.
@@ -22,7 +22,7 @@ class Thresholds:
 
     metrics: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     margin: float = MARGIN
-    max_slice_ratio: float = 1.5
+    max_slice_ratio: float = MAX_SLICE_RATIO
 
 
 @dataclass(frozen=True)

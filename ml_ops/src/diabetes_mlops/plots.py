@@ -39,7 +39,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
     for name, axes in zip(NUMERIC_NAMES, grid, strict=False):
         values = table[name].dropna().to_numpy(dtype=float)
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
-        axes.set(title=name, ylabel=_unit(name), xticks=[])
+        axes.set(title=name, ylabel=COLUMNS[name].unit, xticks=[])
         _tidy(axes)
     for unused in list(grid):
         unused.remove()
@@ -274,10 +274,6 @@ def _tidy(axes: Axes) -> None:
     axes.grid(axis="y", alpha=0.25)
 
 
-def _unit(name: str) -> str:
-    return COLUMNS[name].unit or "ratio"
-
-
 def _error() -> str:
     return _with_unit(PRIMARY, METRICS[PRIMARY].unit)
 
@@ -287,4 +283,4 @@ def _with_unit(name: str, unit: str) -> str:
 
 
 def _label(name: str) -> str:
-    return f"{COLUMNS[name].description} ({_unit(name)})"
+    return _with_unit(COLUMNS[name].description, COLUMNS[name].unit)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
-from diabetes.evaluation import METRICS
+from diabetes.evaluation import MAX_ERROR_RATIO, METRICS
 
 from diabetes_mlops.gate import Thresholds
 
@@ -131,7 +131,7 @@ class MonitoringSettings:
     labels_data: str = ""
     lookback_days: float = 7.0
     rejected_share_warn: float = 0.05
-    max_error_ratio: float = 1.5
+    max_error_ratio: float = MAX_ERROR_RATIO
     fail_on: Literal["", "warn", "alert"] = ""
     git_commit: str = ""
 
@@ -144,7 +144,7 @@ class MonitoringSettings:
             labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
             lookback_days=_days(widgets, "lookback_days"),
             rejected_share_warn=_share(widgets, "rejected_share_warn"),
-            max_error_ratio=_positive_number(widgets, "max_error_ratio"),
+            max_error_ratio=_max_error_ratio(widgets),
             fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
             git_commit=_text(widgets, "git_commit"),
         )
@@ -245,6 +245,12 @@ def _whole_number(widgets: Widgets, name: str) -> int:
     if not (re.fullmatch(r"[0-9]{1,10}", value) and int(value) < 2**32):
         raise SettingsError(f"{name} must be a whole number from 0 to {2**32 - 1}; got {value!r}")
     return int(value)
+
+
+def _max_error_ratio(widgets: Widgets) -> float:
+    """Read the limit of monitoring; an empty widget means the default."""
+    name = "max_error_ratio"
+    return _positive_number(widgets, name) if _text(widgets, name) else MAX_ERROR_RATIO
 
 
 def _thresholds(widgets: Widgets) -> Thresholds:

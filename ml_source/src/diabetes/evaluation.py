@@ -40,9 +40,13 @@ METRICS: dict[str, Metric] = {
 }
 # The metric that decides: what a search minimizes, and what models and slices are compared by.
 PRIMARY = "rmse"
-# What a version must reach at the gate, and by how much its primary metric may be above the champion's.
+# What a version must reach at the gate, by how much its primary metric may be above the champion's, and how
+# many times that of all rows it may be on a slice.
 THRESHOLDS: dict[str, float] = {"rmse": 70.0, "r2": 0.2}
 MARGIN = 2.0
+MAX_SLICE_RATIO = 1.5
+# How many times that of the holdout the primary metric may be on the rows that were scored since.
+MAX_ERROR_RATIO = 1.5
 
 
 def slice_rows(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ FEATURES: tuple[Column, ...] = (
     Column("S1", "number", "total serum cholesterol", "mg/dl", 50, 600),
     Column("S2", "number", "low-density lipoproteins", "mg/dl", 10, 500),
     Column("S3", "number", "high-density lipoproteins", "mg/dl", 5, 200),
-    Column("S4", "number", "total cholesterol divided by high-density lipoproteins", "", 1, 30),
+    Column("S4", "number", "total cholesterol divided by high-density lipoproteins", "ratio", 1, 30),
     Column("S5", "number", "log of the serum triglycerides level", "log(mg/dl)", 2, 8),
     Column("S6", "number", "blood sugar level", "mg/dl", 20, 600),
 )

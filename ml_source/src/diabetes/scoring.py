@@ -68,7 +68,8 @@ def _find_parts(model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None
     first = model[0]
     if not isinstance(first, ColumnTransformer) or len(model) < 2:
         return None
-    parts = [(part, list(names)) for _, part, names in first.transformers_ if not isinstance(part, str)]
+    used = [(part, list(names)) for _, part, names in first.transformers_ if not isinstance(part, str)]
+    parts = [(part, names) for part, names in used if names]  # without columns a part is not fitted
     kept = [part for _, part, _ in first.transformers_ if part == "passthrough"]
     told_apart = all(
         set(names) <= set(NUMERIC_NAMES) or set(names) <= set(CATEGORY_NAMES) for _, names in parts
