@@ -91,9 +91,8 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.fixture(params=["pip", pytest.param("go", marks=NEEDS_GO)])
-def team(request: pytest.FixtureRequest, demo, tmp_path: Path) -> Iterator[Team]:
-    checkout = tmp_path / "checkout"
+def make_checkout(checkout: Path) -> Path:
+    """A copy of what is deployed, in a repository without a commit."""
     checkout.mkdir()
     for name in ("Makefile", "databricks.yml", "requirements.txt", ".gitignore", "ml_source", "ml_ops"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
@@ -101,6 +100,12 @@ def team(request: pytest.FixtureRequest, demo, tmp_path: Path) -> Iterator[Team]
     (checkout / "local_workspace").mkdir()
     (checkout / ".venv").symlink_to(ROOT / ".venv")
     git(checkout, "init", "--quiet")
+    return checkout
+
+
+@pytest.fixture(params=["pip", pytest.param("go", marks=NEEDS_GO)])
+def team(request: pytest.FixtureRequest, demo, tmp_path: Path) -> Iterator[Team]:
+    checkout = make_checkout(tmp_path / "checkout")
     go = request.param == "go"
     yield Team(demo.workspace, checkout, "dev" if go else "staging", str(find_go_cli()) if go else "")
 

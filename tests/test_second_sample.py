@@ -1,0 +1,189 @@
+"""Another science, a classification of other columns by other metrics, runs by the same MLOps code."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.pipeline import Pipeline
+from test_deployments import Team, git, make_checkout
+from workspace_under_test import ROOT
+
+SAMPLE = Path(__file__).parent / "second_sample"
+MODULES = ("schema.py", "training.py", "evaluation.py")
+FOLDER, DATA_ROOT = "/Shared/cancer", "dbfs:/cancer/data"
+EXPERIMENT, CHAMPION = f"{FOLDER}/experiment", "models:/spark_catalog.cancer.diabetes@champion"
+HERE = (
+    *("CATALOG=spark_catalog", "SCHEMA=cancer", "SECRET_SCOPE=cancer"),
+    *(f"WORKSPACE_FOLDER={FOLDER}", f"EXPERIMENT={EXPERIMENT}", f"DATA_ROOT={DATA_ROOT}"),
+)
+FEATURES = ["SIZE", "TEXTURE", "SMOOTHNESS", "CONCAVITY", "SYMMETRY", "FRACTAL", "AREA_ERROR"]
+FEATURES += ["WORST_AREA", "WORST_TEXTURE"]
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@dataclass
+class SecondSample:
+    """What came of the three jobs, and the files that were replaced for it."""
+
+    replaced: set[str]
+    data: Path
+    printed: dict[str, str]
+    pipeline: Pipeline
+    runs: dict[str, Run]
+    team: Team
+
+    def read(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.data / name)
+
+    def probabilities(self, table: pd.DataFrame) -> np.ndarray:
+        """What scikit-learn says by itself, of the registered pipeline."""
+        return self.pipeline.predict_proba(table[FEATURES].astype({"SIZE": "object"}))[:, 1]
+
+
+def replace_science(checkout: Path) -> set[str]:
+    """Puts the sample's modules and tables over those of a checkout; gives the files that differ."""
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--message", "The template")
+    for name in MODULES:
+        shutil.copy2(SAMPLE / name, checkout / "ml_source" / "src" / "diabetes" / name)
+    subprocess.run([sys.executable, SAMPLE / "make_data.py", checkout / "ml_data"], check=True)
+    changed = ["git", "status", "--porcelain", "--untracked-files=all", "--no-renames"]
+    found = subprocess.run(changed, cwd=checkout, check=True, capture_output=True, text=True)
+    return {line[3:] for line in found.stdout.splitlines()}
+
+
+@pytest.fixture(scope="module")
+def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSample]:
+    checkout = make_checkout(tmp_path_factory.mktemp("second") / "checkout")
+    shutil.copytree(ROOT / "ml_data", checkout / "ml_data")
+    replaced = replace_science(checkout)
+    team = Team(demo.workspace, checkout, "staging", "")
+    for target in ("databricks-init", "databricks-upload-data", "deploy"):
+        team.make(target, *HERE)
+    labels = io.BytesIO((checkout / "ml_data" / "labels.csv").read_bytes())
+    demo.workspace.client.dbfs.upload(f"{DATA_ROOT}/labels.csv", labels)
+    jobs = {"model-training": "", "batch-scoring": "", "monitoring": "labels_data=labels.csv"}
+    printed = {
+        job: team.make(f"run-diabetes-{job}", *HERE, f"PARAMS={params}") for job, params in jobs.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_TOKEN", demo.workspace.profile["token"])
+        for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
+            set_uri(demo.workspace.profile["host"])
+        client = MlflowClient()
+        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+        runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+        pipeline = mlflow.sklearn.load_model(CHAMPION)
+        yield SecondSample(replaced, checkout / "ml_data", printed, pipeline, runs, team)
+
+
+def measure(actual: pd.Series, predicted: np.ndarray) -> dict[str, float]:
+    """The metrics of the second sample, as scikit-learn has them."""
+    return {
+        "log_loss": log_loss(actual, predicted),
+        "brier": brier_score_loss(actual, predicted),
+        "roc_auc": roc_auc_score(actual, predicted),
+    }
+
+
+def test_three_modules_and_the_data_are_all_that_was_replaced(second: SecondSample) -> None:
+    modules = {f"ml_source/src/diabetes/{name}" for name in MODULES}
+    tables = {f"ml_data/{name}" for name in ("data_raw.csv", "data_batch_input.csv", "labels.csv")}
+
+    assert second.replaced == modules | tables
+
+
+def test_the_gate_passes_by_the_metrics_of_the_second_sample(second: SecondSample) -> None:
+    raw = second.read("data_raw.csv")
+    is_held_out = [
+        int.from_bytes(sha256(str(case).encode()).digest()[:8], "big") / 2**64 < 0.2 for case in raw["CASE"]
+    ]
+    train, holdout = raw[~np.array(is_held_out)], raw[is_held_out]
+    share = np.full(len(holdout), train["MALIGNANT"].mean())
+    run = second.runs["diabetes_model_training"]
+    logged = run.data.metrics
+
+    expected = measure(holdout["MALIGNANT"], second.probabilities(holdout))
+    baseline = measure(holdout["MALIGNANT"], share)
+
+    assert {name: logged[name] for name in expected} == pytest.approx(expected)
+    assert {name: logged[f"baseline_{name}"] for name in baseline} == pytest.approx(baseline)
+    assert (logged["gate_max_log_loss"], logged["gate_min_roc_auc"], logged["gate_margin"]) == (
+        0.3,
+        0.95,
+        0.02,
+    )
+    assert logged["log_loss_low"] < logged["log_loss"] < logged["log_loss_high"]
+    assert "rmse" not in " ".join([*logged, *run.data.params])
+    assert re.search(r"alias +champion", second.printed["model-training"])
+
+
+def test_the_report_has_the_pictures_of_a_classifier(second: SecondSample) -> None:
+    run_id = second.runs["diabetes_model_training"].info.run_id
+    plots = {Path(item.path).name for item in MlflowClient().list_artifacts(run_id, "plots")}
+    page = mlflow.artifacts.load_text(f"runs:/{run_id}/report.html")
+
+    assert plots == {"features.png", "calibration.png", "roc.png", "importance.png"}
+    assert page.count('src="data:image/png') == 3
+    assert all(text in page for text in ("log_loss", "roc_auc", "SIZE=medium")) and "rmse" not in page
+
+
+def test_every_case_is_scored_with_its_probability_or_set_aside(second: SecondSample) -> None:
+    batch = second.read("data_batch_input.csv")
+    readable = batch.iloc[2:]
+    table = "spark_catalog.cancer.diabetes_scored"
+    read = (
+        f'scored = spark.table("{table}").orderBy("CASE").toPandas()\n'
+        f'rejected = spark.table("{table}_rejected").orderBy("reasons").toPandas()\n'
+        'found = [scored["CASE"], scored["prediction"], rejected["reasons"].astype(str)]\n'
+        "import json\ndbutils.notebook.exit(json.dumps([column.tolist() for column in found]))"
+    )
+
+    cases, predictions, reasons = second.team.workspace.run_cells(read)
+
+    counts = rf"rows_in +{len(batch)}\n.*rows_scored +{len(readable)}\n.*rows_rejected +2\n"
+    assert re.search(counts, second.printed["batch-scoring"], re.DOTALL)
+    assert cases == readable["CASE"].tolist()
+    assert predictions == pytest.approx(second.probabilities(readable), rel=1e-9)
+    assert "SIZE is unknown: tiny" in reasons[0] and "SMOOTHNESS is outside 0 to 1: -1" in reasons[1]
+
+
+def test_the_model_gives_the_same_as_a_python_function(second: SecondSample) -> None:
+    readable = second.read("data_batch_input.csv").iloc[2:]
+
+    given = mlflow.pyfunc.load_model(CHAMPION).predict(readable[FEATURES].astype({"WORST_AREA": "float64"}))
+
+    assert given[:, 1] == pytest.approx(second.probabilities(readable))
+
+
+def test_monitoring_measures_the_true_error_by_the_same_metrics(second: SecondSample) -> None:
+    rows = second.read("data_batch_input.csv").iloc[2:].merge(second.read("labels.csv"), on="CASE")
+    logged = second.runs["diabetes_monitoring"].data.metrics
+
+    expected = measure(rows["MALIGNANT"], second.probabilities(rows))
+
+    assert {name: logged[f"true_{name}"] for name in expected} == pytest.approx(expected)
+    holdout = second.runs["diabetes_model_training"].data.metrics["log_loss"]
+    assert logged["log_loss_ratio"] == pytest.approx(expected["log_loss"] / holdout)
+    assert re.search(r"true error +log_loss 0\.\d+ of version 1 on 167 rows", second.printed["monitoring"])
+
+
+def test_the_versions_are_listed_with_their_own_metrics(second: SecondSample) -> None:
+    listed = second.team.make("models", *HERE)
+
+    assert re.search(r"aliases +log_loss +brier +roc_auc +gate", listed)
+    assert "rmse" not in listed
