@@ -59,7 +59,7 @@ def test_models_lists_every_version_under_the_line_of_the_workspace(workspace):
     assert len(versions) >= 2
     assert versions == sorted(versions, key=int, reverse=True)
     marked = next(line for line in shown.splitlines() if line.startswith("*"))
-    assert re.search(r"champion +\d+\.\d{4} +0\.\d{4} +passed +\d{4}-\d\d-\d\d", marked)
+    assert re.search(r"champion +\d+\.\d{4} +\d+\.\d{4} +0\.\d{4} +passed +\d{4}-\d\d-\d\d", marked)
     assert re.search(r"[0-9a-f]{32}$", marked)
 
 
