@@ -209,12 +209,14 @@ def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(worksp
 def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(workspace, registry):
     champion = registry.get_model_version_by_alias(MODEL, "champion")
 
-    finished = workspace.make("run-diabetes-model-training", "PARAMS=alpha=100000")
+    params = 'alpha=100000 thresholds="mae<=1, r2>=0.2"'
+    finished = workspace.make("run-diabetes-model-training", f"PARAMS={params}")
 
     assert finished.returncode == 0, finished.stderr
     newest = max(registry.search_model_versions(f"name='{MODEL}'"), key=lambda version: int(version.version))
     assert registry.get_run(newest.run_id).data.params["alpha"] == "100000.0"
     assert newest.tags["gate"] == "refused"
+    assert re.search(r"mae \d+\.\d+ is above the threshold of 1; r2 ", newest.tags["gate_reasons"])
     assert registry.get_model_version_by_alias(MODEL, "champion").version == champion.version
     assert registry.get_registered_model(MODEL).aliases == {"champion": champion.version}
 

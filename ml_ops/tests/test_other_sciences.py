@@ -1,4 +1,4 @@
-"""A schema may have numbers alone or categories alone, and an evaluation no slices."""
+"""The science may be another one: numbers alone, categories alone, no slices; what cannot be is refused."""
 
 import shutil
 import subprocess
@@ -36,27 +36,48 @@ print(*measuring.describe_features(train).index, len(measured.slices), measured.
 """
 
 
+def run_with(
+    changes: dict[str, tuple[str, str]], folder: Path, script: str, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script with a copy of the ML wheel, the last of a text in each of these modules replaced."""
+    package = folder / "diabetes"
+    shutil.copytree(Path(diabetes.__file__).parent, package)
+    for name, (old, new) in changes.items():
+        head, _, tail = (package / name).read_text().rpartition(old)
+        assert head, f"no {old!r} in {name}"
+        (package / name).write_text(head + new + tail)
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("kept", "columns"),
     [("!=", ["AGE", "BMI", "BP", "S1", "S2", "S3", "S4", "S5", "S6"]), ("==", ["SEX"])],
     ids=["numbers alone", "categories alone"],
 )
 def test_training_and_scoring_work_with(kept: str, columns: list[str], tmp_path: Path):
-    package = tmp_path / "diabetes"
-    shutil.copytree(Path(diabetes.__file__).parent, package)
-    schema, evaluation = package / "schema.py", package / "evaluation.py"
-    some = f'FEATURES = tuple(column for column in FEATURES if column.kind {kept} "category")\n_KEY ='
-    schema.write_text(schema.read_text().replace("_KEY =", some, 1))
-    evaluation.write_text(evaluation.read_text() + "\n\ndef slice_rows(table): return {}\n")
+    change = f'FEATURES = tuple(column for column in FEATURES if column.kind {kept} "category")\n_KEY ='
+    changes = {
+        "schema.py": ("_KEY =", change),
+        "evaluation.py": ("    features =", "    return {}\n    features ="),
+    }
 
-    done = subprocess.run(
-        [sys.executable, "-c", USE, DATA],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_with(changes, tmp_path, USE, DATA)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [*columns, "0", "['rows',", "'rmse',", "'mae',", "'r2']"]
+
+
+@pytest.mark.parametrize("primary", ["r2", "rmsle"])
+def test_a_primary_metric_that_is_no_error_is_refused(primary: str, tmp_path: Path):
+    changes = {"evaluation.py": ('PRIMARY = "rmse"', f'PRIMARY = "{primary}"')}
+
+    done = run_with(changes, tmp_path, "import diabetes.measuring")
+
+    assert f"must be one of METRICS that is better when lower; got '{primary}'" in done.stderr
