@@ -165,7 +165,7 @@ def measure_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
     and predictions of a batch, or of a version, at once.
     """
     if labels is None:
-        return pd.DataFrame(columns=[*BATCH, *VERSION, *ERRORS])
+        return pd.DataFrame(columns=[*BATCH, *VERSION, *ERRORS]).astype(dict.fromkeys(ERRORS, "float64"))
     predictions = Window.partitionBy(*VERSION, ID).orderBy(F.desc("scored_at"), F.desc("batch_id"))
     labelled = scored.join(labels, ID).withColumn("place", F.row_number().over(predictions))
     none = {name: F.lit(None).cast("string") for name in BATCH}
