@@ -25,7 +25,7 @@ from deployment.runs import check_params, parse_params, poll_seconds, run_job, s
 from deployment.settings import Settings
 from deployment.tables import format_table, format_values
 from deployment.targets import Target
-from deployment.workspace import Workspace, open_workspace
+from deployment.workspace import User, Workspace, open_workspace
 
 TOKEN = "good-token"
 
@@ -291,7 +291,7 @@ def test_a_new_cluster_is_for_whom_the_jobs_run_as(
 def test_what_the_jobs_run_on_is_one_setting(server: Server, cli: DatabricksCli, compute: str) -> None:
     clusters = [{"cluster_id": "7", "cluster_name": "azure-databricks-mlops-mlflow"}]
     server.replies["/api/2.0/clusters/list"] = {"clusters": clusters}
-    target = Target("local", lambda: "ada@example.com", {"compute": compute})
+    target = Target("local", lambda: User("ada@example.com"), {"compute": compute})
 
     chosen = choose_compute(cli, target)
 
@@ -302,7 +302,7 @@ def test_what_the_jobs_run_on_is_one_setting(server: Server, cli: DatabricksCli,
 
 
 def test_a_compute_that_is_none_is_refused(cli: DatabricksCli) -> None:
-    target = Target("local", lambda: "ada@example.com", {"compute": "gpu"})
+    target = Target("local", lambda: User("ada@example.com"), {"compute": "gpu"})
 
     with pytest.raises(DeploymentError, match="compute is existing, job or serverless; got 'gpu'"):
         choose_compute(cli, target)
@@ -392,7 +392,7 @@ def test_two_jobs_of_one_name_are_refused_with_their_ids(server: Server, cli: Da
 
 
 def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli: DatabricksCli) -> None:
-    target = Target("prod", lambda: "ada@example.com")
+    target = Target("prod", lambda: User("ada@example.com"))
     target.run_as = {"service_principal_name": "1-2-3"}
     names = [target.job_name(key) for key in target.job_keys()]
     folder = f"/Workspace{target.deployments_folder}"

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from deployment.azure import KeyVault
 from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
@@ -16,6 +15,7 @@ from test_azure import VAULT_ID, Az, Terminal, az
 from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
 from test_deployments import NEEDS_GO
 from test_targets import find_go_cli
+from workspace_under_test import command_lines
 
 __all__ = ["az", "cli", "programs_of_this_environment", "server"]
 
@@ -188,7 +188,7 @@ def test_values_arrive_whole_and_stay_out_of_all_command_lines(
     seen: list[str] = []
 
     def look() -> dict[str, Any]:
-        seen.extend(" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+        seen.extend(command_lines())
         return {}
 
     server.replies[f"{API}/put"] = look

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import requests
 from databricks.sdk.service.jobs import Run
-from workspace_under_test import WorkspaceUnderTest
+from workspace_under_test import WorkspaceUnderTest, command_lines
 
 SCOPE = "azure-databricks-mlops-mlflow"
 SECRET = "pl4nted+Secret/" + "of the test"  # in two parts, so that a search of this file does not find it
@@ -62,7 +62,7 @@ def follow(workspace: WorkspaceUnderTest, run_id: int) -> tuple[Run, set[str]]:
     deadline = time.monotonic() + 120
     while (run := workspace.client.jobs.get_run(run_id)).state.result_state is None:
         assert time.monotonic() < deadline, run.state
-        seen |= {" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])}
+        seen.update(command_lines())
         time.sleep(0.1)
     return run, seen
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from deployment.errors import DeploymentError
-from deployment.targets import Target, short_name, write_overrides
-from deployment.workspace import UserName
+from deployment.targets import Target, write_overrides
+from deployment.workspace import User
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
@@ -55,7 +55,7 @@ def find_go_cli() -> str | None:
 
 
 def rendered(target: str, given: Mapping[str, Any], root: Path = ROOT) -> Target:
-    return Target(target, lambda: USER, given, root)
+    return Target(target, lambda: User(USER), given, root)
 
 
 @pytest.mark.parametrize(("target", "compute", "given"), CASES, ids=[f"{t}-{n}" for t, n, _ in CASES])
@@ -119,7 +119,8 @@ def validated(workspace: Any, checkout: Path, target: str) -> dict[str, Any]:
 
 def test_two_people_in_one_workspace_share_nothing() -> None:
     ada, bob = (
-        Target("dev", lambda name=name: f"{name}@example.com", EXISTING) for name in ("ada.lovelace", "bob")
+        Target("dev", lambda name=name: User(f"{name}@example.com"), EXISTING)
+        for name in ("ada.lovelace", "bob")
     )
 
     for name in ("workspace_folder", "model_name", "output_table", "experiment", "cluster_name"):
@@ -247,19 +248,17 @@ def test_a_definition_that_is_no_yaml_ends_in_one_message(tmp_path: Path) -> Non
 
 
 def test_short_names_are_those_of_the_program() -> None:
-    assert short_name("Ada.M-Lovelace+x@example.com") == "ada_m_lovelace_x"
-    assert short_name("bob") == "bob"
+    assert User("Ada.M-Lovelace+x@example.com").short_name == "ada_m_lovelace_x"
+    assert User("bob").short_name == "bob"
 
 
 @pytest.mark.parametrize(
     ("user", "prefix"),
     [
-        (UserName("11111111-2222-3333-4444-555555555555", "ML Ops (dev)"), "[dev ml_ops_dev] "),
-        (UserName("11111111-2222-3333-4444-555555555555"), "[dev 11111111_2222_3333_4444_555555555555] "),
-        (UserName("jo.public@example.com", "Jo Q. Public"), "[dev jo_public] "),
+        (User("11111111-2222-3333-4444-555555555555", "ML Ops (dev)"), "[dev ml_ops_dev] "),
+        (User("11111111-2222-3333-4444-555555555555"), "[dev 11111111_2222_3333_4444_555555555555] "),
+        (User("jo.public@example.com", "Jo Q. Public"), "[dev jo_public] "),
     ],
 )
-def test_a_service_principal_has_the_short_name_that_the_program_gives_it(
-    user: UserName, prefix: str
-) -> None:
+def test_a_service_principal_has_the_short_name_that_the_program_gives_it(user: User, prefix: str) -> None:
     assert Target("dev", lambda: user).text("name_prefix") == prefix

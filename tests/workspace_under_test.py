@@ -109,13 +109,8 @@ def free_port() -> int:
 
 def command_lines() -> list[str]:
     """The command lines of all processes of this machine."""
-    lines = []
-    for process in psutil.process_iter():
-        try:
-            lines.append(" ".join(process.cmdline()))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended meanwhile
-    return lines
+    # None is that of a process which ended meanwhile.
+    return [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
 
 
 def clean_environment() -> dict[str, str]:

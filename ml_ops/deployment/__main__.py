@@ -56,7 +56,7 @@ def _cli() -> DatabricksCli:
 
 def _target(workspace: Workspace) -> Target:
     settings = _settings()
-    return Target(settings.target, workspace.user_name, settings.overrides)
+    return Target(settings.target, workspace.user, settings.overrides)
 
 
 def _show_workspace(_: str) -> None:

@@ -42,14 +42,15 @@ def ensure_cluster(cli: DatabricksCli, name: str, *, create: bool, policy: str =
     `policy` names the cluster policy that a new one obeys, `user` whom it is for, a person or a service
     principal by its id: nobody else may use it. Without one it is for who makes it.
     """
-    if create and find_cluster(cli, name) is None:
+    missing = create and find_cluster(cli, name) is None
+    if missing:
         definition = json.loads(DEFINITION.read_text()) | {"cluster_name": name}
         definition |= {"single_user_name": user} if user else {}
         cli.create_cluster(definition | obey(cli.workspace, policy))
         print(f"Cluster '{name}' is created" + (f" under policy '{policy}'" if policy else ""))
-        if user:
-            _let_restart(cli.workspace, require_cluster(cli, name), user)
     cluster_id = require_cluster(cli, name)
+    if missing and user:
+        _let_restart(cli.workspace, cluster_id, user)
     cluster = _wait_until_running(cli, cluster_id)
     only = cluster.get("single_user_name", "")
     print(f"Cluster '{name}' ({cluster_id}) is running" + (f", for jobs that run as {only}" if only else ""))

@@ -106,10 +106,4 @@ def _copy_to_dbfs(cli: DatabricksCli, folder: str, files: Sequence[Path], overwr
 
 
 def _is_in_dbfs(workspace: Workspace, path: str) -> bool:
-    try:
-        workspace.call("GET", "/api/2.0/dbfs/get-status", params={"path": path.removeprefix("dbfs:")})
-    except RestError as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
+    return workspace.find("/api/2.0/dbfs/get-status", path=path.removeprefix("dbfs:")) is not None

@@ -17,7 +17,7 @@ from deployment.jobs import check_owner, deploy_job, find_job, require_job
 from deployment.settings import Settings
 from deployment.tables import format_table
 from deployment.targets import Target, write_overrides
-from deployment.workspace import RestError, Workspace
+from deployment.workspace import Workspace
 
 NOTEBOOKS = "ml_ops/orchestrator"
 RECORD = "deployment.json"
@@ -42,11 +42,11 @@ class Deployment:
 
 def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Target:
     """The target as this checkout and this command line deploy it."""
-    target = Target(settings.target, cli.workspace.user_name, settings.overrides, root)
+    target = Target(settings.target, cli.workspace.user, settings.overrides, root)
     version = wheels.version(root)
     given = dict(settings.overrides) | choose_compute(cli, target)
     given |= {"version": version, "wheels": _as_pattern(version), "git_commit": git.commit(root)}
-    return Target(settings.target, cli.workspace.user_name, given, root)
+    return Target(settings.target, cli.workspace.user, given, root)
 
 
 def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
@@ -199,25 +199,13 @@ def _write_file(workspace: Workspace, path: str, content: bytes) -> None:
 
 def _read_record(workspace: Workspace, target: Target, version: str) -> dict[str, str]:
     """What is kept of a version's deployment, {} where it was not finished."""
-    params = {"path": f"{target.deployments_folder}/{version}/{RECORD}", "format": "AUTO"}
-    try:
-        kept = workspace.call("GET", "/api/2.0/workspace/export", params=params)
-    except RestError as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
-    return dict(json.loads(b64decode(kept["content"])))
+    path = f"{target.deployments_folder}/{version}/{RECORD}"
+    kept = workspace.find("/api/2.0/workspace/export", path=path, format="AUTO")
+    return dict(json.loads(b64decode(kept["content"]))) if kept else {}
 
 
 def _children(workspace: Workspace, folder: str) -> list[dict[str, Any]]:
-    try:
-        return list(
-            workspace.call("GET", "/api/2.0/workspace/list", params={"path": folder}).get("objects", [])
-        )
-    except RestError as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return []
-        raise
+    return list((workspace.find("/api/2.0/workspace/list", path=folder) or {}).get("objects", []))
 
 
 def _active_runs(workspace: Workspace) -> Iterator[dict[str, Any]]:

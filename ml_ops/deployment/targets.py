@@ -11,7 +11,7 @@ import yaml
 
 from deployment.errors import DeploymentError
 from deployment.settings import ROOT
-from deployment.workspace import UserName, is_service_principal
+from deployment.workspace import User
 
 DEFINITION = "databricks.yml"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -20,14 +20,14 @@ REFERENCE = re.compile(r"\$\{([^}]*)\}")
 class Target:
     """One target: `variable("catalog")`, `root_path`, and `jobs()`.
 
-    `user_name` is asked who is signed in, once and only where the definition depends on that. `given` are
+    `user` is asked who is signed in, once and only where the definition depends on that. `given` are
     values that override those of the definition.
     """
 
     def __init__(
         self,
         name: str,
-        user_name: Callable[[], str],
+        user: Callable[[], User],
         given: Mapping[str, Any] | None = None,
         root: Path = ROOT,
     ) -> None:
@@ -43,7 +43,7 @@ class Target:
         self._bundle = definition["bundle"]["name"]
         self._include = definition.get("include", [])
         self._workspace = definition["workspace"] | ((targets[name] or {}).get("workspace") or {})
-        self._user_name = user_name
+        self._ask_user = user
         self.given = dict(given or {})
         self._raw = _defaults(definition) | ((targets[name] or {}).get("variables") or {}) | self.given
 
@@ -85,8 +85,8 @@ class Target:
         return {key: (job, file) for file in files for key, job in _read(file)["resources"]["jobs"].items()}
 
     @cached_property
-    def _user(self) -> str:
-        return self._user_name()
+    def _user(self) -> User:
+        return self._ask_user()
 
     def _render(self, job: Mapping[str, Any], file: Path) -> dict[str, Any]:
         settings = dict(_without_empty(self._fill(job, file.name, ())))
@@ -125,20 +125,8 @@ class Target:
         if name not in known:
             raise DeploymentError(f"{where}: ${{{reference}}} has no value; known are {sorted(self._raw)}")
         if kind == "workspace.current_user":
-            return self._user if name == "userName" else short_name(called(self._user))
+            return self._user.name if name == "userName" else self._user.short_name
         return self._fill(known[name], where, (*seen, reference))
-
-
-def called(user_name: str) -> str:
-    """What a user is called: a service principal, whose name is an id, by what the workspace shows for it."""
-    display_name = user_name.display_name if isinstance(user_name, UserName) else ""
-    return display_name if display_name and is_service_principal(user_name) else user_name
-
-
-def short_name(name: str) -> str:
-    """The part of a name before an @, with one underscore for all that is no letter or digit."""
-    local = name.partition("@")[0].lower()
-    return re.sub(r"[\W_]+", "_", local).strip("_")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
 from contextlib import contextmanager
@@ -72,6 +73,15 @@ class Workspace:
         reply = self.request(method, path, **content)
         return dict(reply.json()) if reply.content else {}
 
+    def find(self, path: str, /, **params: str) -> dict[str, Any] | None:
+        """What a GET answers, None where the workspace says that there is no such thing."""
+        try:
+            return self.call("GET", path, params=params)
+        except RestError as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
     def request(
         self, method: str, path: str, timeout: float = TIMEOUT_SECONDS, **content: Any
     ) -> requests.Response:
@@ -97,10 +107,14 @@ class Workspace:
             raise RestError(path, reply)
         return reply
 
-    def user_name(self) -> "UserName":
+    def user(self) -> "User":
         """Who is signed in; fails when the workspace does not answer or refuses the token."""
         me = self.call("GET", "/api/2.0/preview/scim/v2/Me")
-        return UserName(me["userName"], me.get("displayName") or "")
+        return User(me["userName"], me.get("displayName") or "")
+
+    def user_name(self) -> str:
+        """The name of who is signed in; fails as `user`."""
+        return self.user().name
 
     def _patience(self, method: str) -> Retry:
         if method not in READING:
@@ -131,17 +145,21 @@ class Workspace:
         return f"workspace {self.host} refuses the token of {self._where} ({said}); {hint}"
 
 
-class UserName(str):
-    """The name of a user, or the id of a service principal, which is called `display_name`."""
+@dataclass(frozen=True)
+class User:
+    """A person, whose name is an address, or a service principal, whose name is its application id."""
 
-    __slots__ = ("display_name",)
-    display_name: str
+    name: str
+    display_name: str = ""
 
-    def __new__(cls, name: str, display_name: str = "") -> "UserName":
-        """A name that is a text like any other."""
-        made = super().__new__(cls, name)
-        made.display_name = display_name
-        return made
+    @property
+    def short_name(self) -> str:
+        """What stands before the @ of an address, or what a service principal is called.
+
+        It is in small letters, with one underscore for all that is no letter or digit.
+        """
+        called = self.display_name if is_service_principal(self.name) else ""
+        return re.sub(r"[\W_]+", "_", (called or self.name).partition("@")[0].lower()).strip("_")
 
 
 def is_service_principal(user_name: str) -> bool:
