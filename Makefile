@@ -8,11 +8,16 @@ MAKEFLAGS += --no-print-directory
 
 # Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with. One of them is enough
 # where both are called alike.
+# only: local-workspace
 WORKSPACE ?= $(or $(value TARGET),local)
+# instead: WORKSPACE ?= $(or $(value TARGET),dev)
+# end only
 WORKSPACE := $(WORKSPACE)
 TARGET ?= $(WORKSPACE)
 LOCAL_WORKSPACE_STATE ?= .local_workspace
+# only: local-workspace
 LOCAL_WORKSPACE_PORT ?=
+# end only
 
 # What is to differ from the target's variables in databricks.yml; empty: nothing.
 OVERRIDES := WORKSPACE_FOLDER DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE CATALOG SCHEMA MODEL_NAME \
@@ -56,6 +61,7 @@ DEPLOYMENT := PYTHONPATH=ml_ops .venv/bin/python -m deployment
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-30s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+# only: local-workspace
 .PHONY: demo
 demo: install ## Everything on this machine: workspace, deploy, training, scoring, report
 	@test '$(WORKSPACE)' = local || { echo "make demo runs on the local workspace; WORKSPACE is '$(WORKSPACE)'." >&2; exit 1; }
@@ -69,6 +75,7 @@ demo: install ## Everything on this machine: workspace, deploy, training, scorin
 	@$(MAKE) report
 	@$(MAKE) local-workspace-status
 
+# end only
 .PHONY: install
 INSTALLED := .venv/.installed
 install: $(INSTALLED) ## Set up .venv: the pinned requirements, the packages, a Java if there is none
@@ -96,6 +103,27 @@ $(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
 .PHONY: FORCE
 FORCE:
 
+##@ Your own project
+
+# Not taken from the environment, where these names may mean something else.
+# only: template
+NAME :=
+DEST :=
+WITHOUT :=
+export NAME DEST WITHOUT
+.PHONY: new-project
+new-project: $(INSTALLED) ## Make a project of your own; NAME=churn DEST=../churn, WITHOUT='local-workspace ...'
+	@test -n "$$NAME" -a -n "$$DEST" || { echo 'make new-project needs NAME=<its package> and DEST=<a new folder>.' >&2; exit 1; }
+	@.venv/bin/python -m template new "$$NAME" "$$DEST" --without="$$WITHOUT"
+
+# end only
+TEMPLATE :=
+TO :=
+export TEMPLATE TO
+.PHONY: update-from-template
+update-from-template: $(INSTALLED) ## Take a newer template into a project made from it; TEMPLATE=<address>, TO=v0.2.0
+	@$(DEPLOYMENT) update-from-template
+
 ##@ Develop
 
 .PHONY: test
@@ -110,7 +138,7 @@ test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Ru
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	MYPYPATH=ml_ops .venv/bin/mypy -p deployment $(foreach package,diabetes diabetes_mlops $(filter local_workspace,$(PACKAGES)),-p $(package))
+	MYPYPATH=ml_ops .venv/bin/mypy $(addprefix -p ,diabetes diabetes_mlops deployment $(wildcard template) $(filter local_workspace,$(PACKAGES)))
 	.venv/bin/lint-imports
 	$(foreach package,$(filter local_workspace,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
@@ -128,11 +156,13 @@ ACTIONLINT := if command -v go >/dev/null; then set -x; go run github.com/rhysd/
 dist: $(INSTALLED) ## Build both wheels into dist/<version>
 	@$(DEPLOYMENT) dist
 
+# only: local-workspace
 .PHONY: docs
 docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from the code
 	@.venv/bin/python -m local_workspace.api_table > .venv/api_table.md
 	@mv .venv/api_table.md docs/local_workspace_api.md
 
+# end only
 .PHONY: requirements
 RUNTIME := ml_ops/deployment/runtime_18_lts_ml
 requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and those of the runtime
@@ -150,6 +180,7 @@ CHECKOV := checkov==3.3.30
 lint-infrastructure: $(INSTALLED) ## Scan the Azure template for what is open or unsafe
 	@LOG_LEVEL=ERROR $(UV) tool run --quiet --python .venv/bin/python $(CHECKOV) --config-file .checkov.yaml
 
+# only: local-workspace
 ##@ Benchmarks: minutes each, on a quiet machine
 
 .PHONY: bench-scoring bench-memory bench-run
@@ -182,6 +213,7 @@ EXAMPLES ?= 20000
 fuzz-local-workspace: has-local-workspace $(INSTALLED) ## Send made-up requests to a workspace of its own, count the answers; EXAMPLES=20000
 	@env $(addprefix -u ,$(SETTINGS)) .venv/bin/python local_workspace/tests/fuzzing.py --examples $(EXAMPLES)
 
+# end only
 ##@ Azure
 
 # KEY_VAULT_ID backs the secret scope by a Key Vault (`outputs`: that of azure-deploy), SECRETS_READERS names the
@@ -198,16 +230,18 @@ export $(AZURE_SETTINGS)
 azure-deploy: $(INSTALLED) ## Make the Azure resources of a target; RESOURCE_GROUP=<name> TARGET=dev
 	@$(DEPLOYMENT) azure-deploy
 
-##@ Databricks: any workspace, WORKSPACE=<profile> or local
+##@ Databricks: the workspace of a profile, WORKSPACE=<profile>
 
 .PHONY: databricks-authenticate
 databricks-authenticate: $(INSTALLED) ## Sign in: asks for host and token, keeps them in ~/.databrickscfg
+# only: local-workspace
 ifeq ($(WORKSPACE),local)
 	@echo 'Workspace local: nothing to do, `make local-workspace-start` writes the sign-in.'
 else
+# end only
 	@echo 'Workspace $(WORKSPACE): enter its address (https://adb-....azuredatabricks.net) and a personal access token (not shown).'
 	@umask 077 && .venv/bin/databricks configure --token --profile $(WORKSPACE)
-endif
+endif # only: local-workspace
 
 .PHONY: which-workspace
 which-workspace: $(INSTALLED)

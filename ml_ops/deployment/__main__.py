@@ -12,6 +12,7 @@ from deployment.data import SAMPLE_TARGETS, upload_data
 from deployment.databricks_cli import DatabricksCli, open_cli
 from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
+from deployment.newer_template import update_from_template
 from deployment.report import print_report
 from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
@@ -132,6 +133,10 @@ def _report(_: str) -> None:
     print_report(cli, _target(cli.workspace))
 
 
+def _update_from_template(_: str) -> None:
+    update_from_template(ROOT, os.environ.get("TEMPLATE", ""), os.environ.get("TO", ""))
+
+
 def _models() -> "RegisteredModel":
     from deployment.models import open_model  # here, because importing MLflow takes seconds
 
@@ -162,6 +167,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "rollback": lambda _: _models().roll_back(os.environ.get("VERSION", "")),
     "compare": _compare,
     "report": _report,
+    "update-from-template": _update_from_template,
     "test-runtime": lambda _: check_runtime(ROOT),
 }
 

@@ -1,1 +1,1 @@
-"""Predicts the progression of diabetes: schema, split, training, evaluation and scoring, and no platform."""
+"""Predicts the progression of a disease: schema, split, training, evaluation and scoring, and no platform."""

@@ -1,4 +1,4 @@
-"""Names the columns of a diabetes table: what each holds, and which values of it can be real."""
+"""Names the columns of a table: what each holds, and which values of it can be real."""
 
 from diabetes.columns import Column
 

@@ -1,0 +1,58 @@
+"""The parts that a project can do without, and the files that belong to each alone.
+
+Lines of other files that belong to a part stand between `# only: <part>` and `# end only`; see `fences`.
+"""
+
+from collections.abc import Collection
+
+from template.errors import TemplateError
+
+# Of the template alone: no project gets it.
+TEMPLATE = "template"
+TWO_COMMAND_LINES = "docs/decisions/0011-one-definition-two-command-lines.md"
+FILES = {
+    TEMPLATE: (
+        "template/",
+        "CONTRIBUTING.md",
+        "docs/comparison.md",
+        "docs/new_project.md",
+        "ml_data/make_data.py",
+        "ml_source/tests/test_data.py",
+        "tests/new_project/",
+        "tests/second_sample/",
+        "tests/test_second_sample.py",
+    ),
+    "local-workspace": (
+        "local_workspace/",
+        "benchmarks/",
+        "docs/benchmarks.md",
+        "docs/decisions/0001-a-local-workspace-of-our-own.md",
+        "docs/decisions/0009-a-run-starts-from-a-spare-process.md",
+        "docs/decisions/0010-two-kinds-of-artifact-addresses.md",
+        "docs/local_workspace_api.md",
+        "docs/notebook_fidelity.md",
+        "docs/security.md",
+        "tests/test_end_to_end.py",
+    ),
+    "azure-pipelines": (".azure-pipelines/",),
+    "go-cli": ("ml_ops/deployment/go_cli.py", TWO_COMMAND_LINES),
+    "pip-cli": ("ml_ops/deployment/pip_cli.py", TWO_COMMAND_LINES),
+}
+PARTS = tuple(part for part in FILES if part != TEMPLATE)
+COMMAND_LINES = {"go-cli", "pip-cli"}
+
+
+def check_without(without: Collection[str]) -> None:
+    """Refuses parts that are not known, and a project without any command line."""
+    unknown = sorted(set(without) - set(PARTS))
+    if unknown:
+        raise TemplateError(f"WITHOUT names {unknown}; a project can do without {list(PARTS)}")
+    if set(without) >= COMMAND_LINES:
+        raise TemplateError(
+            "WITHOUT names both command lines, go-cli and pip-cli; a project needs one of them"
+        )
+
+
+def belongs(path: str, part: str) -> bool:
+    """Whether a file, by its path from the root, belongs to a part alone."""
+    return any(path == file or (file.endswith("/") and path.startswith(file)) for file in FILES[part])

@@ -1,0 +1,215 @@
+"""A project made by `make new-project`."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from checkouts import IDENTITY, Checkout, copy_template
+
+from template.files import ROOT
+from template.names import CREDITS
+
+# What a project without the part says nothing of.
+WORDS = {
+    "local-workspace": r"local.workspace|make demo|benchmarks/",
+    "azure-pipelines": r"azure.pipelines",
+    "go-cli": r"go_cli|GoCli",
+    "pip-cli": r"pip_cli|PipCli|databricks-cli",
+}
+# Files that say why something is not there, or tell one program from another.
+KNOWING: dict[str, tuple[str, ...]] = {}
+VARIANTS = ("", "go-cli local-workspace", "azure-pipelines pip-cli")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The template with a change that is not committed, and with files that git ignores."""
+    template = copy_template(tmp_path_factory.mktemp("template") / "template")
+    template.write("docs/note.md", "of today\n")
+    template.replace("docs/data.md", "# ", "# Changed: ")
+    (template.folder / "dist").mkdir()
+    template.write("dist/old.whl", "left over")
+    return template
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda without: without.replace(" ", "+") or "whole")
+def project(
+    template: Checkout, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Checkout, list[str]]:
+    """A project, and the parts that it does without."""
+    folder = tmp_path_factory.mktemp("project") / "churn"
+    return template.make_project(folder, without=request.param), request.param.split()
+
+
+def test_no_word_of_the_sample_is_left_but_in_the_credits(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+    credits = re.compile("|".join(map(re.escape, CREDITS)))
+
+    found = [
+        path for path in checkout.files() if re.search("diabetes|azure-databricks-mlops", path, re.IGNORECASE)
+    ]
+    for path in checkout.files():
+        text = (checkout.folder / path).read_bytes().decode(errors="replace")
+        left = credits.sub("", text) if path in ("README.md", "ml_data/README.md") else text
+        found += [path] if re.search("diabetes|azure-databricks-mlops", left, re.IGNORECASE) else []
+
+    assert found == []
+
+
+def test_no_word_is_left_of_what_it_does_without(project: tuple[Checkout, list[str]]) -> None:
+    checkout, without = project
+
+    for part in (*without, "template"):
+        words = re.compile(WORDS.get(part, r"# only:|<!-- only:|end only|second_sample"), re.IGNORECASE)
+        left = [path for path in checkout.files() if words.search(checkout.read(path)) or words.search(path)]
+        assert [path for path in left if path not in (".template.json", *KNOWING.get(part, ()))] == []
+
+
+def test_its_style_is_in_order(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+
+    checked = checkout.python("-m", "ruff", "check", "--no-cache")
+    formatted = checkout.python("-m", "ruff", "format", "--check", "--no-cache")
+
+    assert (checked.returncode, formatted.returncode) == (0, 0), checked.stdout + formatted.stdout
+
+
+def test_its_links_lead_somewhere(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+
+    broken = [
+        f"{path}: {link}"
+        for path in checkout.files()
+        if path.endswith(".md")
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", checkout.read(path))
+        if "://" not in link and not (checkout.folder / path).parent.joinpath(link).exists()
+    ]
+
+    assert broken == []
+
+
+def test_its_tests_can_be_collected(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+
+    collected = checkout.python("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider")
+
+    assert collected.returncode == 0, collected.stdout[-3000:] + collected.stderr
+    assert "error" not in collected.stdout.splitlines()[-1]
+
+
+def test_its_targets_are_listed(project: tuple[Checkout, list[str]]) -> None:
+    checkout, without = project
+
+    listed = subprocess.run(["make"], cwd=checkout.folder, capture_output=True, text=True, check=True).stdout
+
+    assert "run-customer-churn-model-training" in listed and "update-from-template" in listed
+    assert "new-project" not in listed
+    assert ("demo" in listed) is ("local-workspace" not in without)
+
+
+def test_its_requirements_are_those_that_it_asks_for(project: tuple[Checkout, list[str]]) -> None:
+    checkout, without = project
+    pinned = {
+        line.partition("==")[0] for line in checkout.read("requirements.txt").splitlines() if "==" in line
+    }
+
+    assert ("schemathesis" in pinned) is ("local-workspace" not in without)
+    assert ("databricks-cli" in pinned) is ("pip-cli" not in without)
+    assert {"mlflow", "scikit-learn", "pytest"} <= pinned
+
+
+def test_it_begins_with_one_commit_of_everything(project: tuple[Checkout, list[str]]) -> None:
+    checkout, without = project
+
+    assert checkout.git("log", "--format=%s", "main").splitlines() == [
+        "Begin customer-churn from template v0.1.0"
+    ]
+    assert checkout.git("status", "--porcelain") == ""
+    assert not (checkout.folder / ".ruff_cache").exists()
+    assert 'version = "0.1.0"' in checkout.read("ml_ops/pyproject.toml")
+    assert re.findall(r"^## (.*)", checkout.read("CHANGELOG.md"), re.MULTILINE) == ["0.1.0"]
+    record = json.loads(checkout.read(".template.json"))
+    assert (record["name"], record["without"]) == ("customer_churn", without)
+
+
+def test_it_has_what_is_not_committed_and_not_what_git_ignores(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+
+    assert checkout.read("docs/note.md") == "of today\n"
+    assert checkout.read("docs/data.md").startswith("# Changed: ")
+    assert not (checkout.folder / "dist").exists()
+
+
+def test_scripts_can_still_be_run(project: tuple[Checkout, list[str]]) -> None:
+    checkout, _ = project
+
+    assert os.access(checkout.folder / ".ci" / "run", os.X_OK)
+
+
+def new_project(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`make new-project` of this repository, where git does not know who commits."""
+    given = {name: value for name, value in os.environ.items() if name not in ("EMAIL", *IDENTITY)}
+    given |= {"GIT_CONFIG_GLOBAL": os.devnull} | environment
+    return subprocess.run(
+        ["make", "new-project", *arguments], cwd=ROOT, env=given, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_path_with_a_space_and_a_home_without_a_name_will_do(tmp_path: Path) -> None:
+    made = new_project("NAME=churn", f"DEST={tmp_path}/my work/churn", HOME=str(tmp_path))
+
+    assert made.returncode == 0, made.stderr
+    assert "make demo" in made.stdout
+    assert Checkout(tmp_path / "my work" / "churn").git("log", "--format=%s").startswith("Begin churn from")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["NAME=pandas"], "NAME='pandas' will not do: pandas is a package that the project uses"),
+        (["NAME=my churn"], "NAME='my churn' will not do"),
+        (["NAME=churn;ls"], "will not do"),
+        (["NAME="], "needs NAME="),
+        (["NAME=churn", "WITHOUT=mlflow"], r"WITHOUT names \['mlflow'\]; a project can do without"),
+        (["NAME=churn", "WITHOUT=go-cli pip-cli"], "needs one of them"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused_and_nothing_is_written(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    refused = new_project(*arguments, f"DEST={tmp_path}/churn")
+
+    assert refused.returncode != 0
+    assert re.search(said, refused.stderr) and "Traceback" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all there is")
+
+    refused = new_project("NAME=churn", f"DEST={tmp_path}")
+
+    assert refused.returncode != 0 and "exists and is not an empty folder" in refused.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_template_itself_is_no_place_for_a_project() -> None:
+    refused = new_project("NAME=churn", "DEST=churn")
+
+    assert refused.returncode != 0 and "is inside the template" in refused.stderr
+    assert not (ROOT / "churn").exists()
+
+
+def test_a_copy_without_history_makes_a_project_too(template: Checkout, tmp_path: Path) -> None:
+    copy = tmp_path / "downloaded"
+    shutil.copytree(template.folder, copy, ignore=shutil.ignore_patterns(".git"))
+
+    project = Checkout(copy).make_project(tmp_path / "churn")
+
+    assert json.loads(project.read(".template.json"))["commit"] == ""
+    assert not (project.folder / "dist").exists()
+    assert project.git("log", "--format=%s").strip() == "Begin customer-churn from the template"
