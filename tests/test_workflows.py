@@ -8,12 +8,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -23,6 +21,7 @@ import pytest
 import requests
 import yaml
 from deployment import telemetry_wheels
+from programs import any_program
 from test_end_to_end import census
 from workspace_under_test import (
     DATA_ROOT,
@@ -52,7 +51,6 @@ ELSEWHERE = {
     "DATA_ROOT": DATA_ROOT,
     "EXPERIMENT": f"{FOLDER}/azure-databricks-mlops-mlflow",
     "WORKSPACE_FOLDER": f"{FOLDER}/ci",
-    "DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks")),
 }
 MAIN, TAG, BRANCH, PULL = "refs/heads/main", "refs/tags/v1.2.0", "refs/heads/fix", "refs/pull/7/merge"
 
@@ -82,6 +80,7 @@ class Job:
     def run(self, workspace: WorkspaceUnderTest, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs the steps with bash as both systems do, until one fails."""
         own = {"HOME": str(workspace.home), "TMPDIR": str(workspace.temporary), **package_caches()}
+        own |= {"DATABRICKS_CLI": any_program()}
         output = ""
         for step in self.steps:
             finished = subprocess.run(
