@@ -28,7 +28,7 @@ ADDED = ("deployment", "edit_mode", "format")
 def test_a_machine_without_it_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = program(tmp_path / "bin", b"#!/bin/sh\necho 'Version 0.18.0'\n")
     monkeypatch.setenv("PATH", str(script.parent))
-    monkeypatch.setattr(command_lines, "COMMAND_LINES", (GoCli,))
+    monkeypatch.setattr(command_lines, "COMMAND_LINES", [GoCli])
     workspace = workspace_at("http://127.0.0.1:9", tmp_path)
 
     with pytest.raises(CliError, match="the PATH has no Databricks CLI; install it, or name it with DATABR"):

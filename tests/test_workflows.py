@@ -294,6 +294,7 @@ def from_github(cloud) -> dict[str, str]:
 
 def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_github):
     Cloud.environment = "staging"
+    workspace.delete_jobs("[staging] ")
     before = census(workspace)
 
     finished = github_job("staging", workspace.profile["host"]).run(workspace, **from_github)
@@ -303,8 +304,7 @@ def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_g
     assert re.search(r"model_name +spark_catalog\.ci\.diabetes\n", finished.stdout)
     assert workspace.profile["token"] not in finished.stdout
     added = census(workspace) - before
-    del added["jobs"]  # another test may have deployed to staging before
-    assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
+    assert added == Counter({"jobs": 3, "runs": 2, "model versions": 1, "mlflow runs": 2})
     commit = subprocess.check_output(["git", "rev-parse", "--short=7", "HEAD"], cwd=ROOT, text=True).strip()
     listed = [job for job in workspace.client.jobs.list() if job.settings.name.startswith("[staging] ")]
     jobs = {job.settings.name: job.job_id for job in listed}

@@ -96,6 +96,12 @@ class WorkspaceUnderTest:
         assert run.state.result_state is RunResultState.SUCCESS, output.error
         return json.loads(output.notebook_output.result)
 
+    def delete_jobs(self, prefix: str) -> None:
+        """Deletes the jobs whose names begin so, which a bundle of another test may own."""
+        for job in self.client.jobs.list():
+            if job.settings.name.startswith(prefix):
+                self.client.jobs.delete(job.job_id)
+
     def last_run_id(self) -> int:
         """The newest run of any job."""
         return next(iter(self.client.jobs.list_runs())).run_id

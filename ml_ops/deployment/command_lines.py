@@ -19,14 +19,14 @@ from deployment.errors import CliError
 from deployment.workspace import Workspace
 
 # In the order in which they are looked for.
-COMMAND_LINES: tuple[type[DatabricksCli], ...] = (
+COMMAND_LINES: list[type[DatabricksCli]] = [
     # only: go-cli
     go_cli.GoCli,
     # end only
     # only: pip-cli
     pip_cli.PipCli,
     # end only
-)
+]
 
 
 def open_cli(workspace: Workspace, wanted: str = "") -> DatabricksCli:
