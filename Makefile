@@ -24,9 +24,9 @@ OVERRIDES := WORKSPACE_FOLDER DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE CATALOG SCH
 	EXPERIMENT SECRET_SCOPE CLUSTER_NAME CLUSTER_POLICY SINGLE_USER_NAME COMPUTE
 
 # How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
-# PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the Databricks CLI
-# where it is on the PATH, else that of requirements.txt. KEEP_DEPLOYMENTS versions of the code stay. TELEMETRY=1
-# brings the packages of docs/telemetry.md beside the wheels.
+# PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the first that
+# ml_ops/deployment/command_lines.py finds. KEEP_DEPLOYMENTS versions of the code stay. TELEMETRY=1 brings the
+# packages of docs/telemetry.md beside the wheels.
 CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
 WAIT ?= 1
 PARAMS ?=
@@ -240,7 +240,7 @@ ifeq ($(WORKSPACE),local)
 else
 # end only
 	@echo 'Workspace $(WORKSPACE): enter its address (https://adb-....azuredatabricks.net) and a personal access token (not shown).'
-	@umask 077 && .venv/bin/databricks configure --token --profile $(WORKSPACE)
+	@umask 077 && PATH=".venv/bin:$$PATH" databricks configure --token --profile $(WORKSPACE)
 endif # only: local-workspace
 
 .PHONY: which-workspace

@@ -15,24 +15,30 @@ from urllib.parse import urlsplit
 
 import pytest
 from deployment.clusters import ensure_cluster, require_cluster
-from deployment.databricks_cli import DatabricksCli, PipCli, error_text, open_cli
+from deployment.command_lines import open_cli
+from deployment.databricks_cli import DatabricksCli
 from deployment.deployments import choose_compute, roll_back
 from deployment.errors import CliError, DeploymentError, RunFailedError
 from deployment.experiments import ensure_experiment
-from deployment.jobs import check_owner, deploy_job, find_job
+from deployment.jobs import check_owner, find_job
 from deployment.report import mlflow_page
 from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
 from deployment.settings import Settings
 from deployment.tables import format_table, format_values
 from deployment.targets import Target
 from deployment.workspace import User, Workspace, open_workspace
+from programs import any_cli
 
 TOKEN = "good-token"
+API_VERSION = re.compile(r"(?<=/api/2\.)\d")
 
 
 @dataclass
 class Server:
-    """A REST server with one reply for each path, prepared or made; it records the bodies that it gets."""
+    """A REST server with one reply for each path, prepared or made; it records the bodies that it gets.
+
+    Each program asks for a path of a version of its own: `/api/2.0/clusters/list` answers 2.1 as well.
+    """
 
     host: str = ""
     replies: dict[str, Any] = field(default_factory=dict)
@@ -41,6 +47,7 @@ class Server:
     also_accepts: str = TOKEN
 
     def reply_to(self, path: str, body: bytes, token: str) -> tuple[int, Any]:
+        path = next((known for known in self.replies if plain(known) == plain(path)), path)
         self.tokens[path] = token.removeprefix("Bearer ")
         if self.tokens[path] not in (TOKEN, self.also_accepts):
             return 403, {"error_code": "PERMISSION_DENIED", "message": "Invalid access token."}
@@ -52,6 +59,11 @@ class Server:
 
     def body_sent_to(self, path: str) -> dict[str, Any]:
         return next(body for called, body in self.received if called == path)
+
+
+def plain(path: str) -> str:
+    """A path without the version of the API."""
+    return API_VERSION.sub("", path)
 
 
 @pytest.fixture
@@ -97,7 +109,7 @@ def workspace_at(host: str, folder: Path, token: str = TOKEN, profile: str = "lo
 
 @pytest.fixture
 def cli(server: Server, tmp_path: Path) -> DatabricksCli:
-    return PipCli(workspace_at(server.host, tmp_path))
+    return any_cli(workspace_at(server.host, tmp_path))
 
 
 def settings(workspace: str = "local") -> Settings:
@@ -145,8 +157,8 @@ def test_without_a_profile_the_environment_signs_in(
     workspace = open_workspace(settings("staging"))
 
     assert (workspace.host, workspace.config_file) == (server.host, None)
-    assert PipCli(workspace).clusters() == []
-    assert PipCli(workspace).environment()["DATABRICKS_AUTH_TYPE"] == "pat"
+    assert any_cli(workspace).clusters() == []
+    assert any_cli(workspace).environment()["DATABRICKS_AUTH_TYPE"] == "pat"
     assert TOKEN not in repr(workspace)
 
 
@@ -169,17 +181,9 @@ def program(folder: Path, content: bytes) -> Path:
     return file
 
 
-def test_a_script_on_the_path_is_not_taken_for_the_databricks_cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workspace = workspace_at("http://127.0.0.1:9", tmp_path)
-    script = program(tmp_path / "bin", b"#!/bin/sh\necho 'Version 0.18.0'\n")
-    monkeypatch.setenv("PATH", str(script.parent))
-
-    assert isinstance(open_cli(workspace), PipCli)
-    assert open_cli(workspace, str(script)).program == str(script)
+def test_a_program_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="DATABRICKS_CLI names no program: /nowhere"):
-        open_cli(workspace, "/nowhere")
+        open_cli(workspace_at("http://127.0.0.1:9", tmp_path), "/nowhere")
 
 
 def test_token_stays_out_of_what_is_printed_of_a_workspace(tmp_path: Path) -> None:
@@ -191,20 +195,13 @@ def test_wrong_token_ends_in_one_message(server: Server, tmp_path: Path) -> None
 
     with pytest.raises(DeploymentError, match=r"refuses the token of profile 'local' .*HTTP 403"):
         workspace.user_name()
-    with pytest.raises(CliError, match="Authorization failed"):
-        PipCli(workspace).clusters()
+    with pytest.raises(CliError, match=r"Authorization failed|Invalid access token"):
+        any_cli(workspace).clusters()
 
 
 def test_dead_workspace_ends_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(DeploymentError, match=r"http://127.0.0.1:9 does not answer; start it with `make"):
         workspace_at("http://127.0.0.1:9", tmp_path).user_name()
-
-
-def test_error_of_the_program_is_reduced_to_code_and_message() -> None:
-    printed = 'Error: b\'{"error_code":"INVALID_STATE","message":"Error: it is full"}\'\n'
-
-    assert error_text(printed) == "INVALID_STATE: Error: it is full"
-    assert error_text("Error: RuntimeError: no file\n") == "RuntimeError: no file"
 
 
 # Cluster and experiment
@@ -371,17 +368,6 @@ def test_a_job_may_be_deployed_again_by_the_same_owner(server: Server, cli: Data
 
     server.replies["/api/2.1/jobs/list"] = {"jobs": [listed_job(3, "train")]}
     check_owner(cli, "train", "")
-
-
-def test_deploying_again_resets_the_job_of_that_name(server: Server, cli: DatabricksCli) -> None:
-    server.replies |= {
-        "/api/2.1/jobs/list": {"jobs": [listed_job(3, "train"), listed_job(4, "train_old")]},
-        "/api/2.1/jobs/reset": {},
-    }
-
-    assert deploy_job(cli, {"name": "train", "tasks": []}) == 3
-    assert server.body_sent_to("/api/2.1/jobs/reset")["new_settings"]["name"] == "train"
-    assert "/api/2.1/jobs/create" not in [path for path, _ in server.received]
 
 
 def test_two_jobs_of_one_name_are_refused_with_their_ids(server: Server, cli: DatabricksCli) -> None:

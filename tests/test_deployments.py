@@ -1,22 +1,19 @@
 """Versions of the code live side by side in a workspace, whichever command line brought them."""
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
-from test_targets import find_go_cli
+from deployment.command_lines import COMMAND_LINES
+from deployment.databricks_cli import DatabricksCli
+from programs import any_kind, require_program
 from workspace_under_test import FOLDER, ROOT, WorkspaceUnderTest
-
-NEEDS_GO = pytest.mark.skipif(
-    find_go_cli() is None, reason="no Databricks CLI on the PATH, and DATABRICKS_GO_CLI names none"
-)
 
 
 @dataclass
@@ -26,13 +23,13 @@ class Team:
     workspace: WorkspaceUnderTest
     checkout: Path
     target: str
-    cli: str
+    cli: type[DatabricksCli] = field(default_factory=any_kind)
 
     def make(self, *arguments: str, ok: bool = True) -> str:
         """What a make target prints."""
-        given = {"DATABRICKS_CLI": self.cli} if self.cli else {}
+        program = require_program(self.cli)
         settings = (f"TARGET={self.target}", "WORKSPACE=local", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
-        done = self.workspace.make(*arguments, *settings, checkout=self.checkout, **given)
+        done = self.workspace.make(*arguments, *settings, checkout=self.checkout, DATABRICKS_CLI=program)
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -103,11 +100,11 @@ def make_checkout(checkout: Path) -> Path:
     return checkout
 
 
-@pytest.fixture(params=["pip", pytest.param("go", marks=NEEDS_GO)])
+@pytest.fixture(params=COMMAND_LINES)
 def team(request: pytest.FixtureRequest, demo, tmp_path: Path) -> Iterator[Team]:
-    checkout = make_checkout(tmp_path / "checkout")
-    go = request.param == "go"
-    yield Team(demo.workspace, checkout, "dev" if go else "staging", str(find_go_cli()) if go else "")
+    require_program(request.param)
+    target = ("dev", "staging")[COMMAND_LINES.index(request.param)]
+    yield Team(demo.workspace, make_checkout(tmp_path / "checkout"), target, request.param)
 
 
 SAYS_MARK = "from diabetes.mark import MARK\ndbutils.notebook.exit(MARK)"
@@ -139,50 +136,19 @@ def test_versions_live_side_by_side_until_nobody_needs_them(team: Team, tmp_path
     assert list(team.listed()) == [third]
 
 
-@NEEDS_GO
 def test_one_command_line_owns_a_target(team: Team) -> None:
+    others = [kind for kind in COMMAND_LINES if kind is not team.cli]
+    if not others:
+        pytest.skip("the project has one command line")
+    other = replace(team, cli=others[0])
+    require_program(other.cli)
     team.deploy("owned")
-    other = Team(team.workspace, team.checkout, team.target, "" if team.cli else str(find_go_cli()))
 
     told = other.make("deploy", ok=False)
 
     assert "Error: job '" in told
-    assert ("belongs to the bundle at" if team.cli else "was deployed without a bundle") in told
-
-
-@NEEDS_GO
-@pytest.mark.parametrize("team", ["go"], indirect=True)
-def test_every_target_runs_with_the_databricks_cli(team: Team) -> None:
-    shutil.copytree(ROOT / "ml_data", team.checkout / "ml_data")
-    here = ("CATALOG=spark_catalog", "SECRET_SCOPE=of-the-team")
-    for target in ("databricks-init", "databricks-secrets-put", "databricks-upload-data"):
-        team.make(target, *here)
-    team.deploy("all", *here)
-
-    for job in ("model-training", "batch-scoring", "monitoring"):
-        assert "SUCCESS" in team.make(f"run-diabetes-{job}", *here)
-    assert re.search(r"rmse +51\.7", team.make("report", *here))
-    assert "champion" in team.make("models", *here)
-
-    ran = bundle(team, "run", "diabetes_monitoring")
-    assert "TERMINATED SUCCESS" in ran
-    assert "[dev local_user] diabetes_monitoring" in bundle(team, "summary")
-    assert "Destroy: 3 deleted" in bundle(team, "destroy", "--auto-approve")
-
-
-def bundle(team: Team, command: str, *arguments: str) -> str:
-    """What a plain `databricks bundle` says after a deployment by make."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
-    finished = subprocess.run(
-        [team.cli, "--profile", "local", "bundle", command, "--target", team.target, *arguments],
-        cwd=team.checkout,
-        env=clean | {"DATABRICKS_CONFIG_FILE": str(team.workspace.state / "databrickscfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout + finished.stderr
+    owned = ("belongs to the bundle at", "was deployed without a bundle")
+    assert owned[COMMAND_LINES.index(team.cli)] in told
 
 
 def test_the_demo_is_listed_with_its_jobs(demo) -> None:

@@ -71,7 +71,8 @@ def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSam
     checkout = make_checkout(tmp_path_factory.mktemp("second") / "checkout")
     shutil.copytree(ROOT / "ml_data", checkout / "ml_data")
     replaced = replace_science(checkout)
-    team = Team(demo.workspace, checkout, "staging", "")
+    team = Team(demo.workspace, checkout, "staging")
+    demo.workspace.delete_jobs("[staging] ")
     for target in ("databricks-init", "databricks-upload-data", "deploy"):
         team.make(target, *HERE)
     labels = io.BytesIO((checkout / "ml_data" / "labels.csv").read_bytes())

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from deployment.azure import KeyVault
-from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
+from deployment.command_lines import COMMAND_LINES
+from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
+from programs import any_cli, require_program
 from test_azure import VAULT_ID, Az, Terminal, az
 from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
-from test_deployments import NEEDS_GO
-from test_targets import find_go_cli
 from workspace_under_test import command_lines
 
 __all__ = ["az", "cli", "programs_of_this_environment", "server"]
@@ -32,14 +32,16 @@ BACKED = {
 @pytest.fixture
 def dev(server: Server, tmp_path: Path) -> DatabricksCli:
     """Signed in to a workspace that is not the local one."""
-    return PipCli(workspace_at(server.host, tmp_path, profile="dev"))
+    return any_cli(workspace_at(server.host, tmp_path, profile="dev"))
 
 
-@pytest.fixture(params=["pip", pytest.param("go", marks=NEEDS_GO)])
-def either(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> DatabricksCli:
-    """Each of the two programs, signed in like `dev`."""
-    workspace = workspace_at(server.host, tmp_path, profile="dev")
-    return GoCli(workspace, str(find_go_cli())) if request.param == "go" else PipCli(workspace)
+@pytest.fixture(params=COMMAND_LINES)
+def each(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> DatabricksCli:
+    """Every command line, signed in like `dev`."""
+    cli: DatabricksCli = request.param(
+        workspace_at(server.host, tmp_path, profile="dev"), require_program(request.param)
+    )
+    return cli
 
 
 def prepare(server: Server, *scopes: dict[str, Any], **acls: str) -> None:
@@ -81,16 +83,17 @@ def test_scope_is_made_once_and_for_its_creator_alone(server: Server, dev: Datab
     ensure_scope(dev, "scope")
 
     [created] = sent(server, "scopes/create")
-    assert created == {"scope": "scope", "scope_backend_type": "DATABRICKS"}
+    usual = {"scope_backend_type": "DATABRICKS"}  # a program need not say it
+    assert usual | created == {"scope": "scope"} | usual
     assert sent(server, "acls/put") == []
 
 
 def test_named_group_may_read_and_no_more_and_a_scope_open_to_everybody_is_warned_about(
-    server: Server, either: DatabricksCli, capsys: pytest.CaptureFixture[str]
+    server: Server, each: DatabricksCli, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(server, OWN, ada="MANAGE", users="READ")
 
-    ensure_scope(either, "scope", readers="data scientists")
+    ensure_scope(each, "scope", readers="data scientists")
 
     assert sent(server, "acls/put") == [
         {"scope": "scope", "principal": "data scientists", "permission": "READ"}
@@ -98,10 +101,10 @@ def test_named_group_may_read_and_no_more_and_a_scope_open_to_everybody_is_warne
     assert "Warning: 'users' has READ on secret scope 'scope'" in capsys.readouterr().err
 
 
-def test_stronger_permission_of_the_group_stays(server: Server, either: DatabricksCli) -> None:
+def test_stronger_permission_of_the_group_stays(server: Server, each: DatabricksCli) -> None:
     prepare(server, OWN, operators="MANAGE")
 
-    ensure_scope(either, "scope", readers="operators")
+    ensure_scope(each, "scope", readers="operators")
 
     assert sent(server, "acls/put") == []
 
@@ -122,7 +125,7 @@ def test_scope_backed_by_a_key_vault_is_made_with_a_token_of_entra(
 ) -> None:
     prepare(server)
     server.also_accepts = "entra-token"  # what the stand-in gives
-    dev = PipCli(workspace_at(server.host, tmp_path, profile="dev"))
+    dev = any_cli(workspace_at(server.host, tmp_path, profile="dev"))
 
     ensure_scope(dev, "scope", VAULT)
 
@@ -181,7 +184,7 @@ def test_secrets_of_a_backed_scope_go_into_its_key_vault(
 
 
 def test_values_arrive_whole_and_stay_out_of_all_command_lines(
-    server: Server, either: DatabricksCli, tmp_path: Path
+    server: Server, each: DatabricksCli, tmp_path: Path
 ) -> None:
     prepare(server, OWN)
     text = "# of the portal\nstorage-account-key=\nappinsights-connection-string=very=secret;b=c\n\n"
@@ -193,7 +196,7 @@ def test_values_arrive_whole_and_stay_out_of_all_command_lines(
 
     server.replies[f"{API}/put"] = look
 
-    put_secrets(either, "scope", secrets_file(tmp_path, text))
+    put_secrets(each, "scope", secrets_file(tmp_path, text))
 
     assert values_put(server) == {"appinsights-connection-string": "very=secret;b=c"}
     assert [line for line in seen if "secrets put" in line]

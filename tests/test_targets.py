@@ -1,10 +1,7 @@
 """A target of databricks.yml is the same whichever command line deploys it."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from deployment.errors import DeploymentError
-from deployment.targets import Target, write_overrides
+from deployment.targets import Target
 from deployment.workspace import User
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
-# RENEW_RECORDINGS=1 makes it anew where the program is.
 RECORDING = Path(__file__).with_name("recordings") / "bundle_validate.json"
 USER = "local.user@localhost"
 EXISTING: dict[str, Any] = {
@@ -41,17 +37,6 @@ CASES = [
     for target in ("local", "dev", "staging", "prod")
     for name, given in (("existing", EXISTING), ("job", JOB), ("serverless", SERVERLESS))
 ]
-# What the program adds to a job to know it again.
-ADDED = ("deployment", "edit_mode", "format")
-
-
-def find_go_cli() -> str | None:
-    """The Databricks CLI, which is in no registry: named by DATABRICKS_GO_CLI, or on the PATH."""
-    program = shutil.which(os.environ.get("DATABRICKS_GO_CLI", "databricks"))
-    if program is None:
-        return None
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    return program if said.startswith("Databricks CLI v") else None
 
 
 def rendered(target: str, given: Mapping[str, Any], root: Path = ROOT) -> Target:
@@ -65,56 +50,6 @@ def test_a_targets_jobs_are_those_that_the_bundle_makes(
     recorded = json.loads(RECORDING.read_text())["targets"][f"{target}-{compute}"]
 
     assert rendered(target, given).jobs() == recorded
-
-
-@pytest.mark.skipif(
-    find_go_cli() is None,
-    reason="no Databricks CLI on the PATH, and DATABRICKS_GO_CLI names none: what it once made is compared",
-)
-def test_the_recording_is_what_the_program_makes(demo: Any, tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in ("databricks.yml", "ml_ops/orchestrator", "ml_ops/deployment/databricks"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, checkout / name)
-    (checkout / "dist" / EXISTING["version"]).mkdir(parents=True)
-    (checkout / "dist" / EXISTING["version"] / "a.whl").touch()
-    made = {}
-    for target, compute, given in CASES:
-        write_overrides(checkout, target, given)
-        made[f"{target}-{compute}"] = validated(demo.workspace, checkout, target)
-    if os.environ.get("RENEW_RECORDINGS"):
-        said = subprocess.run([str(find_go_cli()), "--version"], capture_output=True, text=True, check=True)
-        kept = {"program": said.stdout.strip(), "targets": made}
-        RECORDING.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-
-    assert made == json.loads(RECORDING.read_text())["targets"]
-
-
-def validated(workspace: Any, checkout: Path, target: str) -> dict[str, Any]:
-    """The jobs of a target as the program sees them."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
-    finished = subprocess.run(
-        [
-            str(find_go_cli()),
-            "--profile",
-            "local",
-            "bundle",
-            "validate",
-            "--target",
-            target,
-            "--output",
-            "json",
-        ],
-        cwd=checkout,
-        env=clean | {"DATABRICKS_CONFIG_FILE": str(workspace.state / "databrickscfg")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    jobs = json.loads(finished.stdout)["resources"]["jobs"]
-    return {key: {n: v for n, v in job.items() if n not in ADDED} for key, job in jobs.items()}
 
 
 def test_two_people_in_one_workspace_share_nothing() -> None:

@@ -8,12 +8,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -23,6 +21,7 @@ import pytest
 import requests
 import yaml
 from deployment import telemetry_wheels
+from programs import any_program
 from test_end_to_end import census
 from workspace_under_test import (
     DATA_ROOT,
@@ -52,7 +51,6 @@ ELSEWHERE = {
     "DATA_ROOT": DATA_ROOT,
     "EXPERIMENT": f"{FOLDER}/azure-databricks-mlops-mlflow",
     "WORKSPACE_FOLDER": f"{FOLDER}/ci",
-    "DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks")),
 }
 MAIN, TAG, BRANCH, PULL = "refs/heads/main", "refs/tags/v1.2.0", "refs/heads/fix", "refs/pull/7/merge"
 
@@ -82,6 +80,7 @@ class Job:
     def run(self, workspace: WorkspaceUnderTest, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs the steps with bash as both systems do, until one fails."""
         own = {"HOME": str(workspace.home), "TMPDIR": str(workspace.temporary), **package_caches()}
+        own |= {"DATABRICKS_CLI": any_program()}
         output = ""
         for step in self.steps:
             finished = subprocess.run(
@@ -295,6 +294,7 @@ def from_github(cloud) -> dict[str, str]:
 
 def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_github):
     Cloud.environment = "staging"
+    workspace.delete_jobs("[staging] ")
     before = census(workspace)
 
     finished = github_job("staging", workspace.profile["host"]).run(workspace, **from_github)
@@ -304,8 +304,7 @@ def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_g
     assert re.search(r"model_name +spark_catalog\.ci\.diabetes\n", finished.stdout)
     assert workspace.profile["token"] not in finished.stdout
     added = census(workspace) - before
-    del added["jobs"]  # another test may have deployed to staging before
-    assert added == Counter({"runs": 2, "model versions": 1, "mlflow runs": 2})
+    assert added == Counter({"jobs": 3, "runs": 2, "model versions": 1, "mlflow runs": 2})
     commit = subprocess.check_output(["git", "rev-parse", "--short=7", "HEAD"], cwd=ROOT, text=True).strip()
     listed = [job for job in workspace.client.jobs.list() if job.settings.name.startswith("[staging] ")]
     jobs = {job.settings.name: job.job_id for job in listed}

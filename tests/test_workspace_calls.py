@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from deployment import data, workspace
 from deployment.data import upload_data
-from deployment.databricks_cli import PipCli
 from deployment.errors import DeploymentError
 from deployment.settings import Settings
 from deployment.workspace import PATIENCE, Workspace, open_workspace
+from programs import any_cli
 
 RESET = 0
 FILES_API = "/api/2.0/fs/files"
@@ -200,7 +200,7 @@ def test_a_token_whose_time_is_up_is_renewed_for_calls_and_for_the_program(
     *_, second, third = server.tokens
     assert second != third == f"token-{server.given}"
     for _ in range(2):
-        assert PipCli(signed_in).environment()["DATABRICKS_TOKEN"] == f"token-{server.given}"
+        assert any_cli(signed_in).environment()["DATABRICKS_TOKEN"] == f"token-{server.given}"
     assert third != f"token-{server.given}"
 
 
@@ -233,7 +233,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def upload(server: Server, *files: Path, overwrite: bool = True) -> None:
-    upload_data(PipCli(at(server.host)), VOLUME, files=files, overwrite=overwrite)
+    upload_data(any_cli(at(server.host)), VOLUME, files=files, overwrite=overwrite)
 
 
 def test_a_volume_may_take_its_time_to_store_a_large_file(

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import psutil
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import NotebookTask, RunResultState, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
+from programs import any_program
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "/Shared/azure-databricks-mlops-mlflow"
@@ -50,7 +50,7 @@ class WorkspaceUnderTest:
         for folder in (self.home, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
         own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), **package_caches()}
-        own |= {"DATABRICKS_CLI": str(Path(sys.executable).with_name("databricks"))}
+        own |= {"DATABRICKS_CLI": any_program()}
         settings = [f"LOCAL_WORKSPACE_STATE={self.state}", f"LOCAL_WORKSPACE_PORT={self.port}"]
         return subprocess.run(
             ["make", *arguments, *settings],
@@ -95,6 +95,12 @@ class WorkspaceUnderTest:
         output = client.jobs.get_run_output(run.tasks[0].run_id)
         assert run.state.result_state is RunResultState.SUCCESS, output.error
         return json.loads(output.notebook_output.result)
+
+    def delete_jobs(self, prefix: str) -> None:
+        """Deletes the jobs whose names begin so, which a bundle of another test may own."""
+        for job in self.client.jobs.list():
+            if job.settings.name.startswith(prefix):
+                self.client.jobs.delete(job.job_id)
 
     def last_run_id(self) -> int:
         """The newest run of any job."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from deployment import azure, deployments, wheels
 from deployment.clusters import ensure_cluster
+from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
-from deployment.databricks_cli import DatabricksCli, open_cli
+from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
 from deployment.newer_template import update_from_template

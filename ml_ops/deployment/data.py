@@ -69,7 +69,7 @@ def address_of(data_root: str, mount_source: str = "") -> str:
 
 
 def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], overwrite: bool) -> None:
-    """Through the Files API, because databricks-cli 0.18 knows no volumes."""
+    """Through the Files API, because not every `databricks` program knows volumes."""
     paths = {file: f"{folder}/{file.name}" for file in files}
     if not overwrite:
         refuse_existing([path for path in paths.values() if _size_in_volume(workspace, path) is not None])

@@ -11,15 +11,14 @@ from typing import Any
 
 from deployment import git, wheels
 from deployment.clusters import job_cluster, require_cluster
-from deployment.databricks_cli import DatabricksCli, GoCli, PipCli
+from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
-from deployment.jobs import check_owner, deploy_job, find_job, require_job
+from deployment.jobs import check_owner, find_job, require_job
 from deployment.settings import Settings
 from deployment.tables import format_table
-from deployment.targets import Target, write_overrides
+from deployment.targets import Target
 from deployment.workspace import Workspace
 
-NOTEBOOKS = "ml_ops/orchestrator"
 RECORD = "deployment.json"
 JOB_CLUSTER = "main"
 
@@ -72,10 +71,8 @@ def deploy_code(cli: DatabricksCli, target: Target) -> None:
     print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
     if "+" in version and _read_record(cli.workspace, target, version):
         print(f"{version} is there already", flush=True)
-    elif isinstance(cli, GoCli):
-        _bundle(cli, target, "sync")
-    elif isinstance(cli, PipCli):
-        _upload(cli, target)
+    else:
+        cli.deploy_code(target)
     _write_record(cli, target)
 
 
@@ -86,17 +83,13 @@ def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
         raise DeploymentError(
             f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
         )
-    if isinstance(cli, GoCli):
-        _bundle(cli, target, "deploy")
-    elif isinstance(cli, PipCli):
-        for settings in target.jobs().values():
-            deploy_job(cli, settings)
+    cli.deploy_jobs(target)
     prune(cli, target, keep)
 
 
 def check_owners(cli: DatabricksCli, target: Target) -> None:
     """Refuses a target whose jobs the other command line has deployed."""
-    bundle = f"{target.text('root_path')}/state/metadata.json" if isinstance(cli, GoCli) else ""
+    bundle = cli.bundle_state(target)
     for key in target.job_keys():
         check_owner(cli, target.job_name(key), bundle)
 
@@ -162,23 +155,6 @@ def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
     return sorted(found, key=lambda each: each.deployed_at, reverse=True)
 
 
-def _bundle(cli: GoCli, target: Target, command: str) -> None:
-    write_overrides(target.root, target.name, target.given)
-    cli.bundle(command, target.name, target.root)
-
-
-def _upload(cli: PipCli, target: Target) -> None:
-    """Puts notebooks and wheels where the bundle would put them."""
-    notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
-    wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
-    for folder in (notebooks, wheel_dir):
-        cli.make_folder(folder)
-    cli.import_notebooks(target.root / NOTEBOOKS, notebooks)
-    for wheel in sorted((target.root / "dist" / target.text("version")).glob("*.whl")):
-        print(f"Uploading {wheel.name} ({wheel.stat().st_size:,} bytes) to {wheel_dir}", flush=True)
-        _write_file(cli.workspace, f"{wheel_dir}/{wheel.name}", wheel.read_bytes())
-
-
 def _write_record(cli: DatabricksCli, target: Target) -> None:
     """Keeps who deployed a version and when, as the last thing of all: a version without is not finished."""
     record = {
@@ -188,13 +164,7 @@ def _write_record(cli: DatabricksCli, target: Target) -> None:
         "deployed_with": cli.title,
     }
     path = f"{target.deployments_folder}/{target.text('version')}/{RECORD}"
-    _write_file(cli.workspace, path, json.dumps(record, indent=2).encode())
-
-
-def _write_file(workspace: Workspace, path: str, content: bytes) -> None:
-    """Over REST, because databricks-cli 0.18 knows notebooks and no other files of a workspace."""
-    wanted = {"path": path, "format": "AUTO", "overwrite": "true"}
-    workspace.call("POST", "/api/2.0/workspace/import", data=wanted, files={"content": content})
+    cli.write_file(path, json.dumps(record, indent=2).encode())
 
 
 def _read_record(workspace: Workspace, target: Target, version: str) -> dict[str, str]:

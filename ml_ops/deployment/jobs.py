@@ -1,23 +1,10 @@
-"""The jobs in the workspace: deployed by name, each by one owner."""
+"""The jobs in the workspace: found by name, each deployed by one owner."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from deployment.databricks_cli import DatabricksCli, PipCli
+from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
-
-
-def deploy_job(cli: PipCli, settings: Mapping[str, Any]) -> int:
-    """Creates the job, or resets the one that has its name; returns its id."""
-    name = settings["name"]
-    existing = find_job(cli, name)
-    if existing is None:
-        job_id, done = cli.create_job(settings), "created"
-    else:
-        job_id, done = int(existing["job_id"]), "updated"
-        cli.reset_job(job_id, settings)
-    print(f"Job '{name}' ({job_id}) is {done}", flush=True)
-    return job_id
 
 
 def check_owner(cli: DatabricksCli, name: str, bundle: str) -> None:

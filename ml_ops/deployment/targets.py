@@ -1,6 +1,5 @@
 """The targets of databricks.yml, with their variables and jobs, as `databricks bundle` makes them of it."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -152,10 +151,3 @@ def _without_empty(node: Any) -> Any:
         for key, value in node.items()
         if value != ""
     }
-
-
-def write_overrides(root: Path, target: str, variables: Mapping[str, Any]) -> None:
-    """Keeps values where every `databricks bundle` command of this target finds them."""
-    file = root / ".databricks" / "bundle" / target / "variable-overrides.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(dict(variables), indent=2) + "\n")

@@ -1,0 +1,149 @@
+"""databricks-cli 0.18, which knows no bundles: sends the jobs to the Jobs API and the code file by file."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deployment.databricks_cli import DatabricksCli, Document, is_script
+from deployment.jobs import find_job
+from deployment.targets import Target
+
+# The program of requirements.txt, beside the Python that runs this.
+OWN_PROGRAM = Path(sys.executable).with_name("databricks")
+API_VERSION = "--version=2.1"
+NOTEBOOKS = "ml_ops/orchestrator"
+
+
+class PipCli(DatabricksCli):
+    """`databricks-cli` of requirements.txt, version 0.18: the Jobs API, notebooks, DBFS."""
+
+    title = "databricks-cli 0.18 (Jobs API)"
+
+    @classmethod
+    def find(cls) -> str:
+        return str(OWN_PROGRAM)
+
+    @classmethod
+    def recognizes(cls, program: str) -> bool:
+        return is_script(program)
+
+    def deploy_code(self, target: Target) -> None:
+        """Puts notebooks and wheels where a bundle would put them."""
+        notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
+        wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
+        for folder in (notebooks, wheel_dir):
+            self.make_folder(folder)
+        self.import_notebooks(target.root / NOTEBOOKS, notebooks)
+        for wheel in sorted((target.root / "dist" / target.text("version")).glob("*.whl")):
+            print(f"Uploading {wheel.name} ({wheel.stat().st_size:,} bytes) to {wheel_dir}", flush=True)
+            self.write_file(f"{wheel_dir}/{wheel.name}", wheel.read_bytes())
+
+    def deploy_jobs(self, target: Target) -> None:
+        for settings in target.jobs().values():
+            self.deploy_job(settings)
+
+    def bundle_state(self, target: Target) -> str:
+        return ""
+
+    def deploy_job(self, settings: Mapping[str, Any]) -> int:
+        """Creates the job, or resets the one that has its name; returns its id."""
+        name = settings["name"]
+        existing = find_job(self, name)
+        if existing is None:
+            job_id, done = self.create_job(settings), "created"
+        else:
+            job_id, done = int(existing["job_id"]), "updated"
+            self.reset_job(job_id, settings)
+        print(f"Job '{name}' ({job_id}) is {done}", flush=True)
+        return job_id
+
+    def clusters(self) -> list[Document]:
+        return list(self.run("clusters", "list", "--output", "json").get("clusters", []))
+
+    def cluster(self, cluster_id: str) -> Document:
+        return dict(self.run("clusters", "get", "--cluster-id", cluster_id))
+
+    def create_cluster(self, definition: Mapping[str, Any]) -> None:
+        self.run("clusters", "create", "--json", json.dumps(definition))
+
+    def start_cluster(self, cluster_id: str) -> None:
+        self.run("clusters", "start", "--cluster-id", cluster_id)
+
+    def create_job(self, settings: Mapping[str, Any]) -> int:
+        """Creates a job; returns its id."""
+        return int(self._jobs("create", "--json", json.dumps(settings))["job_id"])
+
+    def reset_job(self, job_id: int, settings: Mapping[str, Any]) -> None:
+        self._jobs("reset", "--job-id", str(job_id), "--json", json.dumps(settings))
+
+    def run_now(self, job_id: int, params: Mapping[str, str]) -> int:
+        given = ["--notebook-params", json.dumps(params)] if params else []
+        return int(self._jobs("run-now", "--job-id", str(job_id), *given)["run_id"])
+
+    def ended_runs(self, job_id: int) -> list[Document]:
+        last = ("--completed-only", "--limit", "20", "--job-id", str(job_id))
+        return list(self.run("runs", "list", API_VERSION, "--output", "json", *last).get("runs", []))
+
+    def run_output(self, run_id: int) -> Document:
+        return dict(self.run("runs", "get-output", API_VERSION, "--run-id", str(run_id)))
+
+    def import_notebooks(self, source: Path, folder: str) -> None:
+        """Puts the notebooks of a local folder into a folder of the workspace."""
+        self.show("workspace", "import_dir", "--overwrite", "--exclude-hidden-files", str(source), folder)
+
+    def delete_workspace_folder(self, path: str) -> None:
+        self.show("workspace", "rm", "--recursive", path)
+
+    def scopes(self) -> list[Document]:
+        return list(self.run("secrets", "list-scopes", "--output", "json").get("scopes", []))
+
+    def create_scope(self, scope: str) -> None:
+        self.text("secrets", "create-scope", "--scope", scope)
+
+    def secret_keys(self, scope: str) -> list[str]:
+        found = self.run("secrets", "list", "--scope", scope, "--output", "json").get("secrets", [])
+        return [secret["key"] for secret in found]
+
+    def put_secret(self, scope: str, key: str, value: str) -> None:
+        where = ("--scope", scope, "--key", key)
+        self.text("secrets", "put", *where, "--binary-file", "/dev/stdin", stdin=value)
+
+    def scope_permissions(self, scope: str) -> dict[str, str]:
+        listed = self.run("secrets", "list-acls", "--scope", scope, "--output", "json").get("items", [])
+        return {acl["principal"]: acl["permission"] for acl in listed}
+
+    def let_read(self, scope: str, principal: str) -> None:
+        self.text("secrets", "put-acl", "--scope", scope, "--principal", principal, "--permission", "READ")
+
+    def environment(self) -> dict[str, str]:
+        environment = super().environment() | {"DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION": "1"}
+        if self.workspace.has_port:
+            # The program drops the port of the host; a proxy at that very port brings the calls there.
+            environment["http_proxy"] = self.workspace.host
+            environment.pop("no_proxy", None)
+            environment.pop("NO_PROXY", None)
+        return environment
+
+    def _jobs(self, command: str, *arguments: str) -> Document:
+        return dict(self.run("jobs", command, API_VERSION, *arguments))
+
+    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str:
+        return error_text(finished.stdout or finished.stderr)
+
+
+def error_text(output: str) -> str:
+    """The message in what a failed databricks-cli printed, as `CODE: message` when it is a reply."""
+    found = re.search(r"^Error: (.*)", output.strip(), re.DOTALL | re.MULTILINE)
+    text = found[1] if found else output.strip()
+    if text.startswith(("b'", 'b"')):
+        text = ast.literal_eval(text).decode()  # it prints the bytes of the reply
+    try:
+        reply = json.loads(text)
+        return f"{reply['error_code']}: {reply['message']}"
+    except (ValueError, TypeError, KeyError):
+        return text
