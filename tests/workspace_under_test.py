@@ -2,20 +2,19 @@
 
 import configparser
 import json
-import os
-import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import NotebookTask, RunResultState, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
+from machine import ROOT, clean_environment, command_lines, free_port, package_caches
 from programs import any_program
 
-ROOT = Path(__file__).parents[1]
 FOLDER = "/Shared/azure-databricks-mlops-mlflow"
 DATA_ROOT = "dbfs:/azure-databricks-mlops-mlflow/data"
 MODEL = "spark_catalog.diabetes.diabetes"
@@ -29,7 +28,7 @@ class WorkspaceUnderTest:
     """Where the workspace keeps its state, and the HOME and the temporary folder that its commands get."""
 
     folder: Path
-    port: int = field(default_factory=lambda: free_port())
+    port: int = field(default_factory=free_port)
 
     @property
     def state(self) -> Path:
@@ -107,28 +106,24 @@ class WorkspaceUnderTest:
         return next(iter(self.client.jobs.list_runs())).run_id
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass
+class Demo:
+    """A workspace on which `make demo` ran, and what it printed."""
+
+    workspace: WorkspaceUnderTest
+    finished: subprocess.CompletedProcess[str]
 
 
-def command_lines() -> list[str]:
-    """The command lines of all processes of this machine."""
-    # None is that of a process which ended meanwhile.
-    return [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what would lead a command to another workspace."""
-    foreign = ("DATABRICKS_", "MLFLOW_", "SPARK_", "MAKE", "MFLAGS")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-
-
-def package_caches() -> dict[str, str]:
-    """Where downloads are kept between runs, since the tests have a HOME of their own."""
-    home = Path.home()
-    return {
-        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(home / ".cache" / "uv")),
-        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(home / ".cache" / "pip")),
-    }
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo; that stopping its workspace leaves nothing behind is looked at when all tests are done."""
+    workspace = WorkspaceUnderTest(tmp_path_factory.mktemp("workspace"))
+    try:
+        finished = workspace.make("demo", timeout=400)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        yield Demo(workspace, finished)
+    finally:
+        stopped = workspace.make("local-workspace-stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert not [arguments for arguments in command_lines() if str(workspace.folder) in arguments]
+    assert list(workspace.temporary.iterdir()) == []

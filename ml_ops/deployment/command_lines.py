@@ -1,18 +1,10 @@
-"""The command lines that the deployment knows, and which of them it uses.
-
-A project made from this template may have one of them alone. Where a feature is left out, the lines from
-`# only: <feature>` to `# end only` go.
-"""
+"""The command lines that the deployment knows, and which of them it uses."""
 
 import shutil
 
 from deployment import (
-    # only: go-cli
-    go_cli,
-    # end only
-    # only: pip-cli
-    pip_cli,
-    # end only
+    go_cli,  # only: go-cli
+    pip_cli,  # only: pip-cli
 )
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import CliError
@@ -20,12 +12,8 @@ from deployment.workspace import Workspace
 
 # In the order in which they are looked for.
 COMMAND_LINES: list[type[DatabricksCli]] = [
-    # only: go-cli
-    go_cli.GoCli,
-    # end only
-    # only: pip-cli
-    pip_cli.PipCli,
-    # end only
+    go_cli.GoCli,  # only: go-cli
+    pip_cli.PipCli,  # only: pip-cli
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from deployment.errors import DeploymentError
 
 ROOT = Path(__file__).resolve().parents[2]
-REQUIRED = ("workspace", "target", "local_workspace_state")
+REQUIRED = ("workspace", "target")
 # Variables of databricks.yml that a make variable of the same name, in capitals, overrides.
 OVERRIDABLE = (
     "workspace_folder",
@@ -32,7 +32,7 @@ class Settings:
 
     workspace: str
     target: str
-    local_workspace_state: str
+    local_workspace_state: str = ".local_workspace"
     databricks_cli: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,6 +45,7 @@ class Settings:
         given = {name: environment.get(name.upper(), "") for name in OVERRIDABLE}
         return cls(
             **{name: environment[name.upper()] for name in REQUIRED},
+            local_workspace_state=environment.get("LOCAL_WORKSPACE_STATE") or cls.local_workspace_state,
             databricks_cli=environment.get("DATABRICKS_CLI", ""),
             overrides={name: value for name, value in given.items() if value},
         )
