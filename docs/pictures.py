@@ -124,7 +124,7 @@ def _picture(browser: SignedIn, address: str, width: int, last: str) -> bytes:
         page.goto(address)
     box = page.locator(last).bounding_box()
     assert box is not None, f"{address} shows no {last}"
-    below = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 20}
+    below = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 10}
     picture = Image.open(BytesIO(page.screenshot(full_page=True, clip=below)))
     context.close()
     written = BytesIO()
