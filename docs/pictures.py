@@ -96,9 +96,7 @@ def take_pictures(demo: Demo, program: str) -> dict[str, bytes]:
     monitoring = _artifact(_found(r"run_id +(\w+)", shown), "monitoring.html")
     with signed_in(demo.workspace, program) as browser:
         return {
-            "training_run.png": _picture(
-                browser, training_run, 1280, ".code:has-text('train.run') >> nth=-1"
-            ),
+            "training_run.png": _picture(browser, training_run, 1280, ".code:has-text('train.run(')"),
             "model_report.png": _picture(browser, report, 1040, ".pair"),
             "monitoring.png": _picture(browser, monitoring, 1040, "figure"),
         }
@@ -124,8 +122,9 @@ def _picture(browser: SignedIn, address: str, width: int, last: str) -> bytes:
         page.goto(address)
     box = page.locator(last).bounding_box()
     assert box is not None, f"{address} shows no {last}"
-    below = {"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 10}
-    picture = Image.open(BytesIO(page.screenshot(full_page=True, clip=below)))
+    height = box["y"] + box["height"] + 10
+    shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
+    picture = Image.open(BytesIO(shot))
     context.close()
     written = BytesIO()
     picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)

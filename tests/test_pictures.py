@@ -12,9 +12,3 @@ def test_the_readme_shows_each_picture_that_is_taken() -> None:
     taken = set(re.findall(r'"(\w+\.png)"', (ROOT / "docs" / "pictures.py").read_text()))
 
     assert shown == taken == {path.name for path in IMAGES.glob("*.png")}
-
-
-def test_a_picture_is_small_enough_for_the_first_page() -> None:
-    sizes = {path.name: path.stat().st_size for path in IMAGES.glob("*.png")}
-
-    assert {name for name, size in sizes.items() if size >= 250_000} == set()
