@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from browser import MISSING, SignedIn, find_program, signed_in
@@ -124,10 +125,11 @@ def _picture(browser: SignedIn, address: str, width: int, last: str) -> bytes:
     assert box is not None, f"{address} shows no {last}"
     height = box["y"] + box["height"] + 10
     shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
-    picture = Image.open(BytesIO(shot))
     context.close()
+    # The median cut would keep the many greys of a page, and mix the colours of a figure's lines.
+    few: Any = {"colors": COLOURS, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
     written = BytesIO()
-    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    Image.open(BytesIO(shot)).convert("RGB").quantize(**few).save(written, "PNG", optimize=True)
     return written.getvalue()
 
 
