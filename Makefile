@@ -164,6 +164,12 @@ docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from
 	@.venv/bin/python -m local_workspace.api_table > .venv/api_table.md
 	@mv .venv/api_table.md docs/local_workspace_api.md
 
+# only: template
+.PHONY: pictures
+pictures: has-local-workspace $(INSTALLED) ## Take the pictures of README.md from a demo of its own; needs Chromium
+	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTHONPATH=local_workspace/tests .venv/bin/python docs/pictures.py
+
+# end only
 # end only
 .PHONY: requirements
 RUNTIME := ml_ops/deployment/runtime_18_lts_ml

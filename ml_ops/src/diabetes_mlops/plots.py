@@ -261,7 +261,7 @@ def _show_time(axes: Axes, moments: pd.Series) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     first, last = moments.min(), moments.max()
-    margin = max((last - first) / 40, pd.Timedelta(minutes=30))
+    margin = (last - first) / 40 or pd.Timedelta(minutes=30)
     axes.set(xlim=(first - margin, last + margin), xlabel="scored at (UTC)")
 
 
