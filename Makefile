@@ -132,6 +132,16 @@ update-from-template: $(INSTALLED) ## Take a newer template into a project made 
 test: $(INSTALLED) ## Run every test
 	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest --numprocesses 2 --dist loadgroup
 
+# only: template
+.PHONY: test-new-project
+test-new-project: $(INSTALLED) ## Make a project in a temporary folder; its demo and its tests have to pass; takes minutes
+	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
+	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
+	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
+	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
+	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
+
+# end only
 .PHONY: test-runtime
 test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Runtime 18 LTS ML; takes minutes
 	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(DEPLOYMENT) test-runtime

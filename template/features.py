@@ -15,6 +15,7 @@ FILES = {
         "template/",
         "CONTRIBUTING.md",
         "docs/comparison.md",
+        "docs/decisions/0012-a-template-that-runs.md",
         "docs/images/model_report.png",
         "docs/images/monitoring.png",
         "docs/images/training_run.png",
@@ -23,8 +24,8 @@ FILES = {
         "ml_data/make_data.py",
         "ml_source/tests/test_data.py",
         "tests/new_project/",
-        "tests/test_pictures.py",
         "tests/second_sample/",
+        "tests/test_pictures.py",
         "tests/test_second_sample.py",
     ),
     "local-workspace": (
