@@ -134,12 +134,15 @@ test: $(INSTALLED) ## Run every test
 
 # only: template
 .PHONY: test-new-project
-test-new-project: $(INSTALLED) ## Make a project in a temporary folder; its demo and its tests have to pass; takes minutes
+# Its local workspace is that of here to the byte, and so are the tests of it.
+test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and its tests have to pass; takes minutes
 	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
+	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
 	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
-	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
+	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTEST_ADDOPTS=--ignore=local_workspace/tests \
+		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
 
 # end only
 .PHONY: test-runtime
