@@ -24,7 +24,7 @@ def main() -> int:
                 render(ROOT, arguments.folder, Record.read(arguments.record))
             case "update":
                 update_project(arguments.project.resolve())
-    except TemplateError as error:
+    except (TemplateError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0

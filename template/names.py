@@ -17,6 +17,16 @@ SAMPLE_PROJECT = "azure-databricks-mlops-mlflow"
 # A secret scope, `<project>-staging`, has 128 characters at most, a name of Unity Catalog 255. This leaves
 # room for the names of jobs, notebooks and people that are joined to it, and for pages that one can read.
 MAX_LENGTH = 40
+# What Spark reserves in ANSI mode, of its function sql_keywords(): no table is called so without quotes.
+_RESERVED_IN_SQL = re.compile(
+    "all|and|any|as|authorization|both|call|case|cast|check|collate|collation|"
+    "column|constraint|create|cross|current_date|current_time|current_timestamp|"
+    "current_user|distinct|else|end|escape|except|execute|false|fetch|filter|for|"
+    "foreign|from|full|grant|group|having|in|inner|intersect|into|is|join|lateral|"
+    "leading|left|natural|not|null|offset|on|only|or|order|outer|overlaps|primary|"
+    "recursive|references|right|select|session_user|some|sql|table|then|time|to|"
+    "trailing|union|unique|unknown|user|using|when|where|with|within"
+)
 # Where the sample comes from; a project made of it still says so.
 CREDITS = (
     f"Azure-Samples/{SAMPLE_PROJECT}",
@@ -58,6 +68,8 @@ def _why_not(name: str, files: Collection[Path]) -> str:
         return "this is the sample's own name"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return "it is a keyword of Python"
+    if _RESERVED_IN_SQL.fullmatch(name):
+        return "it is a reserved word of SQL"
     for package in (name, f"{name}_mlops"):
         if package in sys.stdlib_module_names:
             return f"{package} is a module of Python itself"

@@ -288,7 +288,7 @@ def test_a_new_cluster_is_for_whom_the_jobs_run_as(
 def test_what_the_jobs_run_on_is_one_setting(server: Server, cli: DatabricksCli, compute: str) -> None:
     clusters = [{"cluster_id": "7", "cluster_name": "azure-databricks-mlops-mlflow"}]
     server.replies["/api/2.0/clusters/list"] = {"clusters": clusters}
-    target = Target("dev", lambda: User("ada@example.com"), {"compute": compute})
+    target = Target("staging", lambda: User("ada@example.com"), {"compute": compute})
 
     chosen = choose_compute(cli, target)
 
@@ -299,7 +299,7 @@ def test_what_the_jobs_run_on_is_one_setting(server: Server, cli: DatabricksCli,
 
 
 def test_a_compute_that_is_none_is_refused(cli: DatabricksCli) -> None:
-    target = Target("dev", lambda: User("ada@example.com"), {"compute": "gpu"})
+    target = Target("staging", lambda: User("ada@example.com"), {"compute": "gpu"})
 
     with pytest.raises(DeploymentError, match="compute is existing, job or serverless; got 'gpu'"):
         choose_compute(cli, target)

@@ -76,9 +76,9 @@ def test_targets_differ_where_they_must() -> None:
 
 
 def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
-    jobs = rendered("dev", EXISTING).jobs()
+    jobs = rendered("staging", EXISTING).jobs()
 
-    folder = "/Workspace/Shared/azure-databricks-mlops-mlflow/code/deployments/0.1.0+g1a2b3c4"
+    folder = "/Workspace/Shared/azure-databricks-mlops-mlflow/staging/code/deployments/0.1.0+g1a2b3c4"
     assert {key: job["tasks"][0]["notebook_task"]["notebook_path"] for key, job in jobs.items()} == {
         "diabetes_batch_scoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_batch_score",
         "diabetes_monitoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_monitor",
@@ -88,7 +88,7 @@ def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
 
 
 def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
-    for job in rendered("dev", EXISTING).jobs().values():
+    for job in rendered("staging", EXISTING).jobs().values():
         task = job["tasks"][0]["notebook_task"]
         name = Path(task["notebook_path"]).name
         source = (ROOT / "ml_ops" / "orchestrator" / f"{name}.py").read_text()

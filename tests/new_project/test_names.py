@@ -21,6 +21,7 @@ FILES = [ROOT / path for path in list_files(ROOT)]
         ("churn/../x", "small letters"),
         ("lambda", "keyword"),
         ("match", "keyword"),
+        ("order", "reserved word of SQL"),
         ("statistics", "a module of Python itself"),
         ("pandas", "a package that the project uses"),
         ("local_workspace", "a package that the project uses"),

@@ -202,6 +202,15 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_place_that_cannot_be_written_is_told_in_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    refused = new_project("NAME=churn", f"DEST={tmp_path}/file/churn")
+
+    assert refused.returncode != 0 and f"{tmp_path}/file" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_the_template_itself_is_no_place_for_a_project() -> None:
     refused = new_project("NAME=churn", "DEST=churn")
 
