@@ -10,11 +10,9 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-import psutil
 import pytest
 import requests
-from databricks.sdk.errors import OperationFailed
-from databricks.sdk.service.jobs import NotebookTask, Run, SubmitTask
+from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes.scoring import predict
 from mlflow import MlflowClient
@@ -50,6 +48,12 @@ def registry(workspace, monkeypatch) -> MlflowClient:
     return MlflowClient()
 
 
+@pytest.fixture(scope="module")
+def scored(demo) -> pd.DataFrame:
+    """The rows that the demo has scored."""
+    return pd.DataFrame(demo.workspace.run_cells(READ_SCORED))
+
+
 def test_the_demo_ends_with_metrics_model_rows_and_addresses(demo):
     report = demo.finished.stdout.partition("Metrics on the holdout")[2]
 
@@ -67,11 +71,9 @@ def test_every_step_of_the_demo_names_its_workspace(demo):
     assert all("local" in line and demo.workspace.profile["host"] in line for line in lines)
 
 
-def test_the_scored_table_holds_the_models_own_predictions(workspace, registry):
+def test_the_scored_table_holds_the_models_own_predictions(scored, registry):
     batch = pd.read_csv(ROOT / "ml_data" / "data_batch_input.csv")
     model = mlflow.sklearn.load_model(f"models:/{MODEL}@champion")
-
-    scored = pd.DataFrame(workspace.run_cells(READ_SCORED))
 
     assert scored["ID"].tolist() == sorted(batch["ID"])
     expected = dict(zip(batch["ID"], predict(model, batch), strict=True))
@@ -184,45 +186,7 @@ def test_the_demo_again_without_its_runs_adds_nothing(workspace):
     assert census(workspace) == before
 
 
-def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(workspace):
-    header, *rows = (ROOT / "ml_data" / "data_batch_input.csv").read_text().splitlines()
-    folder = "/Volumes/main/diabetes/night"
-    files = {
-        "a.csv": [header, *rows[:20], "x,1,2"],
-        "b.csv": [f"{header},WARD", *(f"{row},east" for row in rows[20:30])],
-    }
-    for name, lines in files.items():
-        content = io.BytesIO("\n".join(lines).encode())
-        workspace.client.files.upload(f"{folder}/{name}", content, overwrite=True)
-    params = f"input_data={folder} batch_id=night carry_columns=WARD output_table={SCORED}_night"
-
-    finished = workspace.make("run-diabetes-batch-scoring", f"PARAMS={params}")
-
-    assert finished.returncode == 0, finished.stderr
-    counts = r"rows_in +31\n.*rows_scored +30\n.*rows_rejected +1\n"
-    assert re.search(counts, finished.stdout, re.DOTALL)
-    read = f'spark.table("{SCORED}_night").groupBy("WARD").count().orderBy("WARD").toPandas()'
-    wards = workspace.run_cells(f'dbutils.notebook.exit({read}.to_json(orient="values"))')
-    assert wards == [[None, 20], ["east", 10]]
-
-
-def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(workspace, registry):
-    champion = registry.get_model_version_by_alias(MODEL, "champion")
-
-    params = 'alpha=100000 thresholds="mae<=1, r2>=0.2"'
-    finished = workspace.make("run-diabetes-model-training", f"PARAMS={params}")
-
-    assert finished.returncode == 0, finished.stderr
-    newest = max(registry.search_model_versions(f"name='{MODEL}'"), key=lambda version: int(version.version))
-    assert registry.get_run(newest.run_id).data.params["alpha"] == "100000.0"
-    assert newest.tags["gate"] == "refused"
-    assert re.search(r"mae \d+\.\d+ is above the threshold of 1; r2 ", newest.tags["gate_reasons"])
-    assert registry.get_model_version_by_alias(MODEL, "champion").version == champion.version
-    assert registry.get_registered_model(MODEL).aliases == {"champion": champion.version}
-
-
-def test_monitoring_reads_the_demos_batch_and_labels_that_arrived_since(workspace, registry):
-    scored = pd.DataFrame(workspace.run_cells(READ_SCORED))
+def test_monitoring_reads_the_demos_batch_and_labels_that_arrived_since(workspace, scored, registry):
     labels = scored.assign(Y=scored["prediction"] + 10)[["ID", "Y"]].to_csv(index=False)
     workspace.client.dbfs.upload(f"{DATA_ROOT}/labels.csv", io.BytesIO(labels.encode()), overwrite=True)
 
@@ -311,21 +275,6 @@ with mlflow.start_run(run_name="sleeper"):
     assert (cancelled.info.run_name, cancelled.info.status) == ("sleeper", "FAILED")
 
 
-def test_secrets_are_hidden_in_what_a_run_shows(workspace):
-    client = workspace.client
-    value = "s3cret-" + "value-of-the-test"
-    client.secrets.put_secret("azure-databricks-mlops-mlflow", "test-key", string_value=value)
-
-    shown = workspace.run_cells(
-        'value = dbutils.secrets.get("azure-databricks-mlops-mlflow", "test-key"); print("it is", value)',
-        "import json; dbutils.notebook.exit(json.dumps([value, len(value)]))",
-    )
-
-    assert shown == ["[REDACTED]", len(value)]
-    runs = workspace.state / "runs"
-    assert not [path for path in runs.rglob("*.ipynb") if value in path.read_text()]
-
-
 def test_a_wrong_token_is_one_clear_message(workspace, tmp_path):
     stranger = WorkspaceUnderTest(tmp_path, workspace.port)
     stranger.state.mkdir(parents=True)
@@ -405,55 +354,6 @@ def wait_for(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.2)
-
-
-def test_a_dead_spark_fails_its_run_and_is_started_again_and_stop_cleans_up_after_a_killed_server(tmp_path):
-    workspace = WorkspaceUnderTest(tmp_path)
-    assert workspace.make("local-workspace-start").returncode == 0
-    try:
-        run, rows = kill_spark_under_a_run(workspace)
-        kill_process_of(workspace.state / "workspace.pid")
-    finally:
-        told = workspace.make("local-workspace-status")
-        stopped = workspace.make("local-workspace-stop")
-
-    assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
-    assert run.status.termination_details.code.value == "DRIVER_ERROR"
-    assert rows == 7
-    assert "it was killed, and its Spark" in told.stderr
-    assert stopped.returncode == 0
-    assert not [arguments for arguments in command_lines() if str(tmp_path) in arguments]
-    assert list(workspace.temporary.iterdir()) == []
-    assert list(workspace.home.iterdir()) == []
-
-
-def kill_spark_under_a_run(workspace: WorkspaceUnderTest) -> tuple[Run, int]:
-    """The run that was busy, and what a later one reads of its table."""
-    client = workspace.client
-    cluster_id = client.clusters.create(spark_version="18").response.cluster_id
-    client.workspace.mkdirs(FOLDER)
-    made = workspace.folder / "made"
-    source = f"""# Databricks notebook source
-import pathlib, time
-spark.sql("CREATE TABLE kept AS SELECT 7 AS n")
-pathlib.Path("{made}").touch()
-time.sleep(600)
-"""
-    client.workspace.upload(
-        f"{FOLDER}/busy", source.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON
-    )
-    task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/busy"))
-    run_id = client.jobs.submit(run_name="busy", tasks=[task]).run_id
-    wait_for(made.exists, seconds=200)
-    kill_process_of(workspace.state / "spark" / "server.pid")
-    with pytest.raises(OperationFailed, match="the cluster's Spark ended while the run used it"):
-        client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
-    read = "import json; dbutils.notebook.exit(json.dumps(spark.table('kept').collect()[0].n))"
-    return client.jobs.get_run(run_id), workspace.run_cells(read)
-
-
-def kill_process_of(pid_file: Path) -> None:
-    psutil.Process(int(pid_file.read_text().split()[0])).kill()
 
 
 def test_a_port_that_does_not_exist_is_refused_and_not_kept(tmp_path):

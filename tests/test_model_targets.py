@@ -2,21 +2,40 @@
 
 import re
 import subprocess
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-import requests
+from test_end_to_end import registry
 from workspace_under_test import MODEL, WorkspaceUnderTest
+
+__all__ = ["registry"]
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@dataclass
+class Retrained:
+    """The demo's workspace after a training by other parameters, and who was champion before it."""
+
+    workspace: WorkspaceUnderTest
+    finished: subprocess.CompletedProcess[str]
+    champion_before: str
+
+
 @pytest.fixture(scope="module")
-def workspace(demo) -> WorkspaceUnderTest:
-    """The demo's workspace after a training with a search, so that there are two versions or more."""
-    params = "PARAMS=alpha=0.6 search_trials=2 search_on=workers"
-    trained = demo.workspace.make("run-diabetes-model-training", params)
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    return demo.workspace
+def retrained(demo) -> Retrained:
+    before = champion_of(demo.workspace)
+    params = 'alpha=100000 thresholds="mae<=1, r2>=0.2"'
+    finished = demo.workspace.make("run-diabetes-model-training", f"PARAMS={params}")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return Retrained(demo.workspace, finished, before)
+
+
+@pytest.fixture
+def workspace(retrained: Retrained) -> WorkspaceUnderTest:
+    """A workspace whose model has two versions or more."""
+    return retrained.workspace
 
 
 def run(workspace: WorkspaceUnderTest, *arguments: str, **environment: str) -> str:
@@ -34,21 +53,32 @@ def refused(workspace: WorkspaceUnderTest, *arguments: str, **environment: str) 
     return said
 
 
-def listed(workspace: WorkspaceUnderTest) -> tuple[list[str], str]:
-    """The versions that `make models` lists, in its order, and the one that it marks."""
-    rows = re.findall(r"^([* ]) +(\d+)  ", run(workspace, "models"), re.MULTILINE)
-    (champion,) = [version for mark, version in rows if mark == "*"]
-    return [version for _, version in rows], champion
+def ask(workspace: WorkspaceUnderTest, path: str, **query: str) -> dict[str, Any]:
+    """What the registry says of the model."""
+    return workspace.client.api_client.do("GET", f"/api/2.0/mlflow/{path}", query=query)
 
 
-def test_the_page_of_a_training_shows_each_trial_of_its_search_on_one_line(workspace):
-    run = workspace.client.jobs.get_run(workspace.last_run_id())
-    sign_in = {"Authorization": f"Bearer {workspace.profile['token']}"}
+def champion_of(workspace: WorkspaceUnderTest) -> str:
+    found = ask(workspace, "registered-models/alias", name=MODEL, alias="champion")
+    return str(found["model_version"]["version"])
 
-    page = requests.get(run.run_page_url, headers=sign_in, timeout=30).text
 
-    assert "fitting 2 trials, 5 folds each, in the Spark workers" in page
-    assert re.search(r"trial 1 of 2: alpha 0\.6, .*\ntrial 2 of 2: alpha .*\nbest of 2 trials", page)
+def registered(workspace: WorkspaceUnderTest) -> tuple[list[str], str]:
+    """The versions of the model, and which of them is the champion."""
+    found = ask(workspace, "model-versions/search", filter=f"name='{MODEL}'")
+    return [str(version["version"]) for version in found["model_versions"]], champion_of(workspace)
+
+
+def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(retrained, registry):
+    champion = retrained.champion_before
+
+    newest = max(registry.search_model_versions(f"name='{MODEL}'"), key=lambda version: int(version.version))
+
+    assert registry.get_run(newest.run_id).data.params["alpha"] == "100000.0"
+    assert newest.tags["gate"] == "refused"
+    assert re.search(r"mae \d+\.\d+ is above the threshold of 1; r2 ", newest.tags["gate_reasons"])
+    assert registry.get_model_version_by_alias(MODEL, "champion").version == champion
+    assert registry.get_registered_model(MODEL).aliases == {"champion": champion}
 
 
 def test_models_lists_every_version_under_the_line_of_the_workspace(workspace):
@@ -64,7 +94,7 @@ def test_models_lists_every_version_under_the_line_of_the_workspace(workspace):
 
 
 def test_a_promoted_version_is_champion_until_it_is_rolled_back(workspace):
-    versions, before = listed(workspace)
+    versions, before = registered(workspace)
     other = next(version for version in versions if version != before)
 
     promoted = run(workspace, "promote", f"VERSION={other}")
@@ -75,11 +105,11 @@ def test_a_promoted_version_is_champion_until_it_is_rolled_back(workspace):
     assert f"Version {other} is the champion of {MODEL}, in place of version {before}" in promoted
     assert re.match(rf"\* +{other}  ", marked) and user in marked
     assert f"Version {before} is the champion of {MODEL} again, in place of version {other}" in rolled_back
-    assert listed(workspace)[1] == before
+    assert champion_of(workspace) == before
 
 
 def test_what_makes_no_sense_is_refused_in_one_line(workspace):
-    champion = listed(workspace)[1]
+    champion = champion_of(workspace)
 
     assert refused(workspace, "promote").startswith("Error: which version?")
     assert "got 'champion'" in refused(workspace, "promote", "VERSION=champion")
@@ -87,18 +117,18 @@ def test_what_makes_no_sense_is_refused_in_one_line(workspace):
     assert "is the champion already" in refused(workspace, "promote", f"VERSION={champion}")
     assert "rollback takes no VERSION" in refused(workspace, "rollback", "VERSION=1")
     assert refused(workspace, "compare", "A=1").startswith("Error: which two versions?")
-    assert listed(workspace)[1] == champion
+    assert champion_of(workspace) == champion
 
 
 def test_a_version_in_the_environment_promotes_nothing(workspace):
-    versions, champion = listed(workspace)
+    versions, champion = registered(workspace)
     other = next(version for version in versions if version != champion)
 
     assert refused(workspace, "promote", VERSION=other).startswith("Error: which version?")
 
 
 def test_compare_shows_both_on_the_same_rows(workspace):
-    versions, champion = listed(workspace)
+    versions, champion = registered(workspace)
     other = next(version for version in versions if version != champion)
 
     shown = run(workspace, "compare", "A=champion", f"B={other}")
@@ -110,7 +140,7 @@ def test_compare_shows_both_on_the_same_rows(workspace):
 
 
 def test_rolling_back_ends_at_the_first_champion_with_one_line(workspace):
-    versions, _ = listed(workspace)
+    versions, _ = registered(workspace)
 
     for _ in versions:
         finished = workspace.make("rollback")

@@ -5,26 +5,35 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 from test_deployments import Team, git, make_checkout
-from workspace_under_test import ROOT
+from workspace_under_test import ROOT, WorkspaceUnderTest
 
 SAMPLE = Path(__file__).parent / "second_sample"
 MODULES = ("schema.py", "training.py", "evaluation.py")
 FOLDER, DATA_ROOT = "/Shared/cancer", "dbfs:/cancer/data"
 EXPERIMENT, CHAMPION = f"{FOLDER}/experiment", "models:/spark_catalog.cancer.diabetes@champion"
+NIGHT, TABLE = "/Volumes/main/cancer/night", "spark_catalog.cancer.night"
+PARAMS = {
+    "model-training": "alpha=0.6 search_trials=2 search_on=workers",
+    "batch-scoring": f"input_data={NIGHT} batch_id=night carry_columns=WARD output_table={TABLE}",
+    "monitoring": f"labels_data=labels.csv output_table={TABLE}",
+}
 HERE = (
     *("CATALOG=spark_catalog", "SCHEMA=cancer", "SECRET_SCOPE=cancer"),
     *(f"WORKSPACE_FOLDER={FOLDER}", f"EXPERIMENT={EXPERIMENT}", f"DATA_ROOT={DATA_ROOT}"),
@@ -42,6 +51,7 @@ class SecondSample:
     replaced: set[str]
     data: Path
     printed: dict[str, str]
+    training_page: str
     pipeline: Pipeline
     runs: dict[str, Run]
     team: Team
@@ -66,6 +76,24 @@ def replace_science(checkout: Path) -> set[str]:
     return {line[3:] for line in found.stdout.splitlines()}
 
 
+def upload_night(team: Team) -> None:
+    """The batch as a folder of two files: one ends with a line of its own, the other has one more column."""
+    header, *rows = (team.checkout / "ml_data" / "data_batch_input.csv").read_text().splitlines()
+    files = {
+        "a.csv": [header, *rows[:20], "x,1,2"],
+        "b.csv": [f"{header},WARD", *(f"{row},east" for row in rows[20:])],
+    }
+    for name, lines in files.items():
+        content = io.BytesIO("\n".join(lines).encode())
+        team.workspace.client.files.upload(f"{NIGHT}/{name}", content, overwrite=True)
+
+
+def page_of_last_run(workspace: WorkspaceUnderTest) -> str:
+    run = workspace.client.jobs.get_run(workspace.last_run_id())
+    sign_in = {"Authorization": f"Bearer {workspace.profile['token']}"}
+    return requests.get(run.run_page_url, headers=sign_in, timeout=30).text
+
+
 @pytest.fixture(scope="module")
 def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSample]:
     checkout = make_checkout(tmp_path_factory.mktemp("second") / "checkout")
@@ -77,10 +105,12 @@ def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSam
         team.make(target, *HERE)
     labels = io.BytesIO((checkout / "ml_data" / "labels.csv").read_bytes())
     demo.workspace.client.dbfs.upload(f"{DATA_ROOT}/labels.csv", labels)
-    jobs = {"model-training": "", "batch-scoring": "", "monitoring": "labels_data=labels.csv"}
-    printed = {
-        job: team.make(f"run-diabetes-{job}", *HERE, f"PARAMS={params}") for job, params in jobs.items()
-    }
+    upload_night(team)
+    printed = {}
+    for job, params in PARAMS.items():
+        printed[job] = team.make(f"run-diabetes-{job}", *HERE, f"PARAMS={params}")
+        if job == "model-training":
+            training_page = page_of_last_run(demo.workspace)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_TOKEN", demo.workspace.profile["token"])
         for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
@@ -89,7 +119,7 @@ def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSam
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
         runs = {run.info.run_name: run for run in client.search_runs([experiment])}
         pipeline = mlflow.sklearn.load_model(CHAMPION)
-        yield SecondSample(replaced, checkout / "ml_data", printed, pipeline, runs, team)
+        yield SecondSample(replaced, checkout / "ml_data", printed, training_page, pipeline, runs, team)
 
 
 def measure(actual: pd.Series, predicted: np.ndarray) -> dict[str, float]:
@@ -143,24 +173,45 @@ def test_the_report_has_the_pictures_of_a_classifier(second: SecondSample) -> No
     assert all(text in page for text in ("log_loss", "roc_auc", "SIZE=medium")) and "rmse" not in page
 
 
-def test_every_case_is_scored_with_its_probability_or_set_aside(second: SecondSample) -> None:
-    batch = second.read("data_batch_input.csv")
-    readable = batch.iloc[2:]
-    table = "spark_catalog.cancer.diabetes_scored"
-    read = (
-        f'scored = spark.table("{table}").orderBy("CASE").toPandas()\n'
-        f'rejected = spark.table("{table}_rejected").orderBy("reasons").toPandas()\n'
-        'found = [scored["CASE"], scored["prediction"], rejected["reasons"].astype(str)]\n'
-        "import json\ndbutils.notebook.exit(json.dumps([column.tolist() for column in found]))"
+def test_the_page_of_a_training_shows_each_trial_of_its_search_on_one_line(second: SecondSample) -> None:
+    page = second.training_page
+
+    assert "fitting 2 trials, 5 folds each, in the Spark workers" in page
+    assert re.search(r"trial 1 of 2: alpha 0\.6, .*\ntrial 2 of 2: alpha .*\nbest of 2 trials", page)
+
+
+@pytest.fixture(scope="module")
+def tables(second: SecondSample) -> dict[str, list[Any]]:
+    """What is in the tables of the scored and of the rejected rows."""
+    return second.team.workspace.run_cells(
+        f'scored = spark.table("{TABLE}").orderBy("CASE").toPandas()\n'
+        f'rejected = spark.table("{TABLE}_rejected").toPandas()\n'
+        'found = {name: scored[name].tolist() for name in ("CASE", "prediction")}\n'
+        f'found["WARD"] = [row.WARD for row in spark.table("{TABLE}").collect()]\n'
+        'found["reasons"] = rejected["reasons"].astype(str).tolist()\n'
+        "import json; dbutils.notebook.exit(json.dumps(found))"
     )
 
-    cases, predictions, reasons = second.team.workspace.run_cells(read)
 
-    counts = rf"rows_in +{len(batch)}\n.*rows_scored +{len(readable)}\n.*rows_rejected +2\n"
+def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(
+    second: SecondSample, tables: dict[str, list[Any]]
+) -> None:
+    counts = r"rows_in +170\n.*rows_scored +167\n.*rows_rejected +3\n"
+
     assert re.search(counts, second.printed["batch-scoring"], re.DOTALL)
-    assert cases == readable["CASE"].tolist()
-    assert predictions == pytest.approx(second.probabilities(readable), rel=1e-9)
-    assert "SIZE is unknown: tiny" in reasons[0] and "SMOOTHNESS is outside 0 to 1: -1" in reasons[1]
+    assert len(tables["reasons"]) == 3
+    assert Counter(tables["WARD"]) == {None: 18, "east": 149}
+
+
+def test_every_case_is_scored_with_its_probability_or_set_aside(
+    second: SecondSample, tables: dict[str, list[Any]]
+) -> None:
+    readable = second.read("data_batch_input.csv").iloc[2:]
+    reasons = "\n".join(tables["reasons"])
+
+    assert tables["CASE"] == readable["CASE"].tolist()
+    assert tables["prediction"] == pytest.approx(second.probabilities(readable), rel=1e-9)
+    assert "SIZE is unknown: tiny" in reasons and "SMOOTHNESS is outside 0 to 1: -1" in reasons
 
 
 def test_the_model_gives_the_same_as_a_python_function(second: SecondSample) -> None:

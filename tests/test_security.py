@@ -4,6 +4,7 @@ import base64
 import ipaddress
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -14,6 +15,7 @@ from workspace_under_test import WorkspaceUnderTest, command_lines
 
 SCOPE = "azure-databricks-mlops-mlflow"
 SECRET = "pl4nted+Secret/" + "of the test"  # in two parts, so that a search of this file does not find it
+SHOWN = "s3cret-" + "value-of-the-test"
 FORMS = {
     "plain": SECRET,
     "reversed": SECRET[::-1],
@@ -84,19 +86,33 @@ def test_nothing_shows_a_secret_that_a_run_prints_in_every_way(workspace):
     assert SECRET.replace(" ", "") not in "".join(page.split())
 
 
-def test_a_run_has_a_token_of_its_own_and_shows_neither(workspace):
-    token = workspace.profile["token"]
-    own, shown = workspace.run_cells(
+@pytest.fixture(scope="module")
+def told(demo) -> dict[str, Any]:
+    """What a run exits with that prints a secret and its token, and asks for what its token must not get."""
+    demo.workspace.client.secrets.put_secret(SCOPE, "test-key", string_value=SHOWN)
+    return demo.workspace.run_cells(
+        f'value = dbutils.secrets.get("{SCOPE}", "test-key"); print("it is", value)',
         "import os; token = os.environ['DATABRICKS_TOKEN']; print(token, dict(os.environ))",
         "import json, requests",
         "codes = os.environ['DATABRICKS_HOST'] + '/api/2.0/local-workspace/sign-in-codes'",
         "refused = requests.post(codes, headers={'Authorization': f'Bearer {token}'}, timeout=10)",
-        "dbutils.notebook.exit(json.dumps([[token.startswith('run-'), refused.status_code], token]))",
+        "own = [token.startswith('run-'), refused.status_code]",
+        "dbutils.notebook.exit(json.dumps({'secret': [value, len(value)], 'own': own, 'token': token}))",
     )
+
+
+def test_secrets_are_hidden_in_what_a_run_shows(workspace, told):
+    assert told["secret"] == ["[REDACTED]", len(SHOWN)]
+    runs = workspace.state / "runs"
+    assert not [path for path in runs.rglob("*.ipynb") if SHOWN in path.read_text()]
+
+
+def test_a_run_has_a_token_of_its_own_and_shows_neither(workspace, told):
+    token = workspace.profile["token"]
     files = [path for path in workspace.state.rglob("*") if path.is_file() and not path.is_symlink()]
 
-    assert own == [True, 403]
-    assert shown == "[REDACTED]"
+    assert told["own"] == [True, 403]
+    assert told["token"] == "[REDACTED]"
     assert [path.name for path in files if token.encode() in path.read_bytes()] == ["databrickscfg"]
 
 

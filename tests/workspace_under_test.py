@@ -19,8 +19,9 @@ FOLDER = "/Shared/azure-databricks-mlops-mlflow"
 DATA_ROOT = "dbfs:/azure-databricks-mlops-mlflow/data"
 MODEL = "spark_catalog.diabetes.diabetes"
 SCORED = "spark_catalog.diabetes.diabetes_scored"
-# A Spark of a minute's life loses more than it gains by the second compiler of Java.
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+# A Spark of a minute's life loses more than it gains by Java's second compiler and its check of the jars.
+UNCHECKED = "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {UNCHECKED}"}
 
 
 @dataclass

@@ -234,7 +234,7 @@ def eventually() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorkspace]:
     """A workspace with its own server process and Spark, shared by all tests that need one."""
-    with started(tmp_path_factory.mktemp("real") / "state") as workspace:
+    with started(tmp_path_factory.mktemp("real")) as workspace:
         yield workspace
 
 

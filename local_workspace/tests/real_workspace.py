@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.workspace import ImportFormat, Language
 
@@ -22,8 +23,9 @@ NOTEBOOKS = Path(__file__).with_name("notebooks")
 FOLDER = "/Shared/fidelity"
 PASSWORD = "correct-horse-battery"
 KEY = b"\x01\x02binary"
-# A Spark of a minute's life loses more than it gains by the second compiler of Java.
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+# A Spark of a minute's life loses more than it gains by Java's second compiler and its check of the jars.
+UNCHECKED = "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {UNCHECKED}"}
 
 
 @dataclass
@@ -31,6 +33,16 @@ class RealWorkspace:
     """Where a workspace that was started for the tests keeps its state."""
 
     state: Path
+
+    @property
+    def home(self) -> Path:
+        """The HOME that its processes have."""
+        return self.state.parent / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """Their folder for temporary files."""
+        return self.state.parent / "tmp"
 
     @cached_property
     def profile(self) -> dict[str, str]:
@@ -106,24 +118,41 @@ def _shown(cell: nbformat.NotebookNode) -> str:
 
 @contextmanager
 def started(folder: Path) -> Iterator[RealWorkspace]:
-    """Starts a workspace as a user does, and stops it."""
+    """Starts a workspace as a user does; kills its server in the end and sees that `stop` clears up."""
+    workspace = RealWorkspace(folder / "state")
+    for own in (workspace.home, workspace.temporary):
+        own.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "local_workspace"]
-    subprocess.run(
-        [*command, "start", "--state", str(folder), "--port", port],
-        check=True,
-        timeout=300,
-        capture_output=True,
-        env=os.environ | QUICK_JAVA,
-    )
-    try:
-        yield RealWorkspace(folder)
-    finally:
-        subprocess.run(
-            [*command, "stop", "--state", str(folder)], check=True, timeout=60, capture_output=True
+
+    def run(command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "local_workspace", command, "--state", str(workspace.state), *options]
+        own = {"HOME": str(workspace.home), "TMPDIR": str(workspace.temporary)}
+        return subprocess.run(
+            words, timeout=300, capture_output=True, text=True, env=os.environ | QUICK_JAVA | own, check=False
         )
+
+    try:
+        begun = run("start", "--port", port)
+        assert begun.returncode == 0, begun.stdout + begun.stderr
+        yield workspace
+        kill_process_of(workspace.state / "workspace.pid")
+        told = run("status")
+    finally:
+        stopped = run("stop")
+    assert "it was killed, and its Spark" in told.stderr
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    command_lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [words for words in command_lines if str(folder) in words]
+    assert list(workspace.temporary.iterdir()) == []
+    # pip asks `rustc`, where there is one, for its version, and that makes a folder of its own.
+    assert {path.name for path in workspace.home.iterdir()} <= {".rustup"}
+
+
+def kill_process_of(pid_file: Path) -> None:
+    """Kills the process that a workspace noted there."""
+    psutil.Process(int(pid_file.read_text().split()[0])).kill()
 
 
 def prepare(workspace: RealWorkspace) -> None:

@@ -1,4 +1,4 @@
-"""A cluster whose Spark dies: a stand-in for Java listens where Spark would."""
+"""A cluster whose Spark dies: a stand-in for Java listens where Spark would, but for the last test."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from databricks.sdk.errors import OperationFailed
 from local_workspace.cluster import DELTA_PACKAGE, PID_FILE, ClusterError, SparkCluster, delta_is_here
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
@@ -15,6 +16,7 @@ from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
+from real_workspace import FOLDER, RealWorkspace, kill_process_of
 from test_start_and_stop import JAVA
 
 USER = """
@@ -132,3 +134,36 @@ def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(
     assert cluster.state() == "RUNNING"
     assert psutil.pid_exists(recall(state.spark / PID_FILE).pid)
     database.close()
+
+
+BUSY = """# Databricks notebook source
+import pathlib, time
+spark.sql("CREATE TABLE kept AS SELECT 7 AS n")
+pathlib.Path({made!r}).touch()
+time.sleep(600)
+"""
+READS = """# Databricks notebook source
+rows = str(spark.table("kept").collect()[0].n)
+spark.sql("DROP TABLE kept")
+dbutils.notebook.exit(rows)
+"""
+
+
+def test_a_real_spark_that_is_killed_fails_its_run_and_the_next_one_finds_its_tables(
+    real_workspace: RealWorkspace, tmp_path: Path, eventually
+):
+    made = tmp_path / "made"
+    real_workspace.upload(f"{FOLDER}/busy", BUSY.format(made=str(made)))
+    real_workspace.upload(f"{FOLDER}/reads", READS)
+    busy = real_workspace.submit(real_workspace.task("busy"))
+    eventually(made.exists, seconds=200)
+    kill_process_of(real_workspace.state / "spark" / "server.pid")
+    with pytest.raises(OperationFailed, match="the cluster's Spark ended while the run used it"):
+        real_workspace.finished(busy)
+    reads = real_workspace.finished(real_workspace.submit(real_workspace.task("reads")))
+
+    run = real_workspace.client.jobs.get_run(busy)
+    assert run.state.life_cycle_state.value == "INTERNAL_ERROR"
+    assert run.status.termination_details.code.value == "DRIVER_ERROR"
+    output = real_workspace.client.jobs.get_run_output(reads["tasks"][0]["run_id"])
+    assert output.notebook_output.result == "7"

@@ -84,25 +84,48 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     end_processes(bench.runs)
 
 
-def test_a_run_of_a_spare_process_is_like_any_other(bench):
-    make_wheel(bench.wheels, "made_up_package", "1.2")
-    product = "import numpy as np; print(np.ones((400, 400)).dot(np.ones((400, 400))).sum())"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One for several runs: each takes the spare process that the one before left."""
+    bench = Bench(tmp_path_factory.mktemp("shared"))
+    bench.environment |= {"DATABRICKS_TOKEN": "token-of-another-run"}
+    yield bench
+    bench.spares.close()
+    end_processes(bench.runs)
 
+
+@pytest.fixture(scope="module")
+def restarted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Run]:
+    """A run that installs a package nobody knows and then one that was imported, each before a restart."""
+    bench = Bench(tmp_path_factory.mktemp("restarted"))
+    make_wheel(bench.wheels, "made_up_package", "1.2")
+    make_wheel(bench.wheels, "jinja2", "99.1")
+    product = "import numpy as np; print(np.ones((400, 400)).dot(np.ones((400, 400))).sum())"
+    install = "# MAGIC %pip install --quiet --no-index --no-deps --find-links /dbfs/wheels"
     run = bench.run(
         "1",
         "\n".join(DESCRIBE),
         "import numpy as np; print(np.random.rand())",
         product,
-        "# MAGIC %pip install --quiet --no-index --find-links /dbfs/wheels made_up_package",
+        f"{install} made_up_package",
         "dbutils.library.restartPython()",
         "\n".join(DESCRIBE),
         "import numpy as np; print(np.random.rand())",
         "import made_up_package; print(made_up_package.__file__)",
         "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()",
         product,
+        "import sys; print('jinja2' in sys.modules, 'sklearn' in sys.modules)",
+        f"{install} jinja2==99.1",
+        "dbutils.library.restartPython()",
+        "import jinja2; print(jinja2.VERSION, 'sklearn' in sys.modules if 'sys' in globals() else 'fresh')",
         'dbutils.notebook.exit("done")',
         alpha="0.7",
     )
+    return bench, run
+
+
+def test_a_run_of_a_spare_process_is_like_any_other(restarted):
+    bench, run = restarted
 
     assert run.result == {"status": "SUCCESS", "exit_value": "done"}
     prefix = json.loads(run.printed(0))[2]
@@ -118,57 +141,70 @@ def test_a_run_of_a_spare_process_is_like_any_other(bench):
     assert [path.name for path in bench.runs.iterdir()] == ["1"], "what the run installed is gone with it"
 
 
-def test_a_package_that_the_run_installs_wins_over_an_imported_one(bench):
-    make_wheel(bench.wheels, "jinja2", "99.1")
+def test_a_package_that_the_run_installs_wins_over_an_imported_one(restarted):
+    _, run = restarted
 
-    run = bench.run(
-        "1",
-        "import sys; print('jinja2' in sys.modules, 'sklearn' in sys.modules)",
-        "# MAGIC %pip install --quiet --no-index --no-deps --find-links /dbfs/wheels jinja2==99.1",
-        "dbutils.library.restartPython()",
-        "import jinja2; print(jinja2.VERSION, 'sklearn' in sys.modules if 'sys' in globals() else 'fresh')",
-    )
-
-    assert run.result["status"] == "SUCCESS", run.result
-    assert run.printed(0) == "True True\n"
-    assert run.printed(3) == "99.1 fresh\n"
+    assert run.printed(10) == "True True\n"
+    assert run.printed(13) == "99.1 fresh\n"
 
 
-def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell_on(bench):
-    make_wheel(bench.wheels, "jinja2", "99.1")
-    bench.libraries = ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"]
+def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell_on(shared, monkeypatch):
+    make_wheel(shared.wheels, "jinja2", "99.1")
+    monkeypatch.setattr(shared, "libraries", ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"])
 
-    run = bench.run("1", "import jinja2, sys; print(jinja2.VERSION, 'sklearn' in sys.modules)")
+    run = shared.run("library", "import jinja2, sys; print(jinja2.VERSION, 'sklearn' in sys.modules)")
 
     assert "Successfully installed jinja2" in run.printed(0)
     assert run.printed(1) == "99.1 False\n"
 
 
-def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(bench, eventually):
-    asleep, interrupted = bench.runs / "asleep", bench.runs / "interrupted"
-    process = bench.start(
-        "1",
+def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(shared, eventually):
+    asleep, interrupted = shared.runs / "asleep", shared.runs / "interrupted"
+    process = shared.start(
+        "ended",
         "import pathlib, subprocess, time",
         "subprocess.Popen(['sleep', '600'], start_new_session=True)",
         f"pathlib.Path('{asleep}').touch()\ntry:\n    time.sleep(600)\n"
         f"except KeyboardInterrupt:\n    pathlib.Path('{interrupted}').touch()\n    raise",
     )
-    bench.spares.refill(bench.environment)
+    shared.spares.refill(shared.environment)
     eventually(asleep.exists, seconds=60)
     # Forker, executor, kernel, sleep; a program that has only just begun shows no environment for a moment.
-    eventually(lambda: len(bench.processes("1")) >= 4)
+    eventually(lambda: len(shared.processes("ended")) >= 4)
 
-    end_processes(bench.runs / "1")
+    end_processes(shared.runs / "ended")
 
     assert process is not None
     process.wait(10)
-    assert bench.processes("1") == []
+    assert shared.processes("ended") == []
     assert interrupted.exists()
-    assert len(bench.processes()) == 1
+    assert len(shared.processes()) == 1
 
 
-def test_a_kernel_that_dies_is_reported_though_it_is_nobodys_child(bench):
-    run = bench.run("1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+@pytest.fixture(scope="module")
+def died(shared: Bench) -> tuple[bytes, Run]:
+    """What a spare process had in its environment, and the run with another token that took and killed it."""
+    shared.spares.refill(shared.environment)
+    (spare,) = shared.processes()
+    waiting = Path(f"/proc/{spare}/environ").read_bytes()
+    shared.environment |= {"DATABRICKS_TOKEN": "token-of-this-run"}
+    run = shared.run(
+        "died",
+        "import os; token = os.environ['DATABRICKS_TOKEN']; print(token, token[9:13])",
+        "import signal; os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    return waiting, run
+
+
+def test_a_run_brings_its_token_and_the_spare_process_has_none(died):
+    waiting, run = died
+
+    assert b"COLOUR=blue" in waiting and b"token-of" not in waiting
+    assert run.printed(0) == "[REDACTED] this\n"
+
+
+def test_a_kernel_that_dies_is_reported_though_it_is_nobodys_child(died):
+    _, run = died
 
     assert run.result["status"] == "FAILED"
     assert "was killed (SIGKILL): most likely the machine ran out of memory" in run.result["error"]
@@ -276,16 +312,3 @@ def test_imports_do_not_hold_where_a_run_installed_a_plug_in(imports, tmp_path):
     (info / "entry_points.txt").write_text("[mlflow.tracking_store]\nnew = new_package:Store\n")
 
     assert not imports.hold()
-
-
-def test_a_run_brings_its_token_and_the_spare_process_has_none(bench):
-    bench.environment |= {"DATABRICKS_TOKEN": "token-of-another-run"}
-    bench.spares.refill(bench.environment)
-    (spare,) = bench.processes()
-    waiting = Path(f"/proc/{spare}/environ").read_bytes()
-    bench.environment |= {"DATABRICKS_TOKEN": "token-of-this-run"}
-
-    run = bench.run("1", "import os; token = os.environ['DATABRICKS_TOKEN']; print(token, token[9:13])")
-
-    assert b"token-of" not in waiting
-    assert run.printed(0) == "[REDACTED] this\n"

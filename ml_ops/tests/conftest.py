@@ -207,6 +207,8 @@ def server_command(folder: Path, port: int) -> list[str]:
         "-XX:-UsePerfData",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
+        # Spark's own jars need no check of their bytecode.
+        *("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"),
         *(f"-XX:Tier4{name}Threshold={calls}" for name, calls in SECOND_COMPILER.items()),
         *certificates(),
     ]
