@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from template.errors import TemplateError
@@ -28,13 +29,8 @@ def update_project(project: Path) -> None:
         )
         before = _tree(project, older, project / RECORD, Path(scratch) / "before")
         wanted = Path(scratch) / RECORD
-        Record(
-            record.name,
-            record.without,
-            newer["template"] or record.template,
-            newer["commit"],
-            newer["version"],
-        ).write(wanted)
+        source, commit, version = newer["template"] or record.template, newer["commit"], newer["version"]
+        replace(record, template=source, commit=commit, version=version).write(wanted)
         after = _tree(project, ROOT, wanted, Path(scratch) / "after")
     _pick(project, before, after, f"Take in template {newer['version']}")
 
