@@ -86,7 +86,11 @@ def load(version: ModelVersion) -> LoadedModel:
         logged = Model.load(path)
         names = list(logged.signature.inputs.input_names()) if logged.signature else []
         if set(names) != set(FEATURE_NAMES):
-            raise SignatureError(f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}")
+            trained_by = version.tags.get("git_commit") or "an unknown commit"
+            raise SignatureError(
+                f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}. It was trained by "
+                f"the code of {trained_by}: `make promote` a version of this code, or `make rollback-code`"
+            )
         return LoadedModel(mlflow.sklearn.load_model(path), names, _read_profile(logged, uri))
 
 
