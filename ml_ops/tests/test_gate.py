@@ -8,6 +8,7 @@ from diabetes.measuring import Interval
 from diabetes_mlops.gate import Champion, Evidence, Slice, Thresholds, decide
 
 NAN = float("nan")
+LIMITS = Thresholds({"rmse": 70.0, "r2": 0.2}, margin=2.0, max_slice_ratio=1.5)
 BETTER = Champion("4", error=54.0, difference=Interval(-4.0, -6.0, -2.0))
 EQUAL = Champion("4", error=50.0, difference=Interval(0.0, 0.0, 0.0))
 LITTLE_WORSE = Champion("4", error=49.5, difference=Interval(0.5, -1.0, 2.0))
@@ -49,7 +50,7 @@ def good(baseline: float = 70.0, **metrics: float) -> Evidence:
     ],
 )
 def test_a_good_version_passes_without_a_reason(evidence: Evidence):
-    decision = decide(evidence, Thresholds())
+    decision = decide(evidence, LIMITS)
 
     assert decision.reasons == []
     assert decision.promote
@@ -87,7 +88,7 @@ def test_a_good_version_passes_without_a_reason(evidence: Evidence):
     ],
 )
 def test_one_flaw_is_enough_to_refuse_and_is_the_only_reason(evidence: Evidence, reason: str):
-    decision = decide(evidence, Thresholds())
+    decision = decide(evidence, LIMITS)
 
     assert decision.reasons == [reason]
     assert not decision.promote
@@ -96,25 +97,25 @@ def test_one_flaw_is_enough_to_refuse_and_is_the_only_reason(evidence: Evidence,
 def test_all_reasons_are_named_at_once():
     bad = Evidence({"rmse": 90.0, "r2": -0.1}, 80.0, {"SEX=Male": Slice(30, 140.0)}, WORSE)
 
-    assert len(decide(bad, Thresholds()).reasons) == 5
+    assert len(decide(bad, LIMITS).reasons) == 5
 
 
 def test_thresholds_move_the_gate():
     evidence = replace(GOOD, champion=LITTLE_WORSE)
     strict = Thresholds({"rmse": 49.0, "r2": 0.6}, margin=0.0, max_slice_ratio=1.2)
 
-    assert decide(evidence, Thresholds()).promote
+    assert decide(evidence, LIMITS).promote
     assert len(decide(evidence, strict).reasons) == 4
 
 
 def test_a_model_that_is_never_wrong_passes():
     perfect = replace(good(rmse=0.0, r2=1.0), slices={"SEX=Male": Slice(30, 0.0)})
 
-    assert decide(perfect, Thresholds()).promote
+    assert decide(perfect, LIMITS).promote
 
 
 def test_every_number_of_the_decision_is_there_and_fits_into_json():
-    numbers = decide(replace(GOOD, champion=BETTER), Thresholds()).numbers
+    numbers = decide(replace(GOOD, champion=BETTER), LIMITS).numbers
 
     assert json.loads(json.dumps(numbers)) == {
         "rmse": 50.0,

@@ -5,19 +5,45 @@ from pathlib import Path
 
 import mlflow
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
 import pytest
 from diabetes.features import select_features, select_label
+from diabetes.schema import NUMERIC_NAMES
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from diabetes_mlops import models
+from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
+from sklearn.base import BaseEstimator
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
 MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
+
+
+class Doubled(BaseEstimator):
+    """A step that no package has."""
+
+    def fit(self, rows: np.ndarray, label: np.ndarray) -> "Doubled":
+        return self
+
+    def transform(self, rows: np.ndarray) -> np.ndarray:
+        return rows * 2
+
+
+def of_numbers(*steps: BaseEstimator) -> Pipeline:
+    """A pipeline of these steps, which reads the numbers of a table, scaled and without gaps."""
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    return make_pipeline(make_column_transformer((numbers, NUMERIC_NAMES)), *steps)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +74,28 @@ def test_a_model_is_saved_without_pickle_where_mlflow_can(log):
     assert not [name for name in files if name.endswith(".pkl")]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [HistGradientBoostingRegressor(max_iter=5), RandomForestRegressor(5), KNeighborsRegressor()],
+    ids=lambda model: type(model).__name__,
+)
+def test_trees_and_neighbours_are_saved_and_predict_alike(log, train, model):
+    pipeline = of_numbers(model).fit(select_features(train), select_label(train))
+
+    info = log(pipeline)
+
+    loaded = mlflow.sklearn.load_model(info.model_uri)
+    assert predict(loaded, train).tolist() == predict(pipeline, train).tolist()
+
+
+@pytest.mark.skipif(not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only")
+def test_a_step_that_is_not_of_scikit_learn_is_refused_by_its_name(log, train):
+    foreign = of_numbers(Doubled(), DummyRegressor()).fit(select_features(train), select_label(train))
+
+    with pytest.raises(MlflowException, match=r"Untrusted types .* \['test_models.Doubled'\]"):
+        log(foreign)
+
+
 def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, train, monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     features = select_features(train)
@@ -62,8 +110,8 @@ def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, tra
 
 
 def test_a_classifier_gives_its_probabilities_as_a_python_function_too(log, train):
-    features, above = select_features(train), (select_label(train) > 140).astype(float)
-    classifier = make_pipeline(fit(train, alpha=1.0)[0], LogisticRegression()).fit(features, above)
+    features, label = select_features(train), select_label(train)
+    classifier = of_numbers(LogisticRegression()).fit(features, (label > np.median(label)).astype(float))
 
     info = log(classifier)
 

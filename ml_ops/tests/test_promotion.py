@@ -150,6 +150,7 @@ def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
     assert len(verdict.decision.reasons) == 1
     assert "champion version 1 cannot be scored on this holdout" in verdict.decision.reasons[0]
     assert "expects columns ['BMI', 'BP']" in verdict.decision.reasons[0]
+    assert "`make promote` a version of this code" in verdict.decision.reasons[0]
 
 
 def test_a_champion_whose_files_are_lost_is_a_reason_and_no_crash(contest: Contest, tracking: Path):

@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 
 # Where a model's metadata keeps the profile of the rows that it was trained on.
 PROFILE = "profile"
+TRUSTED_PACKAGES = ("numpy", "scipy", "sklearn")
 
 
 class SignatureError(ValueError):
@@ -72,7 +73,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in packages],
         metadata=None if profile is None else {PROFILE: json.dumps(profile.as_json())},
-        **_serialization(),
+        **_serialization(pipeline),
     )
     return logged
 
@@ -85,7 +86,11 @@ def load(version: ModelVersion) -> LoadedModel:
         logged = Model.load(path)
         names = list(logged.signature.inputs.input_names()) if logged.signature else []
         if set(names) != set(FEATURE_NAMES):
-            raise SignatureError(f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}")
+            trained_by = version.tags.get("git_commit") or "an unknown commit"
+            raise SignatureError(
+                f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}. It was trained by "
+                f"the code of {trained_by}: `make promote` a version of this code, or `make rollback-code`"
+            )
         return LoadedModel(mlflow.sklearn.load_model(path), names, _read_profile(logged, uri))
 
 
@@ -97,11 +102,22 @@ def _read_profile(logged: Model, uri: str) -> Profile | None:
         raise SignatureError(f"{uri}: {error}") from error
 
 
-def _serialization() -> dict[str, Any]:
+def _serialization(pipeline: Pipeline) -> dict[str, Any]:
     """Save without pickle where this MLflow can; the runtime's own, older MLflow cannot."""
     if not _skops_is_supported():
         return {"serialization_format": "cloudpickle"}
-    return {"serialization_format": "skops", "skops_trusted_types": ["numpy.dtype"]}
+    return {"serialization_format": "skops", "skops_trusted_types": _trusted_types(pipeline)}
+
+
+def _trusted_types(pipeline: Pipeline) -> list[str]:
+    """Name what the pipeline has of scikit-learn and below that skops would not load unasked, such as trees.
+
+    MLflow keeps the names with the model. A type from elsewhere is not among them: MLflow refuses to save it.
+    """
+    from skops.io import dumps, get_untrusted_types
+
+    asked: list[str] = get_untrusted_types(data=dumps(pipeline))
+    return [name for name in asked if name.partition(".")[0] in TRUSTED_PACKAGES]
 
 
 def _skops_is_supported() -> bool:
