@@ -53,6 +53,15 @@ FILES = {
     "go-cli": ("ml_ops/deployment/go_cli.py", "tests/test_with_go_cli.py", TWO_COMMAND_LINES),
     "pip-cli": ("ml_ops/deployment/pip_cli.py", "tests/test_with_pip_cli.py", TWO_COMMAND_LINES),
 }
+# What the tests of the MLOps wheel are about, wherever the project's own science goes.
+SAMPLE = "ml_ops/tests/sample"
+KEPT_FOR_TESTS = (
+    "ml_source/src/diabetes/schema.py",
+    "ml_source/src/diabetes/training.py",
+    "ml_source/src/diabetes/evaluation.py",
+    "ml_data/data_raw.csv",
+    "ml_data/data_batch_input.csv",
+)
 PARTS = tuple(part for part in FILES if part != TEMPLATE)
 COMMAND_LINES = {"go-cli", "pip-cli"}
 

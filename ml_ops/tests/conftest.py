@@ -1,5 +1,9 @@
 """What the tests run on: a real Spark Connect server with Delta, and a real MLflow store."""
 
+# isort: off
+from science import DATA, PYTHONPATH  # before anything that imports the wheel
+# isort: on
+
 import os
 import re
 import shutil
@@ -30,7 +34,6 @@ collect_ignore = [] if has_client() else ["test_storage_account.py"]
 DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
 # The driver for abfss://, of the version of Hadoop that this Spark has.
 ABFS = "org.apache.hadoop:hadoop-azure:3.4.2"
-DATA = Path(__file__).parents[2] / "ml_data"
 CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
 # When Java's second compiler sets in, ten times later than by itself: in a Spark of minutes it seldom pays.
@@ -94,6 +97,12 @@ class Jobs:
         }
 
 
+@pytest.fixture(autouse=True)
+def same_science(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test starts imports the wheel that the test has imported."""
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
+
+
 @pytest.fixture(scope="session")
 def spark(spark_server: str) -> Iterator[SparkSession]:
     """The session that the tests share."""
@@ -113,7 +122,9 @@ def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(
             server_command(folder, port),
             cwd=folder,
-            env=os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_HOME": pyspark.__path__[0]},
+            env=os.environ
+            | {"PYSPARK_PYTHON": sys.executable, "SPARK_HOME": pyspark.__path__[0]}
+            | {"PYTHONPATH": PYTHONPATH},
             stdout=log,
             stderr=log,
         )

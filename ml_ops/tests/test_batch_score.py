@@ -1,17 +1,17 @@
 """Scoring writes what the model predicts, once a batch, and loses no row."""
 
 import json
-from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
+import science
 from diabetes.columns import SchemaError
 from diabetes.scoring import predict
 from diabetes_mlops.registry import ModelNotFoundError
 from diabetes_mlops.sources import SourceNotFoundError
 
-BATCH = Path(__file__).parents[2] / "ml_data" / "data_batch_input.csv"
+BATCH = science.DATA / "data_batch_input.csv"
 HEADER = "ID,AGE,SEX,BMI,BP,S1,S2,S3,S4,S5,S6"
 GOOD = "61,Female,21.1,102.0,196.0,75.7,99.0,2.0,4.7868,77.0"
 

@@ -19,8 +19,8 @@ from diabetes_mlops.data_access import DataAccessError, open_data_root, read_cre
 from diabetes_mlops.settings import AccessSettings, SettingsError
 from diabetes_mlops.sources import SourceNotFoundError, SourceUnreachableError, read_as_found, read_table
 from pyspark.sql import SparkSession
+from science import DATA
 
-DATA = Path(__file__).parents[2] / "ml_data"
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
 HOST = "mlopsdata.dfs.core.windows.net"
 ACCOUNT_KEY = {"data_credential": "account-key", "secret_scope": "scope"}

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -15,8 +14,8 @@ from diabetes.training import fit
 from diabetes_mlops import drift, models, registry
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from science import DATA
 
-DATA = Path(__file__).parents[2] / "ml_data"
 COLUMNS = [*FEATURE_NAMES, PREDICTION]
 
 

@@ -8,6 +8,7 @@ import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
+import science
 from diabetes.features import select_features, select_label
 from diabetes.schema import NUMERIC_NAMES
 from diabetes.scoring import predict
@@ -26,7 +27,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
+DATA = science.DATA / "data_raw.csv"
 MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
 
 

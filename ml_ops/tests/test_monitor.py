@@ -26,8 +26,8 @@ from diabetes_mlops.sources import SourceNotFoundError
 from diabetes_mlops.telemetry import Target
 from mlflow.entities import Run
 from pyspark.sql import functions as F
+from science import DATA
 
-DATA = Path(__file__).parents[2] / "ml_data"
 ROWS_A_BATCH = 100
 FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
 

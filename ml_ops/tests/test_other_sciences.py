@@ -7,8 +7,9 @@ from pathlib import Path
 
 import diabetes
 import pytest
+import science
 
-DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
+DATA = science.DATA / "data_raw.csv"
 # What training, scoring and monitoring do with a schema, and the figures.
 USE = """
 import sys

@@ -8,6 +8,7 @@ import mlflow
 import mlflow.sklearn
 import pandas as pd
 import pytest
+import science
 from diabetes.features import select_features, select_label
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
@@ -19,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from sklearn.linear_model import LinearRegression
 
-DATA = Path(__file__).parents[2] / "ml_data" / "data_raw.csv"
+DATA = science.DATA / "data_raw.csv"
 
 
 @pytest.fixture(scope="module")

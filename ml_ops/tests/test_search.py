@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+import science
 from diabetes.measuring import cross_validate
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
@@ -19,7 +20,7 @@ TRIALS = 4
 
 @pytest.fixture(scope="module")
 def train() -> pd.DataFrame:
-    return split_by_id(pd.read_csv(Path(__file__).parents[2] / "ml_data" / "data_raw.csv"))[0]
+    return split_by_id(pd.read_csv(science.DATA / "data_raw.csv"))[0]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import science
 from diabetes.columns import SchemaError
 from diabetes.schema import FEATURE_NAMES, ID
 from diabetes_mlops import sources, staging
@@ -20,7 +21,7 @@ from diabetes_mlops.sources import (
 )
 from diabetes_mlops.worker import BROKEN_LINE, UNCLOSED_LINE
 
-BATCH = Path(__file__).parents[2] / "ml_data" / "data_batch_input.csv"
+BATCH = science.DATA / "data_batch_input.csv"
 
 
 @pytest.fixture(scope="module")

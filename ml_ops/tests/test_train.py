@@ -6,7 +6,6 @@ import platform
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -22,8 +21,7 @@ from diabetes.training import fit
 from diabetes_mlops import models
 from diabetes_mlops.sources import SourceNotFoundError
 from mlflow import MlflowClient
-
-DATA = Path(__file__).parents[2] / "ml_data"
+from science import DATA
 
 
 @pytest.fixture(scope="module")
