@@ -218,6 +218,16 @@ def test_the_template_itself_is_no_place_for_a_project() -> None:
     assert not (ROOT / "churn").exists()
 
 
+def test_the_tests_of_the_mlops_wheel_do_not_mind_another_science(template: Checkout, tmp_path: Path) -> None:
+    project = template.make_project(tmp_path / "churn")
+    project.write("ml_source/src/customer_churn/schema.py", "raise ImportError('another science')\n")
+    project.write("ml_data/data_raw.csv", "other,columns\n")
+
+    tested = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "ml_ops/tests/test_gate.py")
+
+    assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr
+
+
 def test_a_copy_without_history_makes_a_project_too(template: Checkout, tmp_path: Path) -> None:
     copy = tmp_path / "downloaded"
     shutil.copytree(template.folder, copy, ignore=shutil.ignore_patterns(".git"))
