@@ -141,7 +141,7 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
 	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
-	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTEST_ADDOPTS=--ignore=local_workspace/tests \
+	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTEST_ADDOPTS="-o 'testpaths=ml_source/tests ml_ops/tests tests'" \
 		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
 
 # end only

@@ -6,6 +6,8 @@ import mlflow
 import pandas as pd
 from diabetes_mlops import batch_score, registry
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from test_batch_score import BATCH, expected, found
 
 
@@ -46,3 +48,28 @@ def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypat
     assert result["model_version"] == "1"
     assert found(jobs, result) == expected(jobs, "1", pd.read_csv(BATCH))
     assert {row.model_version for row in jobs.rows(result["batch_id"]).collect()} == {"1"}
+
+
+class Disturbed(MlflowClient):
+    """A client whose first alias meets another run, as MLflow's SQL store tells it."""
+
+    met = False
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        if not self.met:
+            self.met = True
+            raise MlflowException(
+                "UPDATE expected to update 1 row(s); 0 were matched.", error_code=BAD_REQUEST
+            )
+        super().set_registered_model_alias(name, alias, version)
+
+
+def test_an_alias_that_another_run_touches_at_the_same_moment_is_set(tracking):
+    client = Disturbed()
+    client.create_registered_model("touched")
+    version = client.create_model_version("touched", f"{tracking}/touched")
+
+    registry.set_challenger(client, version)
+
+    assert client.met
+    assert str(client.get_model_version_by_alias("touched", "challenger").version) == "1"

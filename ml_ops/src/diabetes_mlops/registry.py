@@ -113,7 +113,7 @@ def promote(client: MlflowClient, version: ModelVersion, *, by: str, expected_ch
             f"the champion of {name} is version {champion or 'none'}; "
             f"version {number} was compared with {expected_champion or 'none'}"
         )
-    client.set_registered_model_alias(name, CHAMPION, number)
+    _set_alias(client, name, CHAMPION, number)
     drop_challenger(client, version)
     changes = [*_known_changes(client, name, champion), f"+{number}"]
     client.set_registered_model_tag(name, HISTORY, _encode(changes))
@@ -136,7 +136,7 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
             "which was deleted; promote another version by its number"
         )
     changes = [*_known_changes(client, model_name, champion), f"-{champion}"]
-    client.set_registered_model_alias(model_name, CHAMPION, before)
+    _set_alias(client, model_name, CHAMPION, before)
     client.set_registered_model_tag(model_name, HISTORY, _encode(changes))
     _sign(client, model_name, champion, "rolled_back", by)
     return client.get_model_version(model_name, before)
@@ -163,7 +163,7 @@ def find_metric(client: MlflowClient, model_name: str, number: str, metric: str)
 
 def set_challenger(client: MlflowClient, version: ModelVersion) -> None:
     """Give a version the alias `challenger`: the one that waits for a person to promote it."""
-    client.set_registered_model_alias(version.name, CHALLENGER, version.version)
+    _set_alias(client, version.name, CHALLENGER, str(version.version))
 
 
 def drop_challenger(client: MlflowClient, version: ModelVersion) -> None:
@@ -327,3 +327,16 @@ def _sign(client: MlflowClient, model_name: str, number: str, action: str, by: s
 
 def _as_text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _set_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
+    """Give a version an alias; once more where another run touched that alias at the same moment.
+
+    MLflow's SQL store reads the alias, then writes it, and fails where it is gone, or there, in between.
+    """
+    try:
+        client.set_registered_model_alias(name, alias, number)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        client.set_registered_model_alias(name, alias, number)
