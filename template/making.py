@@ -26,8 +26,9 @@ def make_project(name: str, destination: Path, without: Sequence[str]) -> None:
         render(ROOT, folder, record)
         _begin_history(folder, record)
         folder.rename(destination)  # at once, and last; an empty folder gives way
-    print(f"{sum(1 for _ in list_files(destination))} files and a first commit. Go on with:\n")
-    print(f"cd {destination}\nmake demo    # trains and scores the sample's data on this machine")
+    print(f"{len(list_files(destination))} files and a first commit. Go on with:\n\ncd {destination}")
+    if "local-workspace" not in without:
+        print("make demo    # trains and scores the sample's data on this machine")
     print("make test\n\ndocs/swapping_the_science.md says how to put your own data and model in.")
 
 

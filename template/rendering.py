@@ -41,9 +41,12 @@ class Record:
     @classmethod
     def read(cls, file: Path) -> "Record":
         """Reads a record; what a newer template has added to it is not looked at."""
-        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        texts = {name: str(kept[name]) for name in ("name", "template", "commit", "version")}
-        return cls(without=tuple(kept["without"]), **texts)
+        try:
+            kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            texts = {name: str(kept[name]) for name in ("name", "template", "commit", "version")}
+            return cls(without=tuple(kept["without"]), **texts)
+        except (ValueError, KeyError) as error:
+            raise TemplateError(f"{file} is not what `make new-project` wrote: {error!r}") from error
 
     def write(self, file: Path) -> None:
         """Writes the record as JSON."""

@@ -132,6 +132,16 @@ def test_a_commit_that_the_template_does_not_know_is_told(project: Checkout, tem
     assert refused.returncode != 0 and f"does not know the commit {'0' * 40}" in refused.stderr
 
 
+def test_a_record_that_is_broken_is_told(project: Checkout, template: Checkout) -> None:
+    project.write(".template.json", '{"name": "customer_churn"}')
+    project.commit("Broken")
+
+    refused = update(project, template)
+
+    assert refused.returncode != 0 and "is not what `make new-project` wrote: KeyError" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_project_that_knows_no_address_asks_for_it(project: Checkout) -> None:
     refused = project.python("-m", "deployment", "update-from-template", TEMPLATE="", TO="")
 
