@@ -5,7 +5,6 @@ Run it with `make pictures`; it needs Chromium or Chrome on the PATH.
 
 import os
 import re
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 from browser import MISSING, SignedIn, find_program, signed_in
 from PIL import Image
-from real_workspace import RealWorkspace
+from real_workspace import RealWorkspace, free_port
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -35,7 +34,7 @@ class Demo:
     def __init__(self, state: Path) -> None:
         """Choose a free port."""
         self.workspace = RealWorkspace(state)
-        self._settings = [f"LOCAL_WORKSPACE_STATE={state}", f"LOCAL_WORKSPACE_PORT={_free_port()}"]
+        self._settings = [f"LOCAL_WORKSPACE_STATE={state}", f"LOCAL_WORKSPACE_PORT={free_port()}"]
 
     def make(self, *goals: str) -> str:
         """Run Make targets as a user does, and give what they printed."""
@@ -137,12 +136,6 @@ def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     assert match, f"no {pattern} in:\n{text}"
     return match[1]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from workspace_under_test import DATA_ROOT, FOLDER, WorkspaceUnderTest
 SUBJECT = "repo:octo-org@123456/octo-repo@456789:environment:"
 AZURE_HOST = "http://adb-1234567890123456.7.azuredatabricks.net"
 TENANT = "22222222-3333-4444-5555-666666666666"
-DATABRICKS = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
 # only: azure-pipelines
+DATABRICKS = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"
 # The program of Azure, as far as it is asked for a token; it notes how it is called.
 AZ = """#!/bin/bash
 echo "$*" >> "${0%/*}/calls"

@@ -122,9 +122,6 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
     workspace = RealWorkspace(folder / "state")
     for own in (workspace.home, workspace.temporary):
         own.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
 
     def run(command: str, *options: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "local_workspace", command, "--state", str(workspace.state), *options]
@@ -134,7 +131,7 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
         )
 
     try:
-        begun = run("start", "--port", port)
+        begun = run("start", "--port", str(free_port()))
         assert begun.returncode == 0, begun.stdout + begun.stderr
         yield workspace
         kill_process_of(workspace.state / "workspace.pid")
@@ -148,6 +145,13 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
     assert list(workspace.temporary.iterdir()) == []
     # pip asks `rustc`, where there is one, for its version, and that makes a folder of its own.
     assert {path.name for path in workspace.home.iterdir()} <= {".rustup"}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def kill_process_of(pid_file: Path) -> None:

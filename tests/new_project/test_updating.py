@@ -24,11 +24,7 @@ def worked_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.commit("Our science, our hour")
 
     template.replace("databricks.yml", 'default: "UTC"', 'default: "Europe/Berlin"')
-    template.replace(
-        "ml_ops/src/diabetes_mlops/train.py",
-        '"""',
-        '"""Newer: ',
-    )
+    template.replace("ml_ops/src/diabetes_mlops/train.py", '"""', '"""Newer: ')
     template.write("ml_ops/src/diabetes_mlops/newest.py", '"""Says diabetes."""\n')
     template.replace(".azure-pipelines/deploy.yml", "# A deployment", "# One deployment")
     template.git("rm", "--quiet", "docs/telemetry.md")
