@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import local_workspace.__main__ as command_line
 import psutil
 import pytest
 import requests
 from local_workspace.cluster import PID_FILE
-from local_workspace.processes import has_ended, recall
+from local_workspace.processes import has_ended, recall, remember
 from local_workspace.profile import read_profile
 from local_workspace.state import StateFolder
 
@@ -183,3 +184,20 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path):
 
     assert starting.returncode == 130, output
     assert line.servers() == []
+
+
+def test_an_interrupt_at_the_moment_of_the_start_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def remember_and_be_interrupted(process: psutil.Process, pid_file: Path) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remember(process, pid_file)
+
+    line = CommandLine(tmp_path)
+    monkeypatch.setenv("JAVA_HOME", line.environment["JAVA_HOME"])
+    monkeypatch.setattr(command_line, "remember", remember_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command_line.start(line.state, line.port)
+
+    assert line.servers() == []
+    assert not line.state.pid_file.exists()

@@ -16,7 +16,16 @@ import requests
 
 from local_workspace.cluster import PID_FILE, delta_is_here, end_left_over
 from local_workspace.java import NoJavaError, find_java
-from local_workspace.processes import end_process_tree, find, has_ended, locked, recall, remember, wait_for
+from local_workspace.processes import (
+    end_process_tree,
+    find,
+    has_ended,
+    interrupts_held_back,
+    locked,
+    recall,
+    remember,
+    wait_for,
+)
 from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
 from local_workspace.recovery import losses
 from local_workspace.run_processes import end_processes
@@ -50,18 +59,26 @@ def main() -> int:
 
 
 def start(state: StateFolder, port: int | None) -> None:
-    """Starts the workspace in the background and waits until MLflow and Spark answer."""
+    """Starts the workspace in the background and waits until MLflow and Spark answer.
+
+    One that is interrupted, or that does not become ready, leaves nothing behind.
+    """
     state.create()
-    with locked(state.lock_file):  # of two commands at once one starts it, and both wait for it
-        running = _server(state)
-        process, profile = running or _start(state, port), _profile(state)
-    if running:
-        if port not in (None, profile.port):
-            raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
-        print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
+    started = None
+    try:
+        # Of two commands at once one starts it, and both wait for it.
+        with locked(state.lock_file), interrupts_held_back():
+            process = _server(state)
+            if process is None:
+                process = started = _start(state, port)
+            profile = _profile(state)
+        if started is None:
+            _say_that_it_runs(process, profile, port)
         _wait_until_ready(state, profile, process)
-    else:
-        _wait_or_clean_up(state, profile, process)
+    except (LocalWorkspaceError, KeyboardInterrupt):
+        if started is not None:
+            _clean_up(state, started)
+        raise
 
 
 def stop(state: StateFolder, _port: int | None) -> None:
@@ -156,18 +173,19 @@ def _start(state: StateFolder, port: int | None) -> psutil.Process:
     return process
 
 
-def _wait_or_clean_up(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
-    """Waits for a server that was just started; one that does not become ready leaves nothing behind."""
-    try:
-        _wait_until_ready(state, profile, process)
-    except (LocalWorkspaceError, KeyboardInterrupt):
-        with locked(state.lock_file):
-            if recall(state.pid_file) not in (process, None):
-                raise  # it was stopped and started again meanwhile: what is here now belongs to the other
-            end_process_tree(process, STOP_SECONDS)
+def _say_that_it_runs(process: psutil.Process, profile: Profile, port: int | None) -> None:
+    if port not in (None, profile.port):
+        raise LocalWorkspaceError(f"it listens on port {profile.port}, not {port}; stop it first")
+    print(f"The local workspace is running already at {profile.host} (process {process.pid}).")
+
+
+def _clean_up(state: StateFolder, started: psutil.Process) -> None:
+    """Ends the server that this command started, unless it was stopped and started again meanwhile."""
+    with locked(state.lock_file), interrupts_held_back():
+        if recall(state.pid_file) in (started, None):
+            end_process_tree(started, STOP_SECONDS)
             end_left_over(state.spark)
             state.pid_file.unlink(missing_ok=True)
-        raise
 
 
 def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
