@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from real_workspace import RealWorkspace
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -21,11 +21,12 @@ def find_program() -> str | None:
 
 @dataclass
 class SignedIn:
-    """A browser, the workspace that it looks at, and the cookie that let it in."""
+    """A browser, the workspace that it looks at, and the cookies that let it in."""
 
     browser: Browser
     workspace: RealWorkspace
     cookies: Any
+    windows: dict[tuple[int, str], BrowserContext] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -34,19 +35,27 @@ class SignedIn:
 
     @contextmanager
     def page(self, width: int = 1280, scheme: Any = "light") -> Iterator[Page]:
-        """A new window; an error of a script on a page fails the test."""
-        size: Any = {"width": width, "height": 800}
-        context = self.browser.new_context(
-            viewport=size, color_scheme=scheme, storage_state=self.cookies, base_url=self.host
-        )
-        page = context.new_page()
+        """A new tab in a signed-in window of this width; an error of a script on a page fails the test."""
+        window = self._window(width, scheme)
+        window.clear_cookies()
+        window.add_cookies(self.cookies)
+        page = window.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         try:
             yield page
         finally:
-            context.close()
+            page.close()
         assert errors == []
+
+    def _window(self, width: int, scheme: Any) -> BrowserContext:
+        """A window with an empty tab that stays open: a new window costs a browser more than a tab."""
+        if (width, scheme) not in self.windows:
+            size: Any = {"width": width, "height": 800}
+            window = self.browser.new_context(viewport=size, color_scheme=scheme, base_url=self.host)
+            window.new_page()
+            self.windows[width, scheme] = window
+        return self.windows[width, scheme]
 
 
 @contextmanager
@@ -56,7 +65,7 @@ def signed_in(workspace: RealWorkspace, program: str) -> Iterator[SignedIn]:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         context = browser.new_context()
         context.new_page().goto(workspace.sign_in_link())
-        cookies = context.storage_state()
+        cookies = context.cookies()
         context.close()
         yield SignedIn(browser, workspace, cookies)
         browser.close()

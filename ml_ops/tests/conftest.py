@@ -36,8 +36,9 @@ DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
 ABFS = "org.apache.hadoop:hadoop-azure:3.4.2"
 CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
-# When Java's second compiler sets in, ten times later than by itself: in a Spark of minutes it seldom pays.
-SECOND_COMPILER = {"Invocation": 50_000, "MinInvocation": 6_000, "Compile": 150_000, "BackEdge": 400_000}
+# In a Spark of minutes Java's second compiler does not pay; the first one gets the room of both, else it
+# throws away what it has compiled.
+FIRST_COMPILER = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 
 # Spark reaches into these packages of Java; its own launcher would open them.
 OPENED = (
@@ -220,7 +221,7 @@ def server_command(folder: Path, port: int) -> list[str]:
         "-XX:+UseSerialGC",
         # Spark's own jars need no check of their bytecode.
         *("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"),
-        *(f"-XX:Tier4{name}Threshold={calls}" for name, calls in SECOND_COMPILER.items()),
+        *FIRST_COMPILER,
         *certificates(),
     ]
     java += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED.split()]

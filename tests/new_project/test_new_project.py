@@ -22,7 +22,11 @@ WORDS = {
     "pip-cli": r"pip_cli|databricks-cli|both command lines",
     "template": r"(#|//|<!--) *only: |end only|second_sample|make new-project",
 }
-VARIANTS = ("", "go-cli local-workspace", "azure-pipelines pip-cli")
+VARIANTS = ("go-cli local-workspace", "azure-pipelines pip-cli", "")
+
+
+def name_variant(without: str) -> str:
+    return without.replace(" ", "+") or "whole"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return template
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda without: without.replace(" ", "+") or "whole")
+@pytest.fixture(scope="module", params=VARIANTS, ids=name_variant)
 def project(
     template: Checkout, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checkout, list[str]]:
@@ -97,6 +101,8 @@ def test_its_links_lead_somewhere(project: tuple[Checkout, list[str]]) -> None:
     assert broken == []
 
 
+# Those of the whole one are run by `make test-new-project`.
+@pytest.mark.parametrize("project", VARIANTS[:2], ids=name_variant, indirect=True)
 def test_its_tests_can_be_collected(project: tuple[Checkout, list[str]]) -> None:
     checkout, _ = project
 
