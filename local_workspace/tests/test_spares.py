@@ -17,10 +17,10 @@ from test_notebook_run import CELL, Run, make_wheel
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="spare processes are kept on Linux only")
 
 DESCRIBE = (
-    "import json, os, sys",
+    "import gc, json, os, sys",
     'warm = "sklearn" in sys.modules and "mlflow" in sys.modules',
     "seen = [warm, os.getcwd(), sys.prefix, sys.executable]",
-    'print(json.dumps([*seen, os.environ["COLOUR"], dbutils.widgets.get("alpha")]))',
+    'print(json.dumps([*seen, os.environ["COLOUR"], dbutils.widgets.get("alpha"), gc.isenabled()]))',
 )
 
 
@@ -130,7 +130,7 @@ def test_a_run_of_a_spare_process_is_like_any_other(restarted):
     assert run.result == {"status": "SUCCESS", "exit_value": "done"}
     prefix = json.loads(run.printed(0))[2]
     python = f"{prefix}/bin/python"
-    expected = [True, str(bench.runs / "1" / "workdir"), prefix, python, "blue", "0.7"]
+    expected = [True, str(bench.runs / "1" / "workdir"), prefix, python, "blue", "0.7", True]
     assert json.loads(run.printed(0)) == json.loads(run.printed(5)) == expected
     assert Path(prefix).parent.parent == bench.runs
     assert run.printed(1) != run.printed(6), "each kernel draws numbers of its own"

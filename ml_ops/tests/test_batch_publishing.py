@@ -135,6 +135,32 @@ def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
     assert jobs.last_run().info.status == "FAILED"
 
 
+def test_the_rows_of_a_commit_are_counted_though_another_run_has_replaced_them_since(spark, monkeypatch):
+    table, columns = (
+        "spark_catalog.tests.replaced",
+        {"ID": "BIGINT", "batch_id": "STRING", "run_id": "STRING"},
+    )
+    storage.ensure_table(spark, table, columns)
+    read_batch = storage.read_batch
+
+    def publish(run_id: str, ids: range) -> int:
+        rows = spark.createDataFrame([(number, "b", run_id) for number in ids], list(columns))
+        return storage.replace_batch(rows, table, "b", run_id)
+
+    def replace_and_read(*where: str):
+        monkeypatch.setattr(storage, "read_batch", read_batch)
+        publish("another", range(2))
+        return read_batch(*where)
+
+    monkeypatch.setattr(storage, "read_batch", replace_and_read)
+
+    assert publish("first", range(3)) == 3
+    assert {row.run_id for row in read_batch(spark, table, "b").collect()} == {"another"}
+    assert publish("another", range(2)) == 2
+    with pytest.raises(storage.LostCommitError, match="has no commit 'a third' in its history"):
+        storage._find_version(spark, table, "a third")
+
+
 def test_another_writer_at_the_same_moment_is_only_waited_for_so_often(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     conflict, other = PySparkException("[DELTA_CONCURRENT_APPEND] again"), PySparkException("[DISK_FULL] no")

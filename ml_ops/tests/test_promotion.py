@@ -1,6 +1,8 @@
 """A version gets the alias that it has earned against the champion of that very moment."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from diabetes.features import select_features, select_label
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from diabetes_mlops import models, promotion, registry
-from diabetes_mlops.assessment import assess
+from diabetes_mlops.assessment import Assessment, assess
 from diabetes_mlops.gate import Thresholds
 from diabetes_mlops.registry import ChampionChangedError
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
 
 DATA = science.DATA / "data_raw.csv"
 
@@ -28,18 +31,31 @@ def rows() -> tuple[pd.DataFrame, pd.DataFrame]:
     return split_by_id(pd.read_csv(DATA))
 
 
-class Contest:
-    """Trains versions of one model and takes each to the gate, without Spark."""
+@pytest.fixture(scope="module")
+def train_once(rows) -> Callable[[float], tuple[Pipeline, Assessment]]:
+    """Trains and measures by an alpha; by the same one again it would come to the same."""
 
-    def __init__(self, name: str, rows: tuple[pd.DataFrame, pd.DataFrame]):
+    @cache
+    def train(alpha: float) -> tuple[Pipeline, Assessment]:
+        model = fit(rows[0], alpha=alpha)
+        return model, assess(model, *rows, seed=0)
+
+    return train
+
+
+class Contest:
+    """Registers versions of one model and takes each to the gate, without Spark."""
+
+    def __init__(self, name: str, rows: tuple[pd.DataFrame, pd.DataFrame], train: Callable[..., Any]):
         self.name, self.client, (self.train, self.holdout) = name, MlflowClient(), rows
+        self.train_once = train
 
     def register(self, alpha: float):
-        model = fit(self.train, alpha=alpha)
+        model, measured = self.train_once(alpha)
         with mlflow.start_run():
             logged = models.log_model(model, select_features(self.train).head(2))
             version = registry.register(self.client, logged, self.name, {})
-        return version, assess(model, self.train, self.holdout, seed=0)
+        return version, measured
 
     def settle(self, version, measured, how="automatic", **thresholds: Any) -> promotion.Verdict:
         with mlflow.start_run(run_id=version.run_id):
@@ -60,11 +76,11 @@ class Contest:
 
 
 @pytest.fixture
-def contest(tracking, rows, request) -> Contest:
+def contest(tracking, rows, train_once, request) -> Contest:
     experiment = f"/tests/{request.node.name}"
     mlflow.create_experiment(experiment, artifact_location=(tracking / request.node.name).as_uri())
     mlflow.set_experiment(experiment)
-    return Contest(f"a.b.{request.node.name}", rows)
+    return Contest(f"a.b.{request.node.name}", rows, train_once)
 
 
 def test_the_same_model_again_becomes_champion_and_a_poor_one_gets_no_alias(contest: Contest):

@@ -187,7 +187,7 @@ def _publish(
     labels = {name: F.lit(value) for name, value in origin.items()} | {moment: F.lit(datetime.now(UTC))}
     labelled = rows.withColumns(labels).select(*columns)
     storage.ensure_table(rows.sparkSession, table, columns)
-    return storage.replace_batch(labelled, table, origin["batch_id"], commit=origin["run_id"])
+    return storage.replace_batch(labelled, table, origin["batch_id"], origin["run_id"])
 
 
 def _log_input(source: str, digest: str) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 from diabetes.columns import SchemaError
-from diabetes.drift import PREDICTION, Counts
+from diabetes.drift import PREDICTION, Counts, Profile
 from diabetes.schema import COLUMNS, ID
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -37,7 +37,6 @@ from diabetes_mlops.worker import (
     ROW,
     TALLY,
     Scorer,
-    Tally,
     read_tally,
     shows_distinct_ids,
 )
@@ -56,7 +55,8 @@ class StagedBatch:
 
     `rows` has ID, prediction, reasons (null where the row was scored), row (as found, as a JSON object) and
     the carried columns. `digest` is the same for the same rows in whatever order. `counts` are the scored
-    rows in the bins of the model's profile; rows that repeat an ID are still among them.
+    rows in the bins of the model's profile; rows that repeat an ID are still among them. `has_distinct_ids`
+    says that no ID was there twice as far as the tasks, each by itself, can tell; else nobody knows yet.
     """
 
     rows: DataFrame
@@ -64,6 +64,7 @@ class StagedBatch:
     digest: str
     rejected: int
     counts: Counts | None
+    has_distinct_ids: bool
 
     @property
     def scored_rows(self) -> DataFrame:
@@ -131,34 +132,41 @@ def staging(
         scorer = Scorer(
             pickle.dumps(model.pipeline), model.profile, carried, is_text=BROKEN_LINE in found.columns
         )
-        tallies, counts = _stage(found, scorer, columns, staged)
-        rows = _staged_rows(spark, staged)
-        if not shows_distinct_ids(tallies) and (repeated := _find_repeated(rows)) is not None:
+        batch = _stage(found, scorer, columns, staged)
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
-            digest = _digest_of(tallies)
-            tallies, counts = _stage(found, replace(scorer, keep_rows=True), columns, staged)
-            if _digest_of(tallies) != digest:
+            again = _stage(found, replace(scorer, keep_rows=True), columns, staged)
+            if again.digest != batch.digest:
                 raise RowCountError("the input changed while it was read; run the job again")
             # `repeated` is not a result yet: it looks into the table as it is now.
-            rows = _reject_repeated(_staged_rows(spark, staged), repeated)
-        yield _look_over(rows, tallies, counts)
+            batch = _reject_repeated(again, repeated)
+        yield batch
     finally:
         storage.drop_table(spark, staged)
 
 
-def _stage(
-    found: DataFrame, scorer: Scorer, columns: StructType, staged: str
-) -> tuple[list[Tally], Counts | None]:
-    """Fill the staging table; returns the tally of each task, and the counts of all."""
+def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
+    """Fill the staging table, whose rows with a tally, one of each task, tell what it ought to hold."""
     rows = _prepare(found).mapInArrow(scorer, columns)
     with telemetry.step("stage"):
         rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
-    texts = found.sparkSession.table(quote_name(staged)).where(f"{TALLY} IS NOT NULL").select(TALLY).collect()
-    tallies = [read_tally(row[TALLY]) for row in texts]
-    counted = [counts for _, counts in tallies if counts is not None]
-    nothing = scorer.profile.nothing() if scorer.profile else None
-    counts = None if nothing is None else reduce(lambda one, other: one + other, counted, nothing)
-    return [tally for tally, _ in tallies], counts
+    table = found.sparkSession.table(quote_name(staged))
+    is_row = F.col(TALLY).isNull()
+    texts, staged_rows, rejected = table.agg(
+        F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
+    ).collect()[0]
+    tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
+    rows_in = sum(tally.rows for tally in tallies)
+    if staged_rows != rows_in:
+        raise RowCountError(f"{rows_in} rows read, but {staged_rows} staged")
+    return StagedBatch(
+        rows=table.where(is_row).drop(TALLY),
+        rows_in=rows_in,
+        digest=str(sum(tally.digest for tally in tallies) % 2**64),
+        rejected=rejected,
+        counts=_add_up(counts, scorer.profile),
+        has_distinct_ids=shows_distinct_ids(tallies),
+    )
 
 
 def _prepare(found: DataFrame) -> DataFrame:
@@ -170,16 +178,10 @@ def _prepare(found: DataFrame) -> DataFrame:
     return ready.withColumn(DIGEST, F.xxhash64(*parts))
 
 
-def _look_over(rows: DataFrame, tallies: list[Tally], counts: Counts | None) -> StagedBatch:
-    staged, rejected = rows.agg(F.count("*"), F.count(REASONS)).collect()[0]
-    rows_in = sum(tally.rows for tally in tallies)
-    if staged != rows_in:
-        raise RowCountError(f"{rows_in} rows read, but {staged} staged")
-    return StagedBatch(rows, rows_in, _digest_of(tallies), rejected, counts)
-
-
-def _digest_of(tallies: list[Tally]) -> str:
-    return str(sum(tally.digest for tally in tallies) % 2**64)
+def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts | None:
+    if profile is None:
+        return None
+    return reduce(lambda one, other: one + other, filter(None, counts), profile.nothing())
 
 
 def _find_repeated(rows: DataFrame) -> DataFrame | None:
@@ -190,16 +192,13 @@ def _find_repeated(rows: DataFrame) -> DataFrame | None:
     return None if times.isEmpty() else times
 
 
-def _reject_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
+def _reject_repeated(batch: StagedBatch, repeated: DataFrame) -> StagedBatch:
     """Add a reason to every row whose ID another row has too: nobody can say which one is meant."""
     text = F.format_string(f"{ID} is repeated: %d is there %d times", F.col(ID), F.col("_times"))
     reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
     known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
-    return rows.join(repeated, ID, "left").withColumn(REASONS, known).drop("_times")
-
-
-def _staged_rows(spark: SparkSession, staged: str) -> DataFrame:
-    return spark.table(quote_name(staged)).where(f"{TALLY} IS NULL").drop(TALLY)
+    rows = batch.rows.join(repeated, ID, "left").withColumn(REASONS, known).drop("_times")
+    return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
 
 
 def _staged_columns(found: DataFrame, carried: tuple[str, ...]) -> StructType:

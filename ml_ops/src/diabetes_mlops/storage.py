@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from diabetes_mlops.sources import quote, quote_name
 from diabetes_mlops.telemetry import say
 
-BATCH_ID = "batch_id"
+BATCH_ID, RUN_ID = "batch_id", "run_id"
 STAGED = "_staged_"
 # A staging table this old is one of a run that was killed.
 KEPT_STAGED = timedelta(days=2)
@@ -57,23 +58,22 @@ def ensure_schema(spark: SparkSession, table: str) -> None:
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
 
 
-def replace_batch(rows: DataFrame, table: str, batch_id: str, commit: str) -> int:
+def replace_batch(rows: DataFrame, table: str, batch_id: str, run_id: str) -> int:
     """Make `rows` the only rows of this batch, in one commit; returns how many rows that commit put there.
 
-    `commit` names the commit in the table's history. When another writer gets in between, the write is done
-    again. Raises LostCommitError.
+    All rows have `run_id` in their column of that name, which names the commit in the table's history too.
+    When another writer gets in between, the write is done again. Raises LostCommitError.
     """
     writer = rows.write.format("delta").mode("overwrite")
-    writer = writer.option("replaceWhere", _is_batch(batch_id)).option("userMetadata", commit)
+    writer = writer.option("replaceWhere", _is_batch(batch_id)).option("userMetadata", run_id)
     retry(lambda: writer.saveAsTable(quote_name(table)))
-    spark = rows.sparkSession
-    history = spark.sql(f"DESCRIBE HISTORY {quote_name(table)}").where(f"userMetadata = '{commit}'")
-    versions = [row["version"] for row in history.select("version").collect()]
-    if not versions:
-        raise LostCommitError(f"{table} has no commit {commit!r} in its history")
-    # At that version, because another run may have replaced the batch since.
-    written = spark.read.option("versionAsOf", max(versions)).table(quote_name(table))
-    return written.where(_is_batch(batch_id)).count()
+    spark, is_own = rows.sparkSession, F.col(RUN_ID) == run_id
+    if written := read_batch(spark, table, batch_id).where(is_own).count():
+        return written
+    # It put none there, or another run has replaced the batch since: the table as that commit left it tells.
+    version = _find_version(spark, table, run_id)
+    then = spark.read.option("versionAsOf", version).table(quote_name(table))
+    return then.where(_is_batch(batch_id)).where(is_own).count()
 
 
 def read_batch(spark: SparkSession, table: str, batch_id: str) -> DataFrame:
@@ -99,6 +99,15 @@ def create_staging_table(spark: SparkSession, table: str, run_id: str, columns: 
 def drop_table(spark: SparkSession, table: str) -> None:
     """Remove a table with its rows."""
     spark.sql(f"DROP TABLE IF EXISTS {quote_name(table)}")
+
+
+def _find_version(spark: SparkSession, table: str, commit: str) -> int:
+    """The newest version of a table that a commit of this name made."""
+    history = spark.sql(f"DESCRIBE HISTORY {quote_name(table)}").where(F.col("userMetadata") == commit)
+    version = history.agg(F.max("version")).collect()[0][0]
+    if version is None:
+        raise LostCommitError(f"{table} has no commit {commit!r} in its history")
+    return int(version)
 
 
 def _drop_left_overs(spark: SparkSession, table: str) -> None:
