@@ -1,13 +1,8 @@
 """How the tests spread over processes, and the demo for all tests that look at what it leaves behind."""
 
-import gc
-
 import pytest
 from machine import ROOT
 from workspace_under_test import demo  # noqa: F401 # only: local-workspace
-
-# The modules of the tests import all that there is, and it stays: to look for garbage in it takes seconds.
-gc.disable()
 
 # Fixtures that are a workspace with its own Spark.
 SHARED = {"demo", "real_workspace"}
@@ -24,8 +19,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shared = SHARED.intersection(getattr(item, "fixturenames", ()))
         alone = folder if folder in ("ml_source", "ml_ops") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(shared.pop() if shared else alone))
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
