@@ -4,6 +4,7 @@
 from science import DATA, PYTHONPATH  # before anything that imports the wheel
 # isort: on
 
+import gc
 import os
 import re
 import shutil
@@ -109,7 +110,18 @@ def spark(spark_server: str) -> Iterator[SparkSession]:
     """The session that the tests share."""
     session = SparkSession.builder.remote(spark_server).getOrCreate()
     yield session
-    session.stop()
+    stop_session(session)
+
+
+@pytest.fixture
+def own_session(spark_server: str) -> Iterator[SparkSession]:
+    """A session that no other test has.
+
+    Stopped, because the client of a session that is not asks Spark for minutes when Python ends.
+    """
+    session = SparkSession.builder.remote(spark_server).create()
+    yield session
+    stop_session(session)
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +204,19 @@ def trained(make_jobs: Callable[[str], Jobs], ingestion: Ingestion) -> tuple[Job
 def scored(trained: tuple[Jobs, dict[str, Any]]) -> tuple[Jobs, dict[str, Any]]:
     """The same jobs after they scored the repository's batch, and what that scoring reported."""
     return trained[0], trained[0].score()
+
+
+def stop_session(session: SparkSession) -> None:
+    """Stops it while no garbage is collected.
+
+    Spark's client holds a lock while it waits for its threads, and a thread that collects an earlier session
+    waits for this lock: both wait for ever (SPARK-55362, open in PySpark 4.1).
+    """
+    gc.disable()
+    try:
+        session.stop()
+    finally:
+        gc.enable()
 
 
 def server_command(folder: Path, port: int) -> list[str]:

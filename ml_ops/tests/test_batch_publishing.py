@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from diabetes_mlops import batch_score, storage
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 from test_batch_score import BATCH, expected, found
 
@@ -44,14 +43,9 @@ def test_runs_at_once_make_a_new_table_and_end_with_one_complete_copy_of_each_ba
 
 
 @pytest.fixture
-def victim(trained, spark_server):
-    """The same jobs in a Spark session of their own.
-
-    Stopped, because the client of a session that is not asks Spark for minutes when Python ends.
-    """
-    session = SparkSession.builder.remote(spark_server).create()
-    yield replace(trained[0], spark=session, target=None)
-    session.stop()
+def victim(trained, own_session):
+    """The same jobs in a Spark session of their own."""
+    return replace(trained[0], spark=own_session, target=None)
 
 
 def stall(rows, folder: Path):
@@ -136,10 +130,8 @@ def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
 
 
 def test_the_rows_of_a_commit_are_counted_though_another_run_has_replaced_them_since(spark, monkeypatch):
-    table, columns = (
-        "spark_catalog.tests.replaced",
-        {"ID": "BIGINT", "batch_id": "STRING", "run_id": "STRING"},
-    )
+    table = "spark_catalog.tests.replaced"
+    columns = {"ID": "BIGINT", "batch_id": "STRING", "run_id": "STRING"}
     storage.ensure_table(spark, table, columns)
     read_batch = storage.read_batch
 

@@ -64,9 +64,8 @@ def uploaded(azurite: Azurite) -> str:
 
 
 @pytest.fixture
-def session(spark_server: str, azurite: Azurite) -> Iterator[SparkSession]:
-    """A session of its own, whose driver finds Azurite, which has the Blob service alone."""
-    session = SparkSession.builder.remote(spark_server).create()
+def session(own_session: SparkSession, azurite: Azurite) -> SparkSession:
+    """A session whose driver finds Azurite, which has the Blob service alone."""
     lead = {
         "fs.azure.abfs.endpoint": f"127.0.0.1:{azurite.port}",
         "fs.azure.account.hns.enabled": "false",
@@ -76,9 +75,8 @@ def session(spark_server: str, azurite: Azurite) -> Iterator[SparkSession]:
         "fs.azure.io.retry.max.retries": "0",
     }
     for name, value in lead.items():
-        session.conf.set(name, value)
-    yield session
-    session.stop()
+        own_session.conf.set(name, value)
+    return own_session
 
 
 def test_the_account_key_of_the_scope_lets_spark_read_the_uploaded_data(
