@@ -67,13 +67,13 @@ def replace_batch(rows: DataFrame, table: str, batch_id: str, run_id: str) -> in
     writer = rows.write.format("delta").mode("overwrite")
     writer = writer.option("replaceWhere", _is_batch(batch_id)).option("userMetadata", run_id)
     retry(lambda: writer.saveAsTable(quote_name(table)))
-    spark, is_own = rows.sparkSession, F.col(RUN_ID) == run_id
-    if written := read_batch(spark, table, batch_id).where(is_own).count():
+    spark = rows.sparkSession
+    if written := read_batch(spark, table, batch_id).where(F.col(RUN_ID) == run_id).count():
         return written
     # It put none there, or another run has replaced the batch since: the table as that commit left it tells.
     version = _find_version(spark, table, run_id)
     then = spark.read.option("versionAsOf", version).table(quote_name(table))
-    return then.where(_is_batch(batch_id)).where(is_own).count()
+    return then.where(_is_batch(batch_id)).count()
 
 
 def read_batch(spark: SparkSession, table: str, batch_id: str) -> DataFrame:
