@@ -265,12 +265,12 @@ with mlflow.start_run(run_name="sleeper"):
     cluster_id = next(iter(client.clusters.list())).cluster_id
     task = SubmitTask("s", existing_cluster_id=cluster_id, notebook_task=NotebookTask(f"{FOLDER}/sleeper"))
     run_id = client.jobs.submit(run_name="sleeper", tasks=[task]).run_id
-    wait_for(lambda: any("4321" in arguments for arguments in command_lines()))
+    wait_for(lambda: "sleep 4321" in command_lines())
 
     run = client.jobs.cancel_run(run_id).result()
 
     assert run.state.result_state.value == "CANCELED"
-    wait_for(lambda: not any("4321" in arguments for arguments in command_lines()))
+    wait_for(lambda: "sleep 4321" not in command_lines())
     cancelled = newest_mlflow_run(registry)
     assert (cancelled.info.run_name, cancelled.info.status) == ("sleeper", "FAILED")
 
