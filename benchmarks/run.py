@@ -31,7 +31,7 @@ PARAMETERS = {
     "alpha": "0.5",
 }
 PLAIN, MLFLOW_RUN, MAKE = "plain script", "mlflow run", "make run-..."
-# Enough for the spare process to be ready again, and for what a workspace does after its start.
+# Enough for what a workspace does after its start, and for MLflow's server to end what it has begun.
 IDLE_SECONDS = 10
 _FOREIGN = ("DATABRICKS_", "MLFLOW_", "SPARK_", "MAKE", "MFLAGS")
 
@@ -59,12 +59,12 @@ class LocalWorkspace:
         return {"first_answer": round(answered, 2), "spark": round(time.perf_counter() - began, 2)}
 
     def memory(self) -> dict[str, int]:
-        """Resident memory in MiB of its processes: the server with MLflow, the spare process, Spark."""
+        """Resident memory in MiB of its processes: the server with MLflow, the fork server, Spark."""
         server = psutil.Process(int((self.state / "workspace.pid").read_text().split()[0]))
         spark = self._spark.pid
         names = {server.pid: "server", spark: "spark"}
         family = [server, *server.children()]
-        return {names.get(p.pid, "spare process"): round(p.memory_info().rss / 2**20) for p in family}
+        return {names.get(p.pid, "fork server"): round(p.memory_info().rss / 2**20) for p in family}
 
     def environment(self) -> dict[str, str]:
         """What a plain process needs to track in this workspace and to use its Spark."""

@@ -33,7 +33,7 @@ FILES = {
         "benchmarks/",
         "docs/benchmarks.md",
         "docs/decisions/0001-a-local-workspace-of-our-own.md",
-        "docs/decisions/0009-a-run-starts-from-a-spare-process.md",
+        "docs/decisions/0009-a-run-is-forked-with-its-imports-done.md",
         "docs/decisions/0010-two-kinds-of-artifact-addresses.md",
         "docs/local_workspace_api.md",
         "docs/notebook_fidelity.md",

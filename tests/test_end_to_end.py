@@ -115,8 +115,6 @@ def test_the_page_of_a_run_shows_its_notebook(workspace):
 
 
 def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind(workspace):
-    time.sleep(2)  # the spare process is started a second after the run before
-
     warm, ended, left = workspace.run_cells(
         "import json, os, signal, subprocess, sys, time\nwarm = 'sklearn' in sys.modules",
         "folder = os.path.join(os.environ['TMPDIR'], 'warm-up')\n"

@@ -14,12 +14,11 @@ import pytest
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
 from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
 from local_workspace.database import Database
+from local_workspace.fork_server import ForkServer
 from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.recovery import recover
 from local_workspace.run_documents import has_ended, new_run
-from local_workspace.run_processes import end_processes
 from local_workspace.runs import RunManager
-from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 
@@ -364,22 +363,20 @@ def test_a_run_that_waited_for_its_turn_goes_on_waiting_when_the_workspace_comes
     database.close()
 
 
-def test_a_run_that_finds_no_spare_process_is_started_anew_and_followed_by_one(
-    own_state, stand_in, eventually, monkeypatch
+def test_a_run_whose_imports_cannot_be_done_ahead_is_started_the_ordinary_way(
+    own_state, stand_in, eventually, tmp_path
 ):
-    monkeypatch.setattr("local_workspace.spares.REFILL_SECONDS", 0)
-    database, spares = Database(own_state.database), Spares(own_state.runs)
-    command = (sys.executable, str(stand_in))
-    runs = RunManager(database, own_state, lambda run: dict(os.environ), "", command, spares=spares)
+    (tmp_path / "ipykernel.py").write_text("raise ImportError('a broken package')")
+    database, fork_server = Database(own_state.database), ForkServer(own_state.runs)
+    command, environment = (sys.executable, str(stand_in)), os.environ | {"PYTHONPATH": str(tmp_path)}
+    runs = RunManager(database, own_state, lambda run: environment, "", command, fork_server=fork_server)
     run = new_run(database, 1, "SUBMIT_RUN", {"tasks": [task_of("c1", "/Shared/job")]}, "me")
     runs.submit(run["run_id"])
     eventually(lambda: has_ended(runs.find(1)))
 
     assert runs.find(1)["state"]["result_state"] == "SUCCESS"
-    eventually(lambda: spares.take(own_state.runs / "2", dict(os.environ)) is not None)
-    end_processes(own_state.runs)
     runs.shutdown()
-    spares.close()
+    fork_server.close()
 
 
 def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):

@@ -17,10 +17,7 @@ _KERNEL = "ipykernel"  # a part of the command line of a kernel, or the name of 
 
 
 def mark(folder: Path) -> dict[str, str]:
-    """What to add to the environment of a run's process, to find it and all that it starts.
-
-    The mark of a process that was started before its run leads to the run's folder through a link.
-    """
+    """What to add to the environment of a run's process, to find it and all that it starts."""
     return {MARK: str(folder.absolute())}
 
 

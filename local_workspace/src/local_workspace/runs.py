@@ -7,7 +7,6 @@ The documents of runs tell everything; what is in memory are the attempts that a
 import logging
 import shutil
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from local_workspace import retries
 from local_workspace.database import Database, Document
 from local_workspace.dependencies import launch_ready, summary_of
 from local_workspace.errors import InvalidParameter, InvalidState, is_disk_full
+from local_workspace.fork_server import ForkServer
 from local_workspace.run_documents import (
     ACTIVE,
     CANCELED,
@@ -35,9 +35,8 @@ from local_workspace.run_documents import (
     task_record,
     timed_out,
 )
-from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
-from local_workspace.task_processes import EXECUTOR, ClusterServes, Environment, Start, TaskProcesses
+from local_workspace.task_processes import EXECUTOR, ClusterServes, Environment, Process, Start, TaskProcesses
 from local_workspace.timers import Timers
 from local_workspace.workers import Workers
 
@@ -52,8 +51,8 @@ class RunManager:
     """Runs what is submitted, `workers` tasks at once beside those that `notebook.run` waits for.
 
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
-    `command` is started with the folder of the task run as its last argument, unless `spares` has a process
-    ready. `cluster_serves(environment)` tells whether the cluster of a task is still there.
+    `command` is started with the folder of the task run as its last argument, unless `fork_server` forks
+    one. `cluster_serves(environment)` tells whether the cluster of a task is still there.
     """
 
     def __init__(
@@ -64,13 +63,13 @@ class RunManager:
         host: str,
         command: Sequence[str] = EXECUTOR,
         workers: int = 2,
-        spares: Spares | None = None,
+        fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
     ) -> None:
         self.host = host
         self._database = database
         self._state = state
-        self._processes = TaskProcesses(database, state, environment, command, spares, cluster_serves)
+        self._processes = TaskProcesses(database, state, environment, command, fork_server, cluster_serves)
         self._lock = threading.RLock()
         # The attempts that a worker is busy with, by task run, and what ends them.
         self._stops: dict[int, threading.Event] = {}
@@ -224,9 +223,7 @@ class RunManager:
                     raise
             time.sleep(FULL_DISK_SECONDS)
 
-    def _begin(
-        self, run_id: int, task_run_id: int, stop: threading.Event, start: Start
-    ) -> subprocess.Popen[bytes] | None:
+    def _begin(self, run_id: int, task_run_id: int, stop: threading.Event, start: Start) -> Process | None:
         def change(run: Document) -> None:
             begin(task_record(run, task_run_id))
             begin(run)

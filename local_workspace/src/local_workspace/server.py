@@ -22,6 +22,7 @@ from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
 from local_workspace.errors import add_handlers
+from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
 from local_workspace.mlflow_file import keep_in_place
@@ -44,7 +45,6 @@ from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.run_documents import has_ended
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
-from local_workspace.spares import Spares
 from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
 from local_workspace.tracking import LoggedRuns
@@ -87,16 +87,18 @@ def open_runs(
         token = keyring.run_token(run["run_id"])
         return process_environment.of_run(state, profile.host, token) | cluster.environment
 
-    spares = Spares(state.runs)
+    fork_server = ForkServer(state.runs)
     runs = RunManager(
-        database, state, environment, profile.host, spares=spares, cluster_serves=cluster.serves
+        database, state, environment, profile.host, fork_server=fork_server, cluster_serves=cluster.serves
     )
 
     def prepare() -> None:
         runs.resume()
         with suppress(ClusterError):  # whoever starts a run is told
             cluster.ensure_running()
-            spares.refill(process_environment.of_run(state, profile.host, token="") | cluster.environment)
+            fork_server.ensure(
+                process_environment.of_run(state, profile.host, token="") | cluster.environment
+            )
             cluster.warm_up()
 
     threading.Thread(target=prepare, daemon=True).start()
@@ -106,7 +108,7 @@ def open_runs(
     finally:
         scheduler.stop()
         runs.shutdown()
-        spares.close()
+        fork_server.close()
         database.close()
 
 

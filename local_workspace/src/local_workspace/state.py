@@ -51,7 +51,7 @@ class StateFolder:
 
     @property
     def runs(self) -> Path:
-        """The folders of the task runs, and those of spare processes."""
+        """The folders of the task runs, and that of the process they are forked from."""
         return self.root / "runs"
 
     def run_folder(self, task_run_id: int) -> Path:

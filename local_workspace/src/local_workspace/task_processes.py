@@ -12,6 +12,8 @@ from pathlib import Path
 from local_workspace import value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
+from local_workspace.fork_server import ForkServer
+from local_workspace.forks import Fork
 from local_workspace.libraries import pip_arguments
 from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.rest import clusters
@@ -25,7 +27,6 @@ from local_workspace.run_documents import (
     timed_out,
 )
 from local_workspace.run_processes import end_processes, mark, uses_cluster
-from local_workspace.spares import Spares
 from local_workspace.state import StateFolder
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
@@ -39,15 +40,16 @@ CLUSTER_LOST = internal_error(
 
 Environment = Callable[[Document], Mapping[str, str]]
 ClusterServes = Callable[[Mapping[str, str]], bool]
-Start = Callable[[], subprocess.Popen[bytes]]
+Process = subprocess.Popen[bytes] | Fork
+Start = Callable[[], Process]
 
 
 class TaskProcesses:
     """Starts `command` with the folder of a task run as its last argument, and tells how it ended.
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
-    `cluster_serves(environment)` tells whether that cluster is still there. A process that `spares` has ready
-    is taken in place of `command`.
+    `cluster_serves(environment)` tells whether that cluster is still there. What `fork_server` forks is taken
+    in place of `command`.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class TaskProcesses:
         state: StateFolder,
         environment: Environment,
         command: Sequence[str],
-        spares: Spares | None = None,
+        fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
     ) -> None:
         self._database = database
@@ -64,7 +66,7 @@ class TaskProcesses:
         self._objects = WorkspaceObjects(database, state)
         self._environment = environment
         self._command = command
-        self._spares = spares
+        self._fork_server = fork_server
         self._cluster_serves = cluster_serves
 
     def execute(
@@ -72,7 +74,7 @@ class TaskProcesses:
         run: Document,
         task: Document,
         stop: threading.Event,
-        begin: Callable[[Start], subprocess.Popen[bytes] | None],
+        begin: Callable[[Start], Process | None],
     ) -> Outcome:
         """Carry out an attempt until it ends, takes too long or `stop` is set.
 
@@ -89,6 +91,8 @@ class TaskProcesses:
         except ApiError as error:
             return internal_error(error.message, "INVALID_CLUSTER_REQUEST")
         environment = self._environment(run)
+        if self._fork_server:
+            self._fork_server.make_ready(environment)
 
         def cluster_is_lost() -> bool:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
@@ -101,8 +105,7 @@ class TaskProcesses:
         finally:
             end_processes(folder)
         process.wait()
-        if self._spares:
-            self._spares.refill_soon(environment)
+        shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)
         return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
 
@@ -139,9 +142,9 @@ class TaskProcesses:
         }
         return {key: json.loads(file.read_text()) for key, file in files.items() if file.exists()}
 
-    def _start(self, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        ready = self._spares.take(folder, environment) if self._spares else None
-        return ready or self._start_anew(folder, environment)
+    def _start(self, folder: Path, environment: dict[str, str]) -> Process:
+        fork = self._fork_server.fork(folder, environment) if self._fork_server else None
+        return fork or self._start_anew(folder, environment)
 
     def _start_anew(self, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with (folder / "process.log").open("wb") as log:
@@ -174,7 +177,7 @@ def read_result(folder: Path) -> Document | None:
 
 
 def _wait(
-    process: subprocess.Popen[bytes],
+    process: Process,
     stop: threading.Event,
     limit: int,
     cluster_is_lost: Callable[[], bool],

@@ -1,8 +1,13 @@
 """A Python environment of its own for each run: what a cluster carries, plus what the run's `%pip` adds."""
 
+import importlib
+import os
+import sys
 import sysconfig
 import venv
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import local_workspace
 
@@ -20,6 +25,29 @@ def create_environment(folder: Path) -> Path:
     here = Path(local_workspace.__file__).parents[1]
     (site_packages / BASE).write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n")
     return python_of(folder)
+
+
+def move_to(folder: Path) -> None:
+    """Makes this interpreter that of another run, whose folder has an environment without packages too.
+
+    Replaces the old folder wherever a module has kept it, as `sys.path` or the program of new processes.
+    """
+    left = str(Path(sys.prefix).parent)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return os.fsencode(moved(os.fsdecode(value)))
+        is_inside = isinstance(value, str) and value.startswith(left)
+        return f"{folder}{value.removeprefix(left)}" if is_inside else value
+
+    for module in [module for module in sys.modules.values() if isinstance(module, ModuleType)]:
+        for name, value in list(vars(module).items()):
+            if type(value) is list:
+                value[:] = map(moved, value)
+            elif isinstance(value, str | bytes):
+                vars(module)[name] = moved(value)
+    importlib.reload(sysconfig)
+    sys.path_importer_cache.clear()
 
 
 def python_of(folder: Path) -> Path:

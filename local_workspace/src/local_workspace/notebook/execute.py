@@ -34,7 +34,7 @@ from local_workspace.notebook.source import read_notebook
 from local_workspace.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from local_workspace.notebook.spare import Forker
+    from local_workspace.notebook.forking import Forker
 
 TOKENS = {"DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN", "SPARK_CONNECT_AUTHENTICATE_TOKEN"}
 _SAVE_EVERY_SECONDS = 0.5

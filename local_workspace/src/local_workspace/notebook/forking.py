@@ -1,17 +1,17 @@
-"""A run's process that has done the imports of most notebooks before it knows its run; Linux only.
+"""The process that has done the imports of most notebooks and from which runs are forked; Linux only.
 
-Started as `python -m local_workspace.notebook.spare` in an environment of its own, it imports, waits for the
-folder and the token of a run on its standard input, and then forks: once for the process that executes the
-notebook, once for each kernel. It imports what the cluster carries, never what a run installs; a run whose
-libraries could have changed these imports gets an ordinary kernel.
+Started as `python -m local_workspace.notebook.forking SOCKET` in an environment of its own, it imports and
+then forks for each run. That fork gets the folder and the token of the run, and forks again: once for the
+process that executes the notebook, once for each kernel. It imports what the cluster carries, never what a
+run installs; a run whose libraries could have changed these imports gets an ordinary kernel.
 """
 
+import ctypes
 import gc
 import importlib
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -23,7 +23,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from local_workspace.forks import READY, Fork, ask_for_fork
 from local_workspace.notebook import environment
+from local_workspace.run_processes import MARK
 
 assert sys.platform == "linux"
 
@@ -54,11 +56,11 @@ _LONGEST_REQUEST = 1 << 20
 class Imports:
     """The imports that were done ahead, and what must not have changed for them to hold.
 
-    `own` is the folder into which the run installs packages, `base` the one that all runs share.
+    `base` is the folder of the packages that all runs share.
     """
 
-    def __init__(self, own: Path, base: Path) -> None:
-        self._own, self._base = own, base
+    def __init__(self, base: Path) -> None:
+        self._base = base
         self._began = _changed_at(base)
         self._missed: set[str] = set()
 
@@ -74,12 +76,12 @@ class Imports:
         """Called by Python for a module that it found nowhere."""
         self._missed.add(name.partition(".")[0])
 
-    def hold(self) -> bool:
-        """Whether a new interpreter would import the same, given what the run has installed meanwhile."""
-        names = {path.name.partition(".")[0] for path in self._own.iterdir()}
+    def hold(self, own: Path) -> bool:
+        """Whether a new interpreter would import the same, given what the run has installed into `own`."""
+        names = {path.name.partition(".")[0] for path in own.iterdir()}
         imported = {name.partition(".")[0] for name in sys.modules}
-        starts_code = {path.name for path in self._own.glob("*.pth")} != {environment.BASE}
-        found = metadata.distributions(path=[str(self._own)])
+        starts_code = {path.name for path in own.glob("*.pth")} != {environment.BASE}
+        found = metadata.distributions(path=[str(own)])
         groups = {point.group for package in found for point in package.entry_points}
         return not (
             names & (imported | self._missed)
@@ -87,36 +89,6 @@ class Imports:
             or groups - {"console_scripts", "gui_scripts"}  # plug-ins of what is imported
             or _changed_at(self._base) != self._began
         )
-
-
-class Kernel:
-    """A kernel that was forked: what `LocalProvisioner` needs of a `Popen`, for a process not its child."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int, descriptor: int, ended: int) -> None:
-        self.pid = pid
-        self._descriptor = descriptor
-        self._ended = ended  # a pipe, in which its parent says how it ended
-        self._code: int | None = None
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """None while it runs, then its exit code, or minus the signal that ended it."""
-        with self._lock:
-            if self._code is None and select.select([self._ended], [], [], 0)[0]:
-                self._code = int(os.read(self._ended, 16) or b"1")  # nothing: its parent was killed too
-            return self._code
-
-    def wait(self) -> int:
-        """Waits until it has ended, and tells how."""
-        while (code := self.poll()) is None:
-            select.select([self._ended], [], [])
-        return code
-
-    def send_signal(self, number: int) -> None:
-        """Sends it a signal; ProcessLookupError when it has ended."""
-        signal.pidfd_send_signal(self._descriptor, number)
 
 
 class Forker:
@@ -128,79 +100,113 @@ class Forker:
 
     def fits(self) -> bool:
         """Whether a forked kernel is like a new one."""
-        return self._imports.hold()
+        return self._imports.hold(environment.packages_of(Path(sys.prefix)))
 
-    def start(self, command: Sequence[str], variables: Mapping[str, str], cwd: str) -> Kernel:
+    def start(self, command: Sequence[str], variables: Mapping[str, str], cwd: str) -> Fork:
         """Starts a kernel; `command` is that of an ordinary one."""
-        self._requests.send(json.dumps([command, dict(variables), cwd]).encode())
-        pid, descriptors, _, _ = socket.recv_fds(self._requests, 32, 2)
-        return Kernel(int(pid), *descriptors)
+        return ask_for_fork(self._requests, json.dumps([command, dict(variables), cwd]).encode())
 
 
-def main() -> None:
-    """Imports, waits for a run, and does a part of it: forks, executes the notebook, or is a kernel."""
+Become = Callable[[bytes, list[int]], None]
+
+
+def main(descriptor: int) -> None:
+    """Imports, then forks runs as the workspace asks for them, until it ends."""
+    mark_place = _place_of_mark()
     del sys.path[0]  # the folder in which it was started
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
-    here = Path(sys.prefix)
-    imports = Imports(environment.packages_of(here), environment.base_packages_of(here))
+    imports = Imports(environment.base_packages_of(Path(sys.prefix)))
     gc.disable()  # what is imported stays, so looking for garbage meanwhile took a sixth of the time
     imports.do()
     if threading.active_count() > 1:
         sys.exit(f"an import has started {threading.enumerate()}: no process for a fork; runs start anew")
-    order = sys.stdin.readline()
-    if not order:  # the workspace has ended
-        return
-    folder, variables = json.loads(order).values()
-    os.environ.update(variables)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
-    os.chdir(folder)
     gc.freeze()
     gc.enable()
-    _fork(Path(folder), imports)()
+    requests = socket.socket(fileno=descriptor)
+    requests.send(READY)
+    _fork_on_request(requests, lambda _, files: _become_run(files, mark_place, imports))()
 
 
-def _fork(folder: Path, imports: Imports) -> Callable[[], None]:
-    """Forks the executor and then kernels as it asks; returns in each process what it has to do."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    executor = os.fork()
-    if executor == 0:
-        ours.close()
-        return lambda: _execute(folder, Forker(theirs, imports))
-    theirs.close()
-    children = {os.pidfd_open(executor): executor}
-    reports: dict[int, int] = {}  # by kernel, the pipe in which to say how it ended
-    waiting: list[Any] = [ours]
+def _fork_on_request(requests: socket.socket, become: Become, first: int = 0) -> Callable[[], None]:
+    """Forks as the other end asks; returns in each process what it has to do.
+
+    Ends with the child `first` and its exit code, or, where there is none, when the other end closes.
+    """
+    children = {os.pidfd_open(first): first} if first else {}
+    reports: dict[int, int] = {}  # by child, the pipe in which to say how it ended
+    waiting: list[Any] = [requests]
     while True:
         ready = select.select([*waiting, *children], [], [])[0]
         for descriptor in children.keys() & set(ready):
             pid = children.pop(descriptor)
             os.close(descriptor)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            if pid == executor:
+            if pid == first:
                 return lambda: _leave(code)
             _report(reports.pop(pid), code)
-        if ours not in ready:
+        if requests not in ready:
             continue
-        request = ours.recv(_LONGEST_REQUEST)
-        if not request:  # the executor is about to end
+        message, files, _, _ = socket.recv_fds(requests, _LONGEST_REQUEST, 2)
+        if not message and first:  # it is about to end
             waiting.clear()
             continue
-        kernel = os.fork()
-        if kernel == 0:
-            for descriptor in (ours.detach(), *children, *reports.values()):
+        if not message:
+            return lambda: _leave(0)
+        child = os.fork()
+        if child == 0:
+            for descriptor in (requests.detach(), *children, *reports.values()):
                 os.close(descriptor)
-            return lambda: _become_kernel(*json.loads(request))
-        descriptor = os.pidfd_open(kernel)
-        children[descriptor] = kernel
-        ended, reports[kernel] = os.pipe()
-        socket.send_fds(ours, [str(kernel).encode()], [descriptor, ended])
+            return lambda: become(message, files)
+        for descriptor in files:
+            os.close(descriptor)
+        descriptor = os.pidfd_open(child)
+        children[descriptor] = child
+        ended, reports[child] = os.pipe()
+        socket.send_fds(requests, [str(child).encode()], [descriptor, ended])
         os.close(ended)
 
 
 def _report(pipe: int, code: int) -> None:
-    with suppress(BrokenPipeError):  # the executor has ended
+    with suppress(BrokenPipeError):  # nobody waits for it any more
         os.write(pipe, str(code).encode())
     os.close(pipe)
+
+
+def _become_run(files: Sequence[int], mark_place: int, imports: Imports) -> None:
+    """Executes a run, and forks its kernels; `files` are a socket that tells which run, and its log."""
+    order, log = files
+    os.setsid()
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(log, stream.fileno())
+    os.close(log)
+    with socket.socket(fileno=order) as workspace, workspace.makefile() as file:
+        folder, variables = json.loads(file.read()).values()
+        _write_mark(mark_place, variables[MARK])
+        workspace.send(b"1")  # fails where the workspace has given up
+    os.environ.update(variables)
+    environment.move_to(Path(folder))
+    os.chdir(folder)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    executor = os.fork()
+    if executor == 0:
+        ours.close()
+        _execute(Path(folder), Forker(theirs, imports))
+    theirs.close()
+    _fork_on_request(ours, lambda request, _: _become_kernel(*json.loads(request)), first=executor)()
+
+
+def _place_of_mark() -> int:
+    """Where in memory the system reads the mark with which this process was started."""
+    find = ctypes.CDLL(None).getenv
+    find.restype = ctypes.c_void_p
+    place: int = find(MARK.encode())
+    return place
+
+
+def _write_mark(place: int, value: str) -> None:
+    """Puts another mark there: a fork has no environment of its own for those who look from outside."""
+    room = len(ctypes.string_at(place))
+    ctypes.memmove(place, value.encode().ljust(room, b"/"), room)
 
 
 def _execute(folder: Path, forker: Forker) -> None:
@@ -236,4 +242,4 @@ def _changed_at(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Runs that start from a process with the imports done: like any other run, and sooner at work."""
+"""Runs that are forked from a process with the imports done: like any other run, and sooner at work."""
 
 import json
 import os
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_workspace.fork_server import ForkServer
+from local_workspace.forks import Fork
 from local_workspace.run_processes import MARK, end_processes, mark
-from local_workspace.spares import Spares
 from test_notebook_run import CELL, Run, make_wheel
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="spare processes are kept on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 
 DESCRIBE = (
     "import gc, json, os, sys",
@@ -23,9 +24,18 @@ DESCRIBE = (
     'print(json.dumps([*seen, os.environ["COLOUR"], dbutils.widgets.get("alpha"), gc.isenabled()]))',
 )
 
+FIND_TRACES = r"""
+import re, sys
+modules = [(name, module) for name, module in sys.modules.items() if name != "__main__"]
+values = [(f"{name}.{key}", value) for name, module in modules for key, value in list(vars(module).items())]
+plain = [(name, repr(value)) for name, value in values if isinstance(value, (str, bytes, list, tuple, dict))]
+traces = [(name, re.search("/[^ '\":]*/runs/fork-server[^ '\":]*", value)) for name, value in plain]
+print("sys.prefix" in dict(plain), [(name, trace.group()) for name, trace in traces if trace])
+"""
+
 
 class Bench:
-    """Spare processes in a folder, and runs that take them."""
+    """A folder with runs that are forked."""
 
     def __init__(self, folder: Path) -> None:
         self.runs = folder / "runs"
@@ -38,10 +48,10 @@ class Bench:
             "JUPYTER_RUNTIME_DIR": str(folder / "jupyter"),
             "IPYTHONDIR": str(folder / "ipython"),
         }
-        self.spares = Spares(self.runs)
+        self.fork_server = ForkServer(self.runs)
 
-    def start(self, name: str, *cells: str, **parameters: str) -> subprocess.Popen[bytes] | None:
-        """Gives a run of these cells to a new spare process."""
+    def start(self, name: str, *cells: str, **parameters: str) -> Fork:
+        """Forks a run of these cells."""
         folder = self.runs / name
         folder.mkdir()
         source = folder / "notebook.source"
@@ -50,14 +60,14 @@ class Bench:
         (folder / "task.json").write_text(
             json.dumps(task | {"parameters": parameters, "pip_arguments": self.libraries})
         )
-        self.spares.refill(self.environment)
-        return self.spares.take(folder, {**self.environment, **mark(folder)})
+        self.fork_server.make_ready(self.environment)
+        fork = self.fork_server.fork(folder, {**self.environment, **mark(folder)})
+        assert fork is not None
+        return fork
 
     def run(self, name: str, *cells: str, **parameters: str) -> Run:
-        """Runs these cells in a spare process to their end."""
-        process = self.start(name, *cells, **parameters)
-        assert process is not None
-        process.wait(120)
+        """Runs these cells to their end."""
+        self.start(name, *cells, **parameters).wait()
         return Run(self.runs / name)
 
     def processes(self, name: str = "") -> list[int]:
@@ -80,17 +90,17 @@ def _mark_of(environ: Path) -> Path | None:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.spares.close()
+    bench.fork_server.close()
     end_processes(bench.runs)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One for several runs: each takes the spare process that the one before left."""
+    """One for several runs."""
     bench = Bench(tmp_path_factory.mktemp("shared"))
     bench.environment |= {"DATABRICKS_TOKEN": "token-of-another-run"}
     yield bench
-    bench.spares.close()
+    bench.fork_server.close()
     end_processes(bench.runs)
 
 
@@ -124,7 +134,7 @@ def restarted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Run]:
     return bench, run
 
 
-def test_a_run_of_a_spare_process_is_like_any_other(restarted):
+def test_a_run_that_is_forked_is_like_any_other(restarted):
     bench, run = restarted
 
     assert run.result == {"status": "SUCCESS", "exit_value": "done"}
@@ -132,13 +142,11 @@ def test_a_run_of_a_spare_process_is_like_any_other(restarted):
     python = f"{prefix}/bin/python"
     expected = [True, str(bench.runs / "1" / "workdir"), prefix, python, "blue", "0.7", True]
     assert json.loads(run.printed(0)) == json.loads(run.printed(5)) == expected
-    assert Path(prefix).parent.parent == bench.runs
+    assert Path(prefix) == bench.runs / "1" / "python"
     assert run.printed(1) != run.printed(6), "each kernel draws numbers of its own"
     assert run.printed(7).startswith(prefix)
     assert "image/png" in run.printed(8)
     assert run.printed(2) == run.printed(9) == "64000000.0\n"
-    bench.spares.close()
-    assert [path.name for path in bench.runs.iterdir()] == ["1"], "what the run installed is gone with it"
 
 
 def test_a_package_that_the_run_installs_wins_over_an_imported_one(restarted):
@@ -158,35 +166,44 @@ def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell
     assert run.printed(1) == "99.1 False\n"
 
 
-def test_ending_a_run_interrupts_its_kernel_and_leaves_the_next_spare_alone(shared, eventually):
+def test_ending_a_run_interrupts_its_kernel_and_leaves_the_fork_server_alone(shared, eventually):
     asleep, interrupted = shared.runs / "asleep", shared.runs / "interrupted"
     process = shared.start(
         "ended",
-        "import pathlib, subprocess, time",
+        "import os, pathlib, subprocess, time\nif os.fork() == 0: os.setsid(); time.sleep(600)",
         "subprocess.Popen(['sleep', '600'], start_new_session=True)",
         f"pathlib.Path('{asleep}').touch()\ntry:\n    time.sleep(600)\n"
         f"except KeyboardInterrupt:\n    pathlib.Path('{interrupted}').touch()\n    raise",
     )
-    shared.spares.refill(shared.environment)
+    other = shared.start("other", "import time; time.sleep(600)")
     eventually(asleep.exists, seconds=60)
-    # Forker, executor, kernel, sleep; a program that has only just begun shows no environment for a moment.
-    eventually(lambda: len(shared.processes("ended")) >= 4)
+    # Forker, executor, kernel, its fork, sleep; a program that has only just begun shows no environment.
+    eventually(lambda: len(shared.processes("ended")) == 5)
+    eventually(lambda: len(shared.processes("other")) == 3)
 
     end_processes(shared.runs / "ended")
 
-    assert process is not None
-    process.wait(10)
+    process.wait()
     assert shared.processes("ended") == []
     assert interrupted.exists()
+    assert (other.poll(), len(shared.processes("other"))) == (None, 3)
+    end_processes(shared.runs / "other")
     assert len(shared.processes()) == 1
+
+
+def test_what_was_imported_ahead_names_no_other_environment_than_the_runs_own(shared):
+    run = shared.run("traces", FIND_TRACES, "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+
+    assert run.printed(0) == "True []\n"
+    assert run.printed(1).startswith(f"{shared.runs}/traces/python/lib/")
 
 
 @pytest.fixture(scope="module")
 def died(shared: Bench) -> tuple[bytes, Run]:
-    """What a spare process had in its environment, and the run with another token that took and killed it."""
-    shared.spares.refill(shared.environment)
-    (spare,) = shared.processes()
-    waiting = Path(f"/proc/{spare}/environ").read_bytes()
+    """What the process had in its environment before, and a run with a token whose kernel kills itself."""
+    shared.fork_server.make_ready(shared.environment)
+    (server,) = shared.processes()
+    waiting = Path(f"/proc/{server}/environ").read_bytes()
     shared.environment |= {"DATABRICKS_TOKEN": "token-of-this-run"}
     run = shared.run(
         "died",
@@ -196,7 +213,7 @@ def died(shared: Bench) -> tuple[bytes, Run]:
     return waiting, run
 
 
-def test_a_run_brings_its_token_and_the_spare_process_has_none(died):
+def test_a_run_brings_its_token_and_the_process_before_it_has_none(died):
     waiting, run = died
 
     assert b"COLOUR=blue" in waiting and b"token-of" not in waiting
@@ -210,59 +227,63 @@ def test_a_kernel_that_dies_is_reported_though_it_is_nobodys_child(died):
     assert "was killed (SIGKILL): most likely the machine ran out of memory" in run.result["error"]
 
 
-def test_a_spare_process_that_was_killed_is_not_missed(bench):
-    bench.spares.refill(bench.environment)
-    (spare,) = bench.processes()
-    os.kill(spare, signal.SIGKILL)
+def test_a_run_goes_on_when_the_process_it_was_forked_from_is_killed_and_the_next_one_has_another(shared):
+    go = shared.runs / "go"
+    going = shared.start(
+        "going", f"import pathlib, time\nwhile not pathlib.Path('{go}').exists(): time.sleep(0.1)"
+    )
+    (server,) = set(shared.processes()) - set(shared.processes("going"))
+    os.kill(server, signal.SIGKILL)
     time.sleep(0.1)
 
-    assert bench.spares.take(bench.runs / "1", bench.environment) is None
-    bench.spares.refill(bench.environment)
-    assert bench.processes() != [spare]
-    assert len(list(bench.runs.glob("spare-*"))) == 1
+    assert going.poll() is None
+    assert shared.fork_server.fork(shared.runs / "next", shared.environment) is None
+    assert shared.run("next", "import sys; print('sklearn' in sys.modules)").printed(0) == "True\n"
+    go.touch()
+    going.wait()
+    assert Run(shared.runs / "going").result["status"] == "SUCCESS"
+    assert len(list(shared.runs.glob("fork-server-*"))) == 1
 
 
-def test_a_run_with_other_variables_does_not_get_the_spare_process(bench):
-    bench.spares.refill(bench.environment)
+def test_a_run_with_other_variables_is_not_forked_before_the_imports_were_done_with_them(shared):
+    red = shared.environment | {"COLOUR": "red"}  # as when Spark came up again on another port
+    shared.fork_server.make_ready(shared.environment)
+    (blue,) = shared.processes()
 
-    assert bench.spares.take(bench.runs / "1", bench.environment | {"COLOUR": "red"}) is None
-
-
-def test_the_next_spare_process_has_the_variables_that_runs_have_now(bench):
-    bench.spares.refill(bench.environment)
-    bench.environment |= {"COLOUR": "red"}  # as when Spark came up again on another port
-
-    assert bench.start("1", "1 + 1") is not None
-    assert len(list(bench.runs.glob("spare-*"))) == 1
+    assert shared.fork_server.fork(shared.runs / "red", red) is None
+    shared.fork_server.ensure(red)
+    assert shared.fork_server.fork(shared.runs / "red", red) is None, "its imports are not done"
+    assert shared.processes() != [blue]
+    assert len(list(shared.runs.glob("fork-server-*"))) == 1
 
 
 def test_nothing_is_left_when_the_workspace_stops(bench):
-    bench.spares.refill(bench.environment)
+    bench.fork_server.ensure(bench.environment)
     assert len(bench.processes()) == 1
 
-    bench.spares.close()
-    bench.spares.refill(bench.environment)
+    bench.fork_server.close()
+    bench.fork_server.ensure(bench.environment)
 
     assert bench.processes() == []
     assert list(bench.runs.iterdir()) == []
 
 
-def test_a_spare_process_ends_with_a_workspace_that_is_killed(bench, eventually):
+def test_the_process_ends_with_a_workspace_that_is_killed(bench, eventually):
     code = (
-        "import os, pathlib, sys; from local_workspace.spares import Spares; "
-        "Spares(pathlib.Path(sys.argv[1])).refill(dict(os.environ)); os.kill(os.getpid(), 9)"
+        "import os, pathlib, sys; from local_workspace.fork_server import ForkServer; "
+        "ForkServer(pathlib.Path(sys.argv[1])).ensure(dict(os.environ)); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(bench.runs)], env=bench.environment, check=False)
 
     eventually(lambda: bench.processes() == [], seconds=60)
     assert len(list(bench.runs.iterdir())) == 1
-    Spares(bench.runs)
+    ForkServer(bench.runs)
     assert list(bench.runs.iterdir()) == []
 
 
 @pytest.fixture
 def imports(tmp_path):
-    from local_workspace.notebook import spare
+    from local_workspace.notebook import forking
 
     own, base = tmp_path / "own", tmp_path / "base"
     own.mkdir()
@@ -271,7 +292,7 @@ def imports(tmp_path):
     module = tmp_path / "wants_an_option.py"
     module.write_text("try:\n    import made_up_option\nexcept ImportError:\n    made_up_option = None\n")
     sys.path.insert(0, str(tmp_path))
-    done = spare.Imports(own, base)
+    done = forking.Imports(base)
     done.do(["wants_an_option", "absent_module"])
     yield done
     sys.path.remove(str(tmp_path))
@@ -284,7 +305,7 @@ def test_imports_hold_where_a_run_installed_what_none_of_them_knows(imports, tmp
     (info / "entry_points.txt").write_text("[console_scripts]\nnew = new_package:main\n")
     (tmp_path / "own" / "new_package").mkdir()
 
-    assert imports.hold()
+    assert imports.hold(tmp_path / "own")
 
 
 @pytest.mark.parametrize(
@@ -299,11 +320,11 @@ def test_imports_hold_where_a_run_installed_what_none_of_them_knows(imports, tmp
 def test_imports_do_not_hold_where_a_new_interpreter_would_import_something_else(
     imports, tmp_path, installed
 ):
-    assert imports.hold()
+    assert imports.hold(tmp_path / "own")
     (tmp_path / installed).parent.mkdir(exist_ok=True)
     (tmp_path / installed).touch()
 
-    assert not imports.hold()
+    assert not imports.hold(tmp_path / "own")
 
 
 def test_imports_do_not_hold_where_a_run_installed_a_plug_in(imports, tmp_path):
@@ -311,4 +332,4 @@ def test_imports_do_not_hold_where_a_run_installed_a_plug_in(imports, tmp_path):
     info.mkdir()
     (info / "entry_points.txt").write_text("[mlflow.tracking_store]\nnew = new_package:Store\n")
 
-    assert not imports.hold()
+    assert not imports.hold(tmp_path / "own")
