@@ -45,7 +45,7 @@ def checkout(tmp_path: Path) -> Path:
     environment = folder / ".venv"
     (environment / "bin").mkdir(parents=True)
     real = Path(sys.prefix)
-    for name in ("python", "databricks"):
+    for name in ("python", "databricks", "uv"):
         (environment / "bin" / name).symlink_to(
             (real / "bin" / name).resolve() if name == "python" else real / "bin" / name
         )
@@ -144,6 +144,7 @@ def test_install_brings_back_a_java_that_was_removed_since(checkout: Path) -> No
     (checkout / ".venv" / "lib").unlink()
     for name in ("uv", "pip"):
         program = checkout / ".venv" / "bin" / name
+        program.unlink(missing_ok=True)
         program.write_text('#!/bin/sh\necho "${0##*/} $*"\n')
         program.chmod(0o700)
     clean = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}

@@ -8,6 +8,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from deployment import git, telemetry_wheels
 from deployment.errors import DeploymentError
 
@@ -79,16 +81,8 @@ def _build(project: Path, copy: Path, segment: str) -> Path:
         telemetry_wheels.require(copy / "pyproject.toml")
     if segment:
         (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(copy / "out"),
-        str(copy),
-    ]
+    options = ("--wheel", "--no-build-isolation", "--no-config", "--no-cache", "--python", sys.executable)
+    command = [find_uv_bin(), "build", *options, "--out-dir", str(copy / "out"), str(copy)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     if built.returncode != 0:
         raise DeploymentError(
