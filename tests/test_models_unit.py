@@ -1,11 +1,14 @@
 """What the Make targets of the registered model print and refuse, on a real MLflow registry."""
 
 import re
+import sys
 from collections.abc import Callable
 
 import pytest
+from deployment.__main__ import main
 from deployment.errors import DeploymentError
-from deployment.models import RegisteredModel, describe_rows, require_number
+from deployment.models import RegisteredModel, describe_rows
+from deployment.versions import require_number, require_two
 from mlflow import MlflowClient
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -159,24 +162,35 @@ def test_nothing_is_rolled_back_without_a_champion(model):
         model.roll_back()
 
 
-def test_a_roll_back_to_a_version_of_choice_is_refused(model, client):
-    for number in ("1", "2", "3"):
-        model.promote(number)
+# What a target names
 
-    with pytest.raises(DeploymentError, match=r"takes no VERSION.*`make promote VERSION=1` makes that"):
-        model.roll_back("1")
-    assert str(client.get_model_version_by_alias(model.name, "champion").version) == "3"
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["promote"], "which version? `make promote VERSION=3`; `make models` lists them"),
+        (["promote", "VERSION=champion"], "VERSION takes the number of a version; got 'champion'."),
+        (["rollback", "VERSION=1"], "rollback takes no VERSION, it goes back to the champion before; `make"),
+        (["compare", "A=1"], "which two versions? `make compare A=champion B=3`, by number or alias"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_mlflow_is_imported(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "deployment.models", None)
+    for name in ("VERSION", "A", "B"):
+        monkeypatch.delenv(name, raising=False)
+    for setting in arguments[1:]:
+        monkeypatch.setenv(*setting.split("="))
+
+    assert main(arguments[:1]) == 1
+    assert capsys.readouterr().err.startswith(f"Error: {says}")
 
 
 @pytest.mark.parametrize("text", ["champion", "-1", "1.0", "²", "1 2"])
 def test_only_a_number_names_the_version_to_promote(text: str):
     with pytest.raises(DeploymentError, match=rf"takes the number of a version; got '{re.escape(text)}'"):
         require_number(text)
-
-
-def test_promote_without_a_version_says_how_to_name_one():
-    with pytest.raises(DeploymentError, match=r"which version\? `make promote VERSION=3`"):
-        require_number("")
 
 
 # Comparison
@@ -204,10 +218,10 @@ def test_what_the_gate_wrote_into_the_runs_is_not_compared(model, client, printe
     assert "gate_champion_rmse" not in printed()
 
 
-def test_comparing_needs_two_versions(model):
-    for a, b in (("", ""), ("1", ""), ("", "1")):
-        with pytest.raises(DeploymentError, match="which two versions"):
-            model.compare(a, b)
+@pytest.mark.parametrize(("a", "b"), [("", ""), ("1", ""), ("", "1")])
+def test_comparing_needs_two_versions(a: str, b: str):
+    with pytest.raises(DeploymentError, match="which two versions"):
+        require_two(a, b)
 
 
 def test_a_version_is_not_compared_with_itself(model):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import azure, deployments, wheels
+from deployment import azure, deployments, versions, wheels
 from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
@@ -145,8 +145,19 @@ def _models() -> "RegisteredModel":
     return open_model(workspace, _target(workspace).text("model_name"))
 
 
+def _promote(_: str) -> None:
+    number = versions.require_number(os.environ.get("VERSION", ""))
+    _models().promote(number)
+
+
+def _roll_back(_: str) -> None:
+    versions.refuse_number(os.environ.get("VERSION", ""))
+    _models().roll_back()
+
+
 def _compare(_: str) -> None:
-    _models().compare(os.environ.get("A", ""), os.environ.get("B", ""))
+    a, b = versions.require_two(os.environ.get("A", ""), os.environ.get("B", ""))
+    _models().compare(a, b)
 
 
 COMMANDS: dict[str, Callable[[str], None]] = {
@@ -164,8 +175,8 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "roll-back-code": _roll_back_code,
     "run": _run,
     "models": lambda _: _models().print_versions(),
-    "promote": lambda _: _models().promote(os.environ.get("VERSION", "")),
-    "rollback": lambda _: _models().roll_back(os.environ.get("VERSION", "")),
+    "promote": _promote,
+    "rollback": _roll_back,
     "compare": _compare,
     "report": _report,
     "update-from-template": _update_from_template,

@@ -51,7 +51,7 @@ class RegisteredModel:
     def promote(self, number: str) -> None:
         """Makes the version of this number the champion, also where the gate refused it: a person decides."""
         with _refusals_explained():
-            version = registry.resolve_version(self.client, self.name, require_number(number))
+            version = registry.resolve_version(self.client, self.name, number)
             champion = registry.find_champion(self.client, self.name)
             before = str(champion.version) if champion else None
             registry.promote(self.client, version, by=self.user, expected_champion=before)
@@ -60,13 +60,8 @@ class RegisteredModel:
         replaced = f"in place of version {before}; `make rollback` goes back" if before else "the first one"
         print(f"Version {number} is the champion of {self.name}, {replaced}")
 
-    def roll_back(self, number: str = "") -> None:
+    def roll_back(self) -> None:
         """Makes the version champion again that was it before the present one; which one, nobody chooses."""
-        if number:
-            raise DeploymentError(
-                "rollback takes no VERSION, it goes back to the champion before; "
-                f"`make promote VERSION={number}` makes that version the champion"
-            )
         with _refusals_explained():
             left = registry.find_champion(self.client, self.name)
             champion = registry.roll_back(self.client, self.name, by=self.user)
@@ -75,8 +70,6 @@ class RegisteredModel:
 
     def compare(self, a: str, b: str) -> None:
         """Prints the metrics of two versions side by side, on which rows they rest, and what else differs."""
-        if not (a and b):
-            raise DeploymentError("which two versions? `make compare A=champion B=3`, by number or alias")
         with _refusals_explained():
             lines = registry.compare(self.client, self.name, a, b)
             versions = [registry.resolve_version(self.client, self.name, wanted) for wanted in (a, b)]
@@ -101,17 +94,6 @@ def open_model(workspace: Workspace, name: str) -> RegisteredModel:
     if workspace.is_local:
         tracking = models = workspace.host
     return RegisteredModel(MlflowClient(tracking, models), name, workspace.user_name())
-
-
-def require_number(text: str) -> str:
-    """The number of a version as it was typed; anything else is an error."""
-    if not text:
-        raise DeploymentError("which version? `make promote VERSION=3`; `make models` lists them")
-    if not (text.isascii() and text.isdigit()):
-        raise DeploymentError(
-            f"VERSION takes the number of a version; got '{text}'. `make models` lists them"
-        )
-    return text
 
 
 def describe_rows(a: Mapping[str, str], b: Mapping[str, str]) -> str:

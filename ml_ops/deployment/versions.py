@@ -1,0 +1,30 @@
+"""Which versions of the model a target names: checked before MLflow is imported, which takes seconds."""
+
+from deployment.errors import DeploymentError
+
+
+def require_number(text: str) -> str:
+    """The number of a version as it was typed; anything else is an error."""
+    if not text:
+        raise DeploymentError("which version? `make promote VERSION=3`; `make models` lists them")
+    if not (text.isascii() and text.isdigit()):
+        raise DeploymentError(
+            f"VERSION takes the number of a version; got '{text}'. `make models` lists them"
+        )
+    return text
+
+
+def refuse_number(text: str) -> None:
+    """An error where a version is named though nobody chooses it."""
+    if text:
+        raise DeploymentError(
+            "rollback takes no VERSION, it goes back to the champion before; "
+            f"`make promote VERSION={text}` makes that version the champion"
+        )
+
+
+def require_two(a: str, b: str) -> tuple[str, str]:
+    """Two versions, each by its number or alias; one alone is an error."""
+    if not (a and b):
+        raise DeploymentError("which two versions? `make compare A=champion B=3`, by number or alias")
+    return a, b
