@@ -18,7 +18,7 @@ from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
 from local_workspace.database import Database
-from local_workspace.errors import add_handlers
+from local_workspace.error_responses import add_handlers
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
 from local_workspace.rest import (

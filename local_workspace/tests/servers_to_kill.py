@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from local_workspace.database import Database
-from local_workspace.errors import add_handlers
+from local_workspace.error_responses import add_handlers
 from local_workspace.recovery import recover
 from local_workspace.rest import clusters, dbfs, files, jobs, secrets, workspace
 from local_workspace.runs import RunManager

@@ -12,7 +12,7 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI, Request
-from local_workspace.errors import add_handlers
+from local_workspace.error_responses import add_handlers
 from local_workspace.limits import LARGEST_BODY, BodyLimit
 from local_workspace.rest import tracking_files
 from local_workspace.rest.model_sources import PutBack, Sources

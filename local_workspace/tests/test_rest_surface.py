@@ -11,7 +11,8 @@ from databricks.sdk.service.compute import Library, ListClustersFilterBy, State
 from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from fastapi import FastAPI
-from local_workspace.errors import NotSupported, add_handlers
+from local_workspace.error_responses import add_handlers
+from local_workspace.errors import NotSupported
 from local_workspace.libraries import pip_arguments
 
 from local_workspace import pages

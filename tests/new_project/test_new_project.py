@@ -106,7 +106,9 @@ def test_its_links_lead_somewhere(project: tuple[Checkout, list[str]]) -> None:
 def test_its_tests_can_be_collected(project: tuple[Checkout, list[str]]) -> None:
     checkout, _ = project
 
-    collected = checkout.python("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider")
+    collected = checkout.python(
+        "-m", "pytest", "--collect-only", "--assert=plain", "-q", "-p", "no:cacheprovider"
+    )
 
     assert collected.returncode == 0, collected.stdout[-3000:] + collected.stderr
     assert "error" not in collected.stdout.splitlines()[-1]

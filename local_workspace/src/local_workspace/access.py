@@ -15,7 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local_workspace.errors import PermissionDenied, Unauthenticated, to_response
+from local_workspace.error_responses import to_response
+from local_workspace.errors import PermissionDenied, Unauthenticated
 from local_workspace.templates import render
 
 OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config")

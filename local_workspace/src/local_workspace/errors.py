@@ -23,11 +23,6 @@ ApiError
 
 import errno
 import sqlite3
-from collections.abc import Callable
-from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
 
 
 class ApiError(Exception):
@@ -166,16 +161,6 @@ class NotSupported(ApiError):
     status = 501
 
 
-def to_response(_request: Request | None, error: Exception) -> JSONResponse:
-    """The JSON reply to an error, as both command lines and the SDKs read it."""
-    refusal = refusal_of(error)
-    reply: dict[str, Any] = {"error_code": refusal.error_code, "message": refusal.message}
-    if refusal.reason:
-        kind = "type.googleapis.com/google.rpc.ErrorInfo"
-        reply["details"] = [{"@type": kind, "reason": refusal.reason, "domain": "filesystem.databricks.com"}]
-    return JSONResponse(reply, refusal.status)
-
-
 def is_disk_full(error: BaseException) -> bool:
     """Whether the operating system or sqlite found no room to write."""
     if isinstance(error, sqlite3.OperationalError):
@@ -192,9 +177,3 @@ def refusal_of(error: Exception) -> ApiError:
     if isinstance(error, FileNotFoundError):
         return DoesNotExist(f"It was removed while it was asked for ({error}).")
     raise error
-
-
-def add_handlers(app: FastAPI, answer: Callable[[Request, Exception], Response] = to_response) -> None:
-    """Have `app` answer errors by `answer`, also those that come from the system."""
-    for kind in (ApiError, OSError, sqlite3.OperationalError):
-        app.add_exception_handler(kind, answer)

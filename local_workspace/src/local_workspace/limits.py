@@ -3,7 +3,8 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local_workspace.errors import RequestTooLarge, to_response
+from local_workspace.error_responses import to_response
+from local_workspace.errors import RequestTooLarge
 
 MEGABYTE = 1024 * 1024
 # What is kept in memory while it is read: JSON, which may carry a notebook of 10 MB, and MLflow's requests.

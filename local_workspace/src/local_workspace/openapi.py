@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import enum
 import functools
+import importlib
 import inspect
 import textwrap
 import types
@@ -17,7 +18,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from databricks.sdk.service import compute, jobs
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
@@ -37,13 +37,13 @@ KINDS: dict[str, Schema] = {
     "get": {},
 }
 # Routes whose body as a whole, and fields whose object, has a shape of databricks-sdk.
-SETTINGS: dict[str, type] = {
-    "/jobs/create": jobs.JobSettings,
-    "/jobs/runs/submit": jobs.JobSettings,
-    "/clusters/create": compute.ClusterSpec,
-    "/clusters/edit": compute.ClusterSpec,
+SETTINGS = {
+    "/jobs/create": "jobs.JobSettings",
+    "/jobs/runs/submit": "jobs.JobSettings",
+    "/clusters/create": "compute.ClusterSpec",
+    "/clusters/edit": "compute.ClusterSpec",
 }
-NESTED: dict[str, type] = {"new_settings": jobs.JobSettings, "queue": jobs.QueueSettings}
+NESTED = {"new_settings": "jobs.JobSettings", "queue": "jobs.QueueSettings"}
 DEPTH_OF_SETTINGS = 3  # a job, its tasks, what a task runs
 PLAIN: dict[Any, Schema] = {
     str: {"type": "string"},
@@ -65,7 +65,7 @@ class Field:
     @property
     def schema(self) -> Schema:
         """Its type."""
-        return schema_of(NESTED[self.name]) if self.name in NESTED else KINDS[self.kind]
+        return schema_of(_shape(NESTED[self.name])) if self.name in NESTED else KINDS[self.kind]
 
 
 def router() -> APIRouter:
@@ -135,6 +135,13 @@ def schema_of(kind: Any, depth: int = DEPTH_OF_SETTINGS) -> Schema:
     return PLAIN.get(kind, {"type": "object"})
 
 
+def _shape(name: str) -> type:
+    """A class of databricks-sdk, which is imported when the document is asked for: it takes a second."""
+    module, _, kind = name.partition(".")
+    found: type = getattr(importlib.import_module(f"databricks.sdk.service.{module}"), kind)
+    return found
+
+
 def _complete(operation: Schema, fields: list[Field], method: str, path: str) -> None:
     reading = method in ("GET", "HEAD", "DELETE")
     in_query = [field for field in fields if reading or field.where == "query"]
@@ -142,7 +149,7 @@ def _complete(operation: Schema, fields: list[Field], method: str, path: str) ->
         {"name": field.name, "in": "query", "required": field.required, "schema": field.schema}
         for field in {field.name: field for field in in_query}.values()
     )
-    settings = next((kind for end, kind in SETTINGS.items() if path.endswith(end)), None)
+    settings = next((_shape(name) for end, name in SETTINGS.items() if path.endswith(end)), None)
     if reading or not (fields or settings):
         return
     content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

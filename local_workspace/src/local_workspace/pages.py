@@ -14,7 +14,8 @@ from local_workspace import notebook_page
 from local_workspace.clock import now
 from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
 from local_workspace.database import Database, Document
-from local_workspace.errors import DoesNotExist, refusal_of, to_response
+from local_workspace.error_responses import to_response
+from local_workspace.errors import DoesNotExist, refusal_of
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
 from local_workspace.objects import WorkspaceObjects, canonical

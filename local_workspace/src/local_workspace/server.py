@@ -21,7 +21,7 @@ from local_workspace import access, openapi, pages, process_environment
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
-from local_workspace.errors import add_handlers
+from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
