@@ -18,9 +18,11 @@ from test_notebook_run import CELL, Run, make_wheel
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 
 DESCRIBE = (
-    "import gc, json, os, sys",
+    "import gc, json, os, sys, threading",
     'warm = "sklearn" in sys.modules and "mlflow" in sys.modules',
-    "seen = [warm, os.getcwd(), sys.prefix, sys.executable]",
+    "import pandas",
+    'watches = "ParentPollerUnix" in {type(thread).__name__ for thread in threading.enumerate()}',
+    "seen = [warm, os.getcwd(), sys.prefix, sys.executable, pandas.options.display.max_columns, watches]",
     'print(json.dumps([*seen, os.environ["COLOUR"], dbutils.widgets.get("alpha"), gc.isenabled()]))',
 )
 
@@ -140,7 +142,7 @@ def test_a_run_that_is_forked_is_like_any_other(restarted):
     assert run.result == {"status": "SUCCESS", "exit_value": "done"}
     prefix = json.loads(run.printed(0))[2]
     python = f"{prefix}/bin/python"
-    expected = [True, str(bench.runs / "1" / "workdir"), prefix, python, "blue", "0.7", True]
+    expected = [True, str(bench.runs / "1" / "workdir"), prefix, python, 20, True, "blue", "0.7", True]
     assert json.loads(run.printed(0)) == json.loads(run.printed(5)) == expected
     assert Path(prefix) == bench.runs / "1" / "python"
     assert run.printed(1) != run.printed(6), "each kernel draws numbers of its own"
@@ -255,6 +257,44 @@ def test_a_run_with_other_variables_is_not_forked_before_the_imports_were_done_w
     assert shared.fork_server.fork(shared.runs / "red", red) is None, "its imports are not done"
     assert shared.processes() != [blue]
     assert len(list(shared.runs.glob("fork-server-*"))) == 1
+
+
+def test_a_kernel_with_more_variables_than_a_message_takes_starts_the_ordinary_way(shared, monkeypatch):
+    large = {f"LARGE_{number}": "x" * 100_000 for number in range(3)}
+    monkeypatch.setattr(shared, "environment", shared.environment | large)
+
+    run = shared.run("large", "import os, sys; print(len(os.environ['LARGE_2']), 'sklearn' in sys.modules)")
+
+    assert run.printed(0) == "100000 False\n"
+
+
+def test_imports_that_hang_or_fail_are_tried_once_and_hold_nobody_up(bench, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("local_workspace.fork_server.IMPORT_SECONDS", 1)
+    (tmp_path / "ipykernel.py").write_text("import time; print('it hangs', flush=True); time.sleep(600)")
+    environment = bench.environment | {"PYTHONPATH": str(tmp_path)}
+    bench.fork_server.make_ready(environment)
+    began = time.monotonic()
+    bench.fork_server.make_ready(environment)
+
+    assert time.monotonic() - began < 0.5
+    assert bench.fork_server.fork(bench.runs / "1", environment) is None
+    assert bench.processes() == []
+    assert [record.message for record in caplog.records] == [
+        "no imports are done ahead of runs; it said: it hangs\n"
+    ]
+    bench.fork_server.ensure(environment | {"COLOUR": "red"})
+    assert len(bench.processes()) == 1
+
+
+def test_a_fork_server_that_does_not_answer_is_given_up_and_the_workspace_goes_on(bench, monkeypatch):
+    monkeypatch.setattr("local_workspace.fork_server.FORK_SECONDS", 0.5)
+    bench.fork_server.make_ready(bench.environment)
+    (server,) = bench.processes()
+    os.kill(server, signal.SIGSTOP)
+    (bench.runs / "1").mkdir()
+
+    assert bench.fork_server.fork(bench.runs / "1", {**bench.environment, **mark(bench.runs / "1")}) is None
+    assert bench.processes() == []
 
 
 def test_nothing_is_left_when_the_workspace_stops(bench):

@@ -1,6 +1,7 @@
 """Keeps a process that has done a notebook's usual imports; the runs are forked from it."""
 
 import json
+import logging
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_workspace.forks import ANSWER_SECONDS, Fork, ask_for_fork, is_ready
+from local_workspace.forks import Fork, ask_for_fork, wait_until_ready
 from local_workspace.notebook.environment import base_packages_of, create_environment
 from local_workspace.run_processes import MARK
 
@@ -20,6 +21,9 @@ PREFIX = "fork-server-"
 ROOM_FOR_A_RUN = "/" * 32
 # What differs from run to run: a process gets it with its run, and has no token before.
 OF_ONE_RUN = ("DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN")
+IMPORT_SECONDS = 30
+# Longer than a fork ever takes, and not too long for the requests that wait while a run is begun.
+FORK_SECONDS = 2
 
 
 @dataclass
@@ -31,13 +35,15 @@ class _Server:
     packages: Path
     packages_changed: int
     is_ready: bool = False
+    is_useless: bool = False
 
 
 class ForkServer:
     """One process at most; its folder lies among those of the runs, under a name of its own.
 
-    A process that is not there, has died or was started with other variables or packages is not missed: a run
-    is then started the ordinary way.
+    A process that is not there, is busy with its imports, has died or was started with other variables or
+    packages is not missed: a run is then started the ordinary way. One that cannot do its imports is tried
+    again only with other variables or packages.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -54,29 +60,42 @@ class ForkServer:
             self._ensure(environment)
 
     def make_ready(self, environment: Mapping[str, str]) -> None:
-        """Does so and waits for its imports, which take less time than those of a run would."""
+        """Starts it too, and waits for its imports, which take less time than those of a run would."""
         with self._lock:
             self._ensure(environment)
-            if self._server is not None and not self._server.is_ready:
-                self._server.is_ready = is_ready(self._server.requests)
+            server = self._server
+            if server is None or server.is_ready or server.is_useless:
+                return
+            server.is_ready = wait_until_ready(server.requests, IMPORT_SECONDS)
+            server.is_useless = not server.is_ready
+            if server.is_useless and not self._closed:
+                server.process.kill()
+                log = server.folder / "process.log"
+                why = log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
+                logging.getLogger(__name__).warning("no imports are done ahead of runs; it said: %s", why)
 
     def fork(self, folder: Path, environment: Mapping[str, str]) -> Fork | None:
         """A process that executes the run in `folder`; None when there is nothing to fork it from."""
-        with self._lock:
+        if not self._lock.acquire(timeout=FORK_SECONDS):
+            return None
+        try:
             server = self._server
             if server is None or not server.is_ready or not _fits(server, environment):
                 return None
             create_environment(folder / "python")
-            try:
-                return _fork(server, folder.absolute(), environment)
-            except OSError:  # it has just died; a child without an order ends
-                self._discard()
-                return None
+            return _fork(server, folder.absolute(), environment)
+        except OSError:  # it has just died, or does not answer; a child without an order ends
+            self._discard()
+            return None
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Ends the process; there will be no other. To be called when the runs have ended."""
+        self._closed = True
+        if (server := self._server) is not None:
+            server.process.kill()  # whoever waits for its imports holds the lock
         with self._lock:
-            self._closed = True
             self._discard()
 
     def _ensure(self, environment: Mapping[str, str]) -> None:
@@ -121,19 +140,23 @@ def _fork(server: _Server, folder: Path, environment: Mapping[str, str]) -> Fork
     ours, theirs = socket.socketpair()
     with ours, (folder / "process.log").open("wb") as log:
         with theirs:
-            fork = ask_for_fork(server.requests, b"a run", [theirs.fileno(), log.fileno()])
-        ours.settimeout(ANSWER_SECONDS)
+            files = [theirs.fileno(), log.fileno()]
+            fork = ask_for_fork(server.requests, b"a run", files, FORK_SECONDS)
+        ours.settimeout(FORK_SECONDS)
         ours.sendall(order.encode())
         ours.shutdown(socket.SHUT_WR)
-        ours.recv(1)
+        if not ours.recv(1):
+            raise BrokenPipeError("the fork has ended before it knew its run")
     return fork
 
 
 def _fits(server: _Server, environment: Mapping[str, str]) -> bool:
+    is_alive = server.process.poll() is None
+    packages_changed = server.packages.stat().st_mtime_ns
     return (
-        server.process.poll() is None
+        (is_alive or server.is_useless)
         and _shared(environment) == server.environment
-        and server.packages.stat().st_mtime_ns == server.packages_changed
+        and packages_changed == server.packages_changed
     )
 
 

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Sequence
 
-ANSWER_SECONDS = 30
 READY = b"ready"
 
 
@@ -22,6 +21,8 @@ class Fork:
         self._ended = ended  # a pipe, in which its parent says how it ended
         self._code: int | None = None
         self._lock = threading.Lock()
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
 
     def __del__(self) -> None:
         os.close(self._descriptor)
@@ -30,14 +31,14 @@ class Fork:
     def poll(self) -> int | None:
         """None while it runs, then its exit code, or minus the signal that ended it."""
         with self._lock:
-            if self._code is None and select.select([self._descriptor], [], [], 0)[0]:
+            if self._code is None and self._poll.poll(0):
                 self._code = int(os.read(self._ended, 16) or b"1")  # nothing: its parent was killed
             return self._code
 
     def wait(self) -> int:
         """Waits until it has ended, and tells how."""
         while (code := self.poll()) is None:
-            select.select([self._descriptor], [], [])
+            self._poll.poll()
         return code
 
     def send_signal(self, number: int) -> None:
@@ -45,22 +46,24 @@ class Fork:
         signal.pidfd_send_signal(self._descriptor, number)
 
 
-def ask_for_fork(requests: socket.socket, message: bytes, descriptors: Sequence[int] = ()) -> Fork:
+def ask_for_fork(
+    requests: socket.socket, message: bytes, descriptors: Sequence[int] = (), seconds: float = 30
+) -> Fork:
     """Has the process at the other end fork a child, which gets the message and the files.
 
-    OSError when there is nobody, or no answer within `ANSWER_SECONDS`.
+    OSError when there is nobody, the message is too large, or no answer comes within so many seconds.
     """
-    requests.settimeout(ANSWER_SECONDS)
+    requests.settimeout(seconds)
     socket.send_fds(requests, [message], descriptors)
     pid, received, _, _ = socket.recv_fds(requests, 32, 2)
-    if not pid:
-        raise BrokenPipeError("the process that forks has ended")
+    if not pid or len(received) != 2:
+        raise BrokenPipeError("the process that forks has ended, or no file can be opened")
     return Fork(int(pid), *received)
 
 
-def is_ready(requests: socket.socket) -> bool:
+def wait_until_ready(requests: socket.socket, seconds: float) -> bool:
     """Waits until the process at the other end says that it is ready; False when it ends, or does not."""
-    requests.settimeout(ANSWER_SECONDS)
+    requests.settimeout(seconds)
     try:
         return requests.recv(len(READY)) == READY
     except OSError:

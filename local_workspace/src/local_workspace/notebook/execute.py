@@ -187,11 +187,12 @@ class RunProvisioner(LocalProvisioner):  # type: ignore[misc]
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         """Starts one kernel and returns how to reach it."""
-        if self.forker is None or not self.forker.fits():
-            return await super().launch_kernel(cmd, **options)
-        self.process = self.forker.start(cmd, options["env"], options["cwd"])
-        self.pid = self.pgid = self.process.pid
-        return self.connection_info
+        if self.forker is not None and self.forker.fits():
+            with suppress(OSError):  # more variables than a message takes, or the forker was killed
+                self.process = self.forker.start(cmd, options["env"], options["cwd"])
+                self.pid = self.pgid = self.process.pid
+                return self.connection_info
+        return await super().launch_kernel(cmd, **options)
 
     async def kill(self, restart: bool = False) -> None:
         """Kills the kernel and returns when it has ended; by itself the caller looks ten times a second."""

@@ -6,21 +6,23 @@ process that executes the notebook, once for each kernel. It imports what the cl
 run installs; a run whose libraries could have changed these imports gets an ordinary kernel.
 """
 
+import builtins
 import ctypes
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import select
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from local_workspace.forks import READY, Fork, ask_for_fork
@@ -38,13 +40,13 @@ MODULES = (
     "local_workspace.notebook.kernel",
     "pandas",
     "pyarrow.parquet",
+    "mlflow.sklearn",  # before pyspark, whose loggers it would switch on again
+    "mlflow.pyfunc",
     "pyspark.sql.connect.session",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "sklearn.pipeline",
     "sklearn.linear_model",
-    "mlflow.sklearn",
-    "mlflow.pyfunc",
     "skops.io",
     "git",
     "jinja2",
@@ -67,9 +69,10 @@ class Imports:
     def do(self, names: Sequence[str] = MODULES) -> None:
         """Imports the modules that are installed, and notes which packages were looked for in vain."""
         sys.meta_path.append(self)  # asked last, for what nobody else has found
-        for name in names:
-            if find_spec(name.partition(".")[0]):
-                importlib.import_module(name)
+        with _as_in_a_notebook():
+            for name in names:
+                if find_spec(name.partition(".")[0]):
+                    importlib.import_module(name)
         sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> None:
@@ -89,6 +92,16 @@ class Imports:
             or groups - {"console_scripts", "gui_scripts"}  # plug-ins of what is imported
             or _changed_at(self._base) != self._began
         )
+
+
+@contextmanager
+def _as_in_a_notebook() -> Iterator[None]:
+    """Shows who asks for it a shell with a kernel: pandas chooses how it shows tables when it is imported."""
+    vars(builtins)["get_ipython"] = lambda: SimpleNamespace(kernel=None)
+    try:
+        yield
+    finally:
+        del vars(builtins)["get_ipython"]
 
 
 class Forker:
@@ -113,13 +126,15 @@ Become = Callable[[bytes, list[int]], None]
 def main(descriptor: int) -> None:
     """Imports, then forks runs as the workspace asks for them, until it ends."""
     mark_place = _place_of_mark()
-    del sys.path[0]  # the folder in which it was started
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the folder in which it was started
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
     imports = Imports(environment.base_packages_of(Path(sys.prefix)))
     gc.disable()  # what is imported stays, so looking for garbage meanwhile took a sixth of the time
     imports.do()
     if threading.active_count() > 1:
         sys.exit(f"an import has started {threading.enumerate()}: no process for a fork; runs start anew")
+    os.close(os.pidfd_open(os.getpid()))  # fails where the system is too old to fork runs here
     gc.freeze()
     gc.enable()
     requests = socket.socket(fileno=descriptor)
@@ -134,12 +149,13 @@ def _fork_on_request(requests: socket.socket, become: Become, first: int = 0) ->
     """
     children = {os.pidfd_open(first): first} if first else {}
     reports: dict[int, int] = {}  # by child, the pipe in which to say how it ended
-    waiting: list[Any] = [requests]
+    is_closed = False
     while True:
-        ready = select.select([*waiting, *children], [], [])[0]
-        for descriptor in children.keys() & set(ready):
-            pid = children.pop(descriptor)
-            os.close(descriptor)
+        waiting: list[Any] = [*children] if is_closed else [*children, requests]
+        ready = select.select(waiting, [], [])[0]
+        for ended in children.keys() & set(ready):
+            pid = children.pop(ended)
+            os.close(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid == first:
                 return lambda: _leave(code)
@@ -147,23 +163,23 @@ def _fork_on_request(requests: socket.socket, become: Become, first: int = 0) ->
         if requests not in ready:
             continue
         message, files, _, _ = socket.recv_fds(requests, _LONGEST_REQUEST, 2)
-        if not message and first:  # it is about to end
-            waiting.clear()
-            continue
-        if not message:
+        is_closed = not message
+        if is_closed and first:
+            continue  # it is about to end
+        if is_closed:
             return lambda: _leave(0)
         child = os.fork()
         if child == 0:
-            for descriptor in (requests.detach(), *children, *reports.values()):
-                os.close(descriptor)
+            for others in (requests.detach(), *children, *reports.values()):
+                os.close(others)
             return lambda: become(message, files)
-        for descriptor in files:
-            os.close(descriptor)
+        for file in files:
+            os.close(file)
         descriptor = os.pidfd_open(child)
         children[descriptor] = child
-        ended, reports[child] = os.pipe()
-        socket.send_fds(requests, [str(child).encode()], [descriptor, ended])
-        os.close(ended)
+        report, reports[child] = os.pipe()
+        socket.send_fds(requests, [str(child).encode()], [descriptor, report])
+        os.close(report)
 
 
 def _report(pipe: int, code: int) -> None:
@@ -205,8 +221,10 @@ def _place_of_mark() -> int:
 
 def _write_mark(place: int, value: str) -> None:
     """Puts another mark there: a fork has no environment of its own for those who look from outside."""
-    room = len(ctypes.string_at(place))
-    ctypes.memmove(place, value.encode().ljust(room, b"/"), room)
+    mark, room = os.fsencode(value), len(ctypes.string_at(place))
+    if len(mark) > room:
+        sys.exit(f"the mark {value} is longer than the {room} bytes that there are for it")
+    ctypes.memmove(place, mark.ljust(room, b"/"), room)
 
 
 def _execute(folder: Path, forker: Forker) -> None:
@@ -233,8 +251,11 @@ def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> N
     importlib.invalidate_caches()  # the run may have installed packages
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else the kernels of a run would draw the same numbers
+    multiprocessing.current_process().authkey = os.urandom(32)
     sys.argv = command[command.index("ipykernel_launcher") :]
-    IPKernelApp.launch_instance(sys.argv[1:])
+    if (launcher := find_spec(sys.argv[0])) and launcher.origin:
+        sys.argv[0] = launcher.origin
+    IPKernelApp.launch_instance(sys.argv[1:], parent_handle=os.getppid())
 
 
 def _changed_at(folder: Path) -> int:
