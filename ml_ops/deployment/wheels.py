@@ -1,5 +1,6 @@
 """Builds both wheels, each version into a folder of its own."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -83,7 +84,8 @@ def _build(project: Path, copy: Path, segment: str) -> Path:
         (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
     options = ("--wheel", "--no-build-isolation", "--no-config", "--no-cache", "--python", sys.executable)
     command = [find_uv_bin(), "build", *options, "--out-dir", str(copy / "out"), str(copy)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    its_locks = os.environ | {"TMPDIR": str(copy.parent)}
+    built = subprocess.run(command, env=its_locks, capture_output=True, text=True, check=False)
     if built.returncode != 0:
         raise DeploymentError(
             f"the wheel of {project.name} could not be built:\n{built.stdout}{built.stderr}"
