@@ -111,6 +111,7 @@ def test_a_promoted_version_is_champion_until_it_is_rolled_back(workspace):
 def test_what_makes_no_sense_is_refused_in_one_line(workspace):
     champion = champion_of(workspace)
 
+    assert refused(workspace, "promote").startswith("Error: which version?")
     assert "got 'champion'" in refused(workspace, "promote", "VERSION=champion")
     assert "no version or alias '999'" in refused(workspace, "promote", "VERSION=999")
     assert "is the champion already" in refused(workspace, "promote", f"VERSION={champion}")

@@ -170,7 +170,11 @@ def test_nothing_is_rolled_back_without_a_champion(model):
     [
         (["promote"], "which version? `make promote VERSION=3`; `make models` lists them"),
         (["promote", "VERSION=champion"], "VERSION takes the number of a version; got 'champion'."),
-        (["rollback", "VERSION=1"], "rollback takes no VERSION, it goes back to the champion before; `make"),
+        (
+            ["rollback", "VERSION=1"],
+            "rollback takes no VERSION, it goes back to the champion before; "
+            "`make promote VERSION=1` makes that version the champion",
+        ),
         (["compare", "A=1"], "which two versions? `make compare A=champion B=3`, by number or alias"),
     ],
 )

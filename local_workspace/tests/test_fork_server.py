@@ -247,7 +247,7 @@ def test_a_run_goes_on_when_the_process_it_was_forked_from_is_killed_and_the_nex
     assert len(list(shared.runs.glob("fork-server-*"))) == 1
 
 
-def test_a_run_with_other_variables_is_not_forked_before_the_imports_were_done_with_them(shared):
+def test_a_run_with_other_variables_is_not_forked_before_the_imports_were_done_with_them(shared, monkeypatch):
     red = shared.environment | {"COLOUR": "red"}  # as when Spark came up again on another port
     shared.fork_server.make_ready(shared.environment)
     (blue,) = shared.processes()
@@ -257,6 +257,9 @@ def test_a_run_with_other_variables_is_not_forked_before_the_imports_were_done_w
     assert shared.fork_server.fork(shared.runs / "red", red) is None, "its imports are not done"
     assert shared.processes() != [blue]
     assert len(list(shared.runs.glob("fork-server-*"))) == 1
+    monkeypatch.setattr(shared, "environment", red)
+    run = shared.run("red", "import os, sys; print(os.environ['COLOUR'], 'sklearn' in sys.modules)")
+    assert run.printed(0) == "red True\n"
 
 
 def test_a_kernel_with_more_variables_than_a_message_takes_starts_the_ordinary_way(shared, monkeypatch):

@@ -189,9 +189,11 @@ def test_task_values_reach_the_next_task_and_have_defaults(second):
     assert "'nobody'" in no_task
 
 
-def test_pip_installs_for_the_run_and_restart_python_loses_its_state(first):
+def test_pip_installs_for_the_run_and_restart_python_loses_its_state(first, fidelity_run):
     assert first["library restartPython"] == "The Python process was restarted.\n"
     assert first["after the restart"] == "1.2 False 0.7\n"
+    left = fidelity_run.notebook_file("first").parent
+    assert not (left / "python").exists(), "what the run installed is gone with it"
 
 
 def test_restart_python_is_a_magic_too(first):

@@ -34,8 +34,8 @@ class _Server:
     environment: Mapping[str, str]
     packages: Path
     packages_changed: int
-    is_ready: bool = False
-    is_useless: bool = False
+    # None: not known yet. False: it cannot do its imports.
+    is_ready: bool | None = None
 
 
 class ForkServer:
@@ -48,7 +48,7 @@ class ForkServer:
 
     def __init__(self, runs: Path) -> None:
         self._runs = runs
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._server: _Server | None = None
         self._closed = sys.platform != "linux"
         for folder in runs.glob(f"{PREFIX}*"):  # of a workspace that was killed
@@ -57,18 +57,19 @@ class ForkServer:
     def ensure(self, environment: Mapping[str, str]) -> None:
         """Starts the process unless there is one that fits."""
         with self._lock:
-            self._ensure(environment)
+            if not self._closed and (self._server is None or not _fits(self._server, environment)):
+                self._discard()
+                self._server = self._start(environment)
 
     def make_ready(self, environment: Mapping[str, str]) -> None:
         """Starts it too, and waits for its imports, which take less time than those of a run would."""
         with self._lock:
-            self._ensure(environment)
+            self.ensure(environment)
             server = self._server
-            if server is None or server.is_ready or server.is_useless:
+            if server is None or server.is_ready is not None:
                 return
             server.is_ready = wait_until_ready(server.requests, IMPORT_SECONDS)
-            server.is_useless = not server.is_ready
-            if server.is_useless and not self._closed:
+            if not server.is_ready and not self._closed:
                 server.process.kill()
                 log = server.folder / "process.log"
                 why = log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
@@ -97,11 +98,6 @@ class ForkServer:
             server.process.kill()  # whoever waits for its imports holds the lock
         with self._lock:
             self._discard()
-
-    def _ensure(self, environment: Mapping[str, str]) -> None:
-        if not self._closed and (self._server is None or not _fits(self._server, environment)):
-            self._discard()
-            self._server = self._start(environment)
 
     def _start(self, environment: Mapping[str, str]) -> _Server:
         environment = _shared(environment)
@@ -135,8 +131,7 @@ class ForkServer:
 
 def _fork(server: _Server, folder: Path, environment: Mapping[str, str]) -> Fork:
     """Has a child forked, tells it its run, and waits until it carries the mark by which it is found."""
-    own = {name: environment[name] for name in (*OF_ONE_RUN, MARK) if name in environment}
-    order = json.dumps({"folder": str(folder), "variables": own})
+    order = json.dumps({name: environment[name] for name in (*OF_ONE_RUN, MARK) if name in environment})
     ours, theirs = socket.socketpair()
     with ours, (folder / "process.log").open("wb") as log:
         with theirs:
@@ -154,7 +149,7 @@ def _fits(server: _Server, environment: Mapping[str, str]) -> bool:
     is_alive = server.process.poll() is None
     packages_changed = server.packages.stat().st_mtime_ns
     return (
-        (is_alive or server.is_useless)
+        (is_alive or server.is_ready is False)
         and _shared(environment) == server.environment
         and packages_changed == server.packages_changed
     )

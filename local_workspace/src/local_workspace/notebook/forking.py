@@ -196,17 +196,18 @@ def _become_run(files: Sequence[int], mark_place: int, imports: Imports) -> None
         os.dup2(log, stream.fileno())
     os.close(log)
     with socket.socket(fileno=order) as workspace, workspace.makefile() as file:
-        folder, variables = json.loads(file.read()).values()
+        variables = json.loads(file.read())
         _write_mark(mark_place, variables[MARK])
         workspace.send(b"1")  # fails where the workspace has given up
     os.environ.update(variables)
-    environment.move_to(Path(folder))
+    folder = Path(variables[MARK])
+    environment.move_to(folder)
     os.chdir(folder)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     executor = os.fork()
     if executor == 0:
         ours.close()
-        _execute(Path(folder), Forker(theirs, imports))
+        _execute(folder, Forker(theirs, imports))
     theirs.close()
     _fork_on_request(ours, lambda request, _: _become_kernel(*json.loads(request)), first=executor)()
 
