@@ -20,6 +20,7 @@ import requests
 from local_workspace.cluster import PID_FILE
 from local_workspace.processes import has_ended, recall, remember
 from local_workspace.profile import read_profile
+from local_workspace.server import listen
 from local_workspace.state import StateFolder
 
 JAVA = f"""#!{sys.executable}
@@ -116,6 +117,13 @@ def test_a_folder_is_served_once(line: CommandLine):
     assert code == 1
     assert f"process {line.servers()[0].pid} serves {line.state.root} already" in output
     assert line.call("GET", "clusters/list").ok
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_first_part():
+    with listen(0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_mlflows_database_that_is_removed_while_it_is_open_is_put_back(line: CommandLine):

@@ -61,7 +61,7 @@ def serve(state: StateFolder, profile: Profile) -> None:
     # uvicorn hands the signal on when it has closed; by itself it would end the process before the clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Taken first: a port that is in use is found out before anything is started.
-    listener = socket.create_server((ADDRESS, profile.port))
+    listener = listen(profile.port)
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
     keyring = access.Keyring(profile.token)
@@ -71,6 +71,17 @@ def serve(state: StateFolder, profile: Profile) -> None:
             uvicorn.Server(uvicorn.Config(app, http="httptools", access_log=False)).run([listener])
     finally:
         cluster.stop()
+
+
+def listen(port: int) -> socket.socket:
+    """Takes the port; what is answered on its connections is sent at once.
+
+    Otherwise an answer in two parts waits 40 ms for the client's delayed acknowledgement on a connection that
+    is used again. asyncio cares for that only where a socket was made with the number of the protocol.
+    """
+    listener = socket.create_server((ADDRESS, port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 @contextmanager
