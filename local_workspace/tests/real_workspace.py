@@ -142,11 +142,15 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
         stopped = run("stop")
     assert "it was killed, and its Spark" in told.stderr
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    command_lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not [words for words in command_lines if str(folder) in words]
+    assert not [words for words in command_lines() if str(folder) in words]
     assert list(workspace.temporary.iterdir()) == []
     # pip asks `rustc`, where there is one, for its version, and that makes a folder of its own.
     assert {path.name for path in workspace.home.iterdir()} <= {".rustup"}
+
+
+def command_lines() -> list[str]:
+    """Of all processes of this machine."""
+    return [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 """A cluster whose Spark dies: a stand-in for Java listens where Spark would, but for the last test."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
-from real_workspace import FOLDER, RealWorkspace, kill_process_of
+from real_workspace import FOLDER, RealWorkspace, command_lines, kill_process_of, make_wheel
 from test_start_and_stop import JAVA
 
 USER = """
@@ -147,6 +148,37 @@ rows = str(spark.table("kept").collect()[0].n)
 spark.sql("DROP TABLE kept")
 dbutils.notebook.exit(rows)
 """
+
+
+PACKAGED = """# Databricks notebook source
+# MAGIC %pip install --quiet --no-index --find-links /dbfs/worker-wheels made_up_worker_package
+
+# COMMAND ----------
+
+import json
+from pyspark.sql.functions import udf
+
+@udf
+def seen_by_a_worker(number):
+    import sys, made_up_worker_package
+    return f"{made_up_worker_package.VERSION} {sys.executable}"
+
+dbutils.notebook.exit(json.dumps(spark.range(1).select(seen_by_a_worker("id")).collect()[0]))
+"""
+
+
+def test_workers_see_the_packages_of_their_run_and_end_with_it(real_workspace: RealWorkspace):
+    make_wheel(real_workspace.state / "dbfs" / "worker-wheels", "made_up_worker_package", "2.3")
+    real_workspace.upload(f"{FOLDER}/packaged", PACKAGED)
+    seen = []
+    for _ in range(2):
+        run = real_workspace.finished(real_workspace.submit(real_workspace.task("packaged")))
+        output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
+        seen += json.loads(output.notebook_output.result)
+
+        folder = real_workspace.state / "runs" / str(run["tasks"][0]["run_id"])
+        assert seen[-1] == f"2.3 {folder}/python/bin/python"
+        assert [line for line in command_lines() if str(folder) in line] == []
 
 
 def test_a_real_spark_that_is_killed_fails_its_run_and_the_next_one_finds_its_tables(

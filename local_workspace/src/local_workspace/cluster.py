@@ -181,7 +181,6 @@ class SparkCluster:
         return process_environment.inherited() | {
             "PYSPARK_PYTHON": str(python),
             "PYSPARK_DRIVER_PYTHON": str(python),
-            "SPARK_HOME": pyspark.__path__[0],
             "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
             "SPARK_LOCAL_IP": ADDRESS,
         }

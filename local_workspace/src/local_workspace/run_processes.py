@@ -1,7 +1,8 @@
 """Finds and ends the processes of runs, whoever their parents are.
 
 A run's processes inherit a mark in their environment. Parents do not tell: a kernel has a session of
-its own, and a process that is started while its parent is being ended belongs to nobody.
+its own, and a process that is started while its parent is being ended belongs to nobody. Spark's Python
+workers have no mark, since Spark starts them; where a run has packages of its own they have its Python.
 """
 
 import signal
@@ -40,8 +41,13 @@ def end_processes(folder: Path) -> None:
 
 def _members(folder: Path) -> list[psutil.Process]:
     root = folder.resolve()
-    marks = [(p, (p.info["environ"] or {}).get(MARK)) for p in psutil.process_iter(["environ"])]
-    return [process for process, value in marks if value and Path(value).resolve().is_relative_to(root)]
+
+    def is_one(process: psutil.Process) -> bool:
+        mark, program = (process.info["environ"] or {}).get(MARK), (process.info["cmdline"] or [""])[0]
+        places = [Path(mark or "/"), Path(program).parent]  # the program itself is a link to that of all
+        return any(place.resolve().is_relative_to(root) for place in places)
+
+    return [process for process in psutil.process_iter(["environ", "cmdline"]) if is_one(process)]
 
 
 def _end(processes: list[psutil.Process], number: signal.Signals) -> None:

@@ -1,17 +1,17 @@
 """`dbutils` of a notebook that runs on the local workspace."""
 
 import base64
-import functools
 import json
 import posixpath
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from IPython.core.getipython import get_ipython
 
+from local_workspace.notebook import rest
 from local_workspace.notebook.file_system import FileSystem
 from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
 from local_workspace.notebook.task_values import Jobs
@@ -113,6 +113,22 @@ class InputWidgetNotDefined(Exception):
     """A widget was asked for that neither the notebook nor its job defines."""
 
 
+class SecretMetadata(NamedTuple):
+    """What is told of a secret."""
+
+    key: str
+
+
+class SecretScope(NamedTuple):
+    """A scope of secrets."""
+
+    name: str
+
+    def getName(self) -> str:
+        """Its name."""
+        return self.name
+
+
 class Secrets(Utility):
     """Reads secrets; their values are hidden in every output of the run."""
 
@@ -124,19 +140,21 @@ class Secrets(Utility):
 
     def getBytes(self, scope: str, key: str) -> bytes:
         """The secret `key` of `scope` as bytes."""
-        value = base64.b64decode(_client().secrets.get_secret(scope, key).value)
+        value = base64.b64decode(rest.get("2.0/secrets/get", scope=scope, key=key)["value"])
         shell = get_ipython()
         if shell is not None:
             shell.display_pub.publish({SECRET_MIME_TYPE: value.decode(errors="ignore")})
         return value
 
-    def list(self, scope: str) -> Any:
+    def list(self, scope: str) -> Sequence[SecretMetadata]:
         """The keys of `scope`."""
-        return _client().dbutils.secrets.list(scope)
+        found = rest.get("2.0/secrets/list", scope=scope).get("secrets", [])
+        return [SecretMetadata(secret["key"]) for secret in found]
 
-    def listScopes(self) -> Any:
+    def listScopes(self) -> Sequence[SecretScope]:
         """The scopes of the workspace."""
-        return _client().dbutils.secrets.listScopes()
+        found = rest.get("2.0/secrets/scopes/list").get("scopes", [])
+        return [SecretScope(scope["name"]) for scope in found]
 
 
 class Notebook(Utility):
@@ -156,20 +174,20 @@ class Notebook(Utility):
 
         Raises WorkflowException when it fails or takes longer than `timeout_seconds` (0: no limit).
         """
-        client = _client()
-        run_id = _submit(client, self._resolve(path), timeout_seconds, arguments or {})
+        run_id = _submit(self._resolve(path), timeout_seconds, arguments or {})
         try:
-            run = _wait(client, run_id)
+            task = _wait(run_id)["tasks"][-1]
         except BaseException:
-            client.jobs.cancel_run(run_id)  # this notebook is being ended, and takes the other one with it
+            rest.post(
+                "2.2/jobs/runs/cancel", run_id=run_id
+            )  # this notebook is being ended, and so is that one
             raise
-        output = client.jobs.get_run_output(run.tasks[-1].run_id)
-        state = run.tasks[-1].state
-        if state.result_state is None or state.result_state.value != "SUCCESS":
-            result = (state.result_state or state.life_cycle_state).value
-            reason = output.error if result == "FAILED" and output.error else state.state_message
-            raise WorkflowException(f"{path} ended {result}: {reason}")
-        return (output.notebook_output.result or "") if output.notebook_output else ""
+        output, state = rest.get("2.2/jobs/runs/get-output", run_id=task["run_id"]), task["state"]
+        result = state.get("result_state") or state["life_cycle_state"]
+        if result != "SUCCESS":
+            reason = output.get("error") if result == "FAILED" else None
+            raise WorkflowException(f"{path} ended {result}: {reason or state['state_message']}")
+        return str(output.get("notebook_output", {}).get("result") or "")
 
     def _resolve(self, path: str) -> str:
         """The workspace path of a notebook that is named relative to this one."""
@@ -201,36 +219,27 @@ class Library(Utility):
 
 def source_of(path: str) -> str:
     """The source of a notebook in the workspace, in Databricks' format."""
-    from databricks.sdk.service.workspace import ExportFormat
-
-    with _client().workspace.download(path, format=ExportFormat.SOURCE) as content:
-        return str(content.read(), "utf-8")
+    content = rest.get_bytes("2.0/workspace/export", path=path, format="SOURCE", direct_download="true")
+    return content.decode()
 
 
-def _submit(client: Any, path: str, timeout_seconds: int, arguments: dict[str, str]) -> int:
+def _submit(path: str, timeout_seconds: int, arguments: dict[str, str]) -> int:
     task = {
         "task_key": "notebook",
         "notebook_task": {"notebook_path": path, "base_parameters": arguments},
         "timeout_seconds": timeout_seconds,
     }
-    if cluster := next(iter(client.clusters.list()), None):
-        task["existing_cluster_id"] = cluster.cluster_id
-    body = {"run_name": posixpath.basename(path), "tasks": [task], "run_type": "WORKFLOW_RUN"}
-    run_id = int(client.api_client.do("POST", "/api/2.2/jobs/runs/submit", body=body)["run_id"])
-    print(f"Runs {path}: {client.config.host}/runs/{run_id}", file=sys.stderr)
-    return run_id
+    if clusters := rest.get("2.1/clusters/list").get("clusters"):
+        task["existing_cluster_id"] = clusters[0]["cluster_id"]
+    name = posixpath.basename(path)
+    submitted = rest.post("2.2/jobs/runs/submit", run_name=name, tasks=[task], run_type="WORKFLOW_RUN")
+    print(f"Runs {path}: {rest.host()}/runs/{submitted['run_id']}", file=sys.stderr)
+    return int(submitted["run_id"])
 
 
-def _wait(client: Any, run_id: int) -> Any:
+def _wait(run_id: int) -> Any:
     while True:
-        run = client.jobs.get_run(run_id)
-        if run.state.life_cycle_state.value in ENDED:
+        run = rest.get("2.2/jobs/runs/get", run_id=run_id)
+        if run["state"]["life_cycle_state"] in ENDED:
             return run
         time.sleep(0.2)
-
-
-@functools.cache
-def _client() -> Any:
-    from databricks.sdk import WorkspaceClient
-
-    return WorkspaceClient()
