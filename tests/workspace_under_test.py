@@ -19,11 +19,12 @@ FOLDER = "/Shared/azure-databricks-mlops-mlflow"
 DATA_ROOT = "dbfs:/azure-databricks-mlops-mlflow/data"
 MODEL = "spark_catalog.diabetes.diabetes"
 SCORED = "spark_catalog.diabetes.diabetes_scored"
-# A Spark of minutes loses more than it gains by Java's second compiler and its check of the jars. The first
-# compiler gets the room of both, else it throws away what it has compiled.
+# A Spark of minutes loses more than it gains by Java's second compiler, its check of the jars and the code
+# that Spark generates. The first compiler gets the room of both, else it throws away what it has compiled.
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 UNCHECKED = "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"{FIRST_COMPILER} -XX:+UseSerialGC {UNCHECKED}"}
+INTERPRETED = "-Dspark.sql.codegen.wholeStage=false -Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"{FIRST_COMPILER} -XX:+UseSerialGC {UNCHECKED} {INTERPRETED}"}
 
 
 @dataclass

@@ -23,11 +23,12 @@ NOTEBOOKS = Path(__file__).with_name("notebooks")
 FOLDER = "/Shared/fidelity"
 PASSWORD = "correct-horse-battery"
 KEY = b"\x01\x02binary"
-# A Spark of minutes loses more than it gains by Java's second compiler and its check of the jars. The first
-# compiler gets the room of both, else it throws away what it has compiled.
+# A Spark of minutes loses more than it gains by Java's second compiler, its check of the jars and the code
+# that Spark generates. The first compiler gets the room of both, else it throws away what it has compiled.
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 UNCHECKED = "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"{FIRST_COMPILER} -XX:+UseSerialGC {UNCHECKED}"}
+INTERPRETED = "-Dspark.sql.codegen.wholeStage=false -Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": f"{FIRST_COMPILER} -XX:+UseSerialGC {UNCHECKED} {INTERPRETED}"}
 
 
 @dataclass

@@ -71,6 +71,7 @@ class ForkServer:
             server.is_ready = wait_until_ready(server.requests, IMPORT_SECONDS)
             if not server.is_ready and not self._closed:
                 server.process.kill()
+                server.process.wait()
                 log = server.folder / "process.log"
                 why = log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
                 logging.getLogger(__name__).warning("no imports are done ahead of runs; it said: %s", why)
