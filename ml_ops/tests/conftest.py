@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ from diabetes_mlops.telemetry import Target
 from ingestion import Ingestion, open_ingestion
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 # The versions of a cluster's runtime have no part in an upload.
 collect_ignore = [] if has_client() else ["test_storage_account.py"]
@@ -155,6 +158,12 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     with Azurite(tmp_path_factory.mktemp("azurite")).running() as azurite:
         azurite.service.create_container("data")
         yield azurite
+
+
+@event.listens_for(Pool, "connect")
+def _do_not_wait_for_the_disk(connection: sqlite3.Connection, _record: object) -> None:
+    """MLflow's stores of the tests need not outlive the machine; sqlite waits for the disk at each change."""
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,39 @@
-"""Keeps MLflow's sqlite file in its place while the server runs."""
+"""Creates MLflow's sqlite file, and keeps it in its place while the server runs."""
 
+import os
+import sqlite3
 import threading
+from pathlib import Path
 
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from local_workspace.sqlite_file import SqliteFile, identity
+from local_workspace.sqlite_file import SqliteFile, identity, touch
+
+
+def create(path: Path) -> None:
+    """Makes the file with MLflow's tables and puts it at `path` when it is whole.
+
+    MLflow builds its tables in some fifty steps of many statements, each of which sqlite would wait for until
+    the disk has it: seconds, on a machine that starts Spark at the same time.
+    """
+    from mlflow.store.db.utils import _initialize_tables
+
+    draft = path.with_name(path.name + ".partial")
+    draft.unlink(missing_ok=True)
+    touch(draft)
+    engine = create_engine(f"sqlite:///{draft}")
+
+    @event.listens_for(engine, "connect")
+    def do_not_wait(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    _initialize_tables(engine)
+    engine.dispose()
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def keep_in_place(file: SqliteFile) -> None:

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from flask import request
 from werkzeug.exceptions import NotFound
 
-from local_workspace import access, openapi, pages, process_environment
+from local_workspace import access, mlflow_file, openapi, pages, process_environment
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.database import Database, Document
@@ -25,7 +25,6 @@ from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
-from local_workspace.mlflow_file import keep_in_place
 from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
@@ -247,13 +246,15 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
     os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     from mlflow.server import constants, handlers
 
+    if not state.mlflow_database.exists():
+        mlflow_file.create(state.mlflow_database)
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
     os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
     handlers.initialize_backend_stores(
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
-    keep_in_place(SqliteFile(state.mlflow_database))
+    mlflow_file.keep_in_place(SqliteFile(state.mlflow_database, journal_mode="WAL"))
     from mlflow.server.fastapi_app import app
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 

@@ -34,7 +34,7 @@ class SqliteFile:
         self.connection.close()
 
     def _open(self) -> None:
-        _touch(self.path)
+        touch(self.path)
         self.connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -55,7 +55,7 @@ class SqliteFile:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         copy = self.path.with_name(self.path.name + ".partial")
         copy.unlink(missing_ok=True)
-        _touch(copy)
+        touch(copy)
         with closing(sqlite3.connect(copy)) as connection:
             self.connection.backup(connection)
         self.connection.close()  # before the new file is there: it removes the journal of its name
@@ -73,7 +73,7 @@ class SqliteFile:
         return [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
-def _touch(path: Path) -> None:
+def touch(path: Path) -> None:
     """sqlite gives its journal files the mode of the database: secrets stay with their owner."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 

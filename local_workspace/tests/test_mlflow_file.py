@@ -1,0 +1,45 @@
+"""MLflow's sqlite file as the workspace creates it."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from local_workspace import mlflow_file
+
+
+def tables(file: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(file)) as database:
+        return set(database.execute("SELECT name, sql FROM sqlite_master"))
+
+
+def version(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as database:
+        return str(database.execute("SELECT version_num FROM alembic_version").fetchall())
+
+
+def test_it_has_the_tables_that_mlflow_makes_and_only_its_owner_reads_it(tmp_path: Path):
+    file, mlflows_own = tmp_path / "mlflow.db", tmp_path / "own.db"
+    (tmp_path / "mlflow.db.partial").write_text("what a killed server has left")
+    mlflow_file.create(file)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    SqlAlchemyStore(f"sqlite:///{mlflows_own}", (tmp_path / "artifacts").as_uri())
+
+    assert left == ["mlflow.db"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert tables(file) == tables(mlflows_own)
+    assert version(file) == version(mlflows_own)
+
+
+def test_one_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_room(_descriptor: int) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="no room"):
+        mlflow_file.create(tmp_path / "mlflow.db")
+
+    assert not (tmp_path / "mlflow.db").exists()
