@@ -181,6 +181,25 @@ def test_workers_see_the_packages_of_their_run_and_end_with_it(real_workspace: R
         assert [line for line in command_lines() if str(folder) in line] == []
 
 
+COUNTS_THREADS = """# Databricks notebook source
+import json, threading
+
+started, start = [], threading.Thread.start
+threading.Thread.start = lambda thread: started.append(thread.name) or start(thread)
+rows = [len(spark.range(3).collect()) for _ in range(3)]
+threading.Thread.start = start
+dbutils.notebook.exit(json.dumps([rows, [name for name in started if "ThreadPool" in name]]))
+"""
+
+
+def test_sparks_client_starts_no_thread_while_it_holds_a_lock(real_workspace: RealWorkspace):
+    real_workspace.upload(f"{FOLDER}/counts_threads", COUNTS_THREADS)
+    run = real_workspace.finished(real_workspace.submit(real_workspace.task("counts_threads")))
+    output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
+
+    assert json.loads(output.notebook_output.result) == [[3, 3, 3], []]
+
+
 def test_a_real_spark_that_is_killed_fails_its_run_and_the_next_one_finds_its_tables(
     real_workspace: RealWorkspace, tmp_path: Path, eventually
 ):

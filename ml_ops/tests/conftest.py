@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from diabetes_mlops.telemetry import Target
 from ingestion import Ingestion, open_ingestion
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -111,6 +113,7 @@ def same_science(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def spark(spark_server: str) -> Iterator[SparkSession]:
     """The session that the tests share."""
+    release_in_one_thread()
     session = SparkSession.builder.remote(spark_server).getOrCreate()
     yield session
     stop_session(session)
@@ -215,17 +218,25 @@ def scored(trained: tuple[Jobs, dict[str, Any]]) -> tuple[Jobs, dict[str, Any]]:
     return trained[0], trained[0].score()
 
 
-def stop_session(session: SparkSession) -> None:
-    """Stops it while no garbage is collected.
+def release_in_one_thread() -> None:
+    """Starts the thread in which Spark's client tells the server which results it has read.
 
-    Spark's client holds a lock while it waits for its threads, and a thread that collects an earlier session
-    waits for this lock: both wait for ever (SPARK-55362, open in PySpark 4.1).
+    Else the client starts several, each while it holds a lock. A thread that collects a query that failed
+    waits for this lock, also while it is starting: both wait for ever (SPARK-55362, open in PySpark 4.1).
     """
+    pool = ThreadPoolExecutor(max_workers=1)
+    pool.submit(int).result()
+    ExecutePlanResponseReattachableIterator._release_thread_pool_instance = pool
+
+
+def stop_session(session: SparkSession) -> None:
+    """Stops it while no garbage is collected: the client waits for that thread while it holds the lock."""
     gc.disable()
     try:
         session.stop()
     finally:
         gc.enable()
+        release_in_one_thread()  # for the sessions that are left
 
 
 def server_command(folder: Path, port: int) -> list[str]:

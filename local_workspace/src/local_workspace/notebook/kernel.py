@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -161,10 +162,24 @@ def open_session() -> Any:
     uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
     # MLflow's import switches on what pyspark has switched off: each error once more, as JSON.
     logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
+    _release_in_one_thread()
     session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     if has_own_packages(Path(sys.prefix)):
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
     return session
+
+
+def _release_in_one_thread() -> None:
+    """Starts the thread in which Spark's client tells the server which results it has read.
+
+    Else the client starts several, each while it holds a lock. Where garbage is collected in one that is just
+    starting, and a query that failed is part of it, both wait for each other for ever (SPARK-55362).
+    """
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    pool.submit(int).result()
+    ExecutePlanResponseReattachableIterator._release_thread_pool_instance = pool
 
 
 def _show_outputs_only() -> None:
