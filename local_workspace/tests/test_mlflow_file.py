@@ -6,14 +6,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from local_workspace.sqlite_file import SqliteFile
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from local_workspace import mlflow_file
 
 
-def tables(file: Path) -> set[tuple[str, str]]:
+def tables(file: Path) -> dict[str, list[str]]:
+    """The lines of each definition, sorted: MLflow's migrations give the constraints in any order."""
     with closing(sqlite3.connect(file)) as database:
-        return set(database.execute("SELECT name, sql FROM sqlite_master"))
+        found = dict(database.execute("SELECT name, sql FROM sqlite_master"))
+    return {
+        name: sorted(line.strip(" \t,") for line in (sql or "").splitlines()) for name, sql in found.items()
+    }
 
 
 def version(file: Path) -> str:
@@ -32,6 +37,23 @@ def test_it_has_the_tables_that_mlflow_makes_and_only_its_owner_reads_it(tmp_pat
     assert file.stat().st_mode & 0o777 == 0o600
     assert tables(file) == tables(mlflows_own)
     assert version(file) == version(mlflows_own)
+
+
+def test_what_a_killed_server_wrote_to_an_earlier_file_does_not_get_into_the_new_one(tmp_path: Path):
+    file, log = tmp_path / "mlflow.db", tmp_path / "mlflow.db-wal"
+    with closing(sqlite3.connect(file)) as earlier:
+        earlier.execute("PRAGMA journal_mode=WAL")
+        earlier.execute("CREATE TABLE earlier (value)")
+        left = log.read_bytes()
+    file.unlink()
+    log.write_bytes(left)
+    mlflow_file.create(file)
+    SqliteFile(file, journal_mode="WAL").close()
+
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert "experiments" in tables(file)
+    assert "earlier" not in tables(file)
 
 
 def test_one_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from local_workspace.sqlite_file import SqliteFile, identity, touch
+from local_workspace.sqlite_file import SqliteFile, identity, put_in_place, touch
 
 
 def create(path: Path) -> None:
@@ -33,7 +33,7 @@ def create(path: Path) -> None:
     engine.dispose()
     with draft.open("rb") as file:
         os.fsync(file.fileno())
-    draft.replace(path)
+    put_in_place(draft, path)
 
 
 def keep_in_place(file: SqliteFile) -> None:

@@ -59,18 +59,24 @@ class SqliteFile:
         with closing(sqlite3.connect(copy)) as connection:
             self.connection.backup(connection)
         self.connection.close()  # before the new file is there: it removes the journal of its name
-        for journal in self._journals():
-            journal.unlink(missing_ok=True)
-        copy.replace(self.path)
+        put_in_place(copy, self.path)
         self._open()
 
     def _seen(self) -> list[tuple[int, int] | None]:
         """Which files are at the paths; a file that is open keeps its number, so that no other gets it."""
-        write_ahead_log = self._journals()[:1] if self._journal_mode == "WAL" else []
+        write_ahead_log = _journals(self.path)[:1] if self._journal_mode == "WAL" else []
         return [identity(path) for path in (self.path, *write_ahead_log)]
 
-    def _journals(self) -> list[Path]:
-        return [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+def put_in_place(whole: Path, path: Path) -> None:
+    """Moves a closed sqlite file to `path`, where a journal of an earlier file would be taken for its own."""
+    for journal in _journals(path):
+        journal.unlink(missing_ok=True)
+    whole.replace(path)
+
+
+def _journals(path: Path) -> list[Path]:
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
 def touch(path: Path) -> None:

@@ -178,9 +178,7 @@ class Notebook(Utility):
         try:
             task = _wait(run_id)["tasks"][-1]
         except BaseException:
-            rest.post(
-                "2.2/jobs/runs/cancel", run_id=run_id
-            )  # this notebook is being ended, and so is that one
+            rest.post("2.2/jobs/runs/cancel", run_id=run_id)  # it ends with this notebook
             raise
         output, state = rest.get("2.2/jobs/runs/get-output", run_id=task["run_id"]), task["state"]
         result = state.get("result_state") or state["life_cycle_state"]
