@@ -48,7 +48,7 @@ def test_what_a_killed_server_wrote_to_an_earlier_file_does_not_get_into_the_new
     file.unlink()
     log.write_bytes(left)
     mlflow_file.create(file)
-    SqliteFile(file, journal_mode="WAL").close()
+    SqliteFile(file).close()
 
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

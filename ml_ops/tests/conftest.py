@@ -113,7 +113,6 @@ def same_science(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def spark(spark_server: str) -> Iterator[SparkSession]:
     """The session that the tests share."""
-    release_in_one_thread()
     session = SparkSession.builder.remote(spark_server).getOrCreate()
     yield session
     stop_session(session)
@@ -133,6 +132,7 @@ def own_session(spark_server: str) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the server that SPARK_REMOTE names, else of one that lives as long as the tests."""
+    release_in_one_thread()
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]
         return

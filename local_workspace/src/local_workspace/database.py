@@ -25,7 +25,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._file = SqliteFile(path, journal_mode="WAL")
+        self._file = SqliteFile(path)
         self._file.connection.executescript(TABLES)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from local_workspace.sqlite_file import SqliteFile, identity, put_in_place, touch
+from local_workspace.sqlite_file import SqliteFile, identity, new_file
 
 
 def create(path: Path) -> None:
@@ -20,20 +20,17 @@ def create(path: Path) -> None:
     """
     from mlflow.store.db.utils import _initialize_tables
 
-    draft = path.with_name(path.name + ".partial")
-    draft.unlink(missing_ok=True)
-    touch(draft)
-    engine = create_engine(f"sqlite:///{draft}")
+    with new_file(path) as draft:
+        engine = create_engine(f"sqlite:///{draft}")
+        event.listen(engine, "connect", _do_not_wait)
+        _initialize_tables(engine)
+        engine.dispose()
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
 
-    @event.listens_for(engine, "connect")
-    def do_not_wait(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
 
-    _initialize_tables(engine)
-    engine.dispose()
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    put_in_place(draft, path)
+def _do_not_wait(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 def keep_in_place(file: SqliteFile) -> None:

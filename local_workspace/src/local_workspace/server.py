@@ -254,7 +254,7 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
-    mlflow_file.keep_in_place(SqliteFile(state.mlflow_database, journal_mode="WAL"))
+    mlflow_file.keep_in_place(SqliteFile(state.mlflow_database))
     from mlflow.server.fastapi_app import app
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 

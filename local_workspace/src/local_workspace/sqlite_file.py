@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 BUSY_SECONDS = 30
@@ -18,9 +19,8 @@ class SqliteFile:
     A removed file lives on in its open connection, but what is written there is gone with the process.
     """
 
-    def __init__(self, path: Path, journal_mode: str = "DELETE") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._journal_mode = journal_mode
         self._open()
 
     def in_place(self) -> sqlite3.Connection:
@@ -34,12 +34,12 @@ class SqliteFile:
         self.connection.close()
 
     def _open(self) -> None:
-        touch(self.path)
+        _touch(self.path)
         self.connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            self.connection.execute(f"PRAGMA journal_mode={self._journal_mode}")
+            self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("SELECT name FROM sqlite_master").fetchall()  # opens the journal too
         except sqlite3.DatabaseError as error:
             self.connection.close()
@@ -53,33 +53,37 @@ class SqliteFile:
 
     def _put_back(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        copy = self.path.with_name(self.path.name + ".partial")
-        copy.unlink(missing_ok=True)
-        touch(copy)
-        with closing(sqlite3.connect(copy)) as connection:
-            self.connection.backup(connection)
-        self.connection.close()  # before the new file is there: it removes the journal of its name
-        put_in_place(copy, self.path)
+        with new_file(self.path) as copy:
+            with closing(sqlite3.connect(copy)) as connection:
+                self.connection.backup(connection)
+            self.connection.close()  # before the new file is there: it removes the journal of its name
         self._open()
 
     def _seen(self) -> list[tuple[int, int] | None]:
         """Which files are at the paths; a file that is open keeps its number, so that no other gets it."""
-        write_ahead_log = _journals(self.path)[:1] if self._journal_mode == "WAL" else []
-        return [identity(path) for path in (self.path, *write_ahead_log)]
+        return [identity(path) for path in (self.path, _journals(self.path)[0])]
 
 
-def put_in_place(whole: Path, path: Path) -> None:
-    """Moves a closed sqlite file to `path`, where a journal of an earlier file would be taken for its own."""
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Where to write a sqlite file and close it; put at `path` when that has gone well.
+
+    A journal of an earlier file would be taken for its own.
+    """
+    draft = path.with_name(path.name + ".partial")
+    draft.unlink(missing_ok=True)
+    _touch(draft)
+    yield draft
     for journal in _journals(path):
         journal.unlink(missing_ok=True)
-    whole.replace(path)
+    draft.replace(path)
 
 
 def _journals(path: Path) -> list[Path]:
     return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
-def touch(path: Path) -> None:
+def _touch(path: Path) -> None:
     """sqlite gives its journal files the mode of the database: secrets stay with their owner."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
