@@ -160,24 +160,33 @@ from pyspark.sql.functions import udf
 
 @udf
 def seen_by_a_worker(number):
-    import sys, made_up_worker_package
-    return f"{made_up_worker_package.VERSION} {sys.executable}"
+    import sys
+    is_warm = "sklearn" in sys.modules
+    import json, os, time, made_up_worker_package, numpy
+    time.sleep(0.5)  # so that another worker gets the other row
+    return json.dumps(
+        [made_up_worker_package.VERSION, sys.executable, is_warm, os.getpid(), numpy.random.rand()]
+    )
 
-dbutils.notebook.exit(json.dumps(spark.range(1).select(seen_by_a_worker("id")).collect()[0]))
+rows = spark.range(2, numPartitions=2).select(seen_by_a_worker("id")).collect()
+dbutils.notebook.exit(json.dumps([json.loads(row[0]) for row in rows]))
 """
 
 
-def test_workers_see_the_packages_of_their_run_and_end_with_it(real_workspace: RealWorkspace):
+def test_workers_are_forked_with_the_packages_of_their_run_and_end_with_it(real_workspace: RealWorkspace):
     make_wheel(real_workspace.state / "dbfs" / "worker-wheels", "made_up_worker_package", "2.3")
     real_workspace.upload(f"{FOLDER}/packaged", PACKAGED)
-    seen = []
     for _ in range(2):
         run = real_workspace.finished(real_workspace.submit(real_workspace.task("packaged")))
         output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
-        seen += json.loads(output.notebook_output.result)
+        versions, pythons, warm, pids, numbers = zip(*json.loads(output.notebook_output.result), strict=True)
 
         folder = real_workspace.state / "runs" / str(run["tasks"][0]["run_id"])
-        assert seen[-1] == f"2.3 {folder}/python/bin/python"
+        assert set(versions) == {"2.3"}
+        assert set(pythons) == {f"{folder}/python/bin/python"}
+        assert set(warm) == {sys.platform == "linux"}
+        assert len(set(pids)) == len(set(numbers)) == 2, "each worker draws numbers of its own"
+        assert not [pid for pid in pids if psutil.pid_exists(pid)]
         assert [line for line in command_lines() if str(folder) in line] == []
 
 

@@ -168,6 +168,47 @@ def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell
     assert run.printed(1) == "99.1 False\n"
 
 
+# Starts Spark's daemon as Spark does, and tells whose process listens, and how and that it ended.
+DAEMON = """
+import json, psutil, struct, subprocess, sys
+
+def listens(process, port):
+    try:
+        return port in [connection.laddr.port for connection in process.net_connections() if connection.laddr]
+    except psutil.Error:
+        return False
+
+def daemon(end):
+    command = [sys.executable, "-m", "local_workspace.notebook.spark_daemon", "pyspark.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        port = struct.unpack("!i", process.stdout.read(4))[0]
+        (found,) = [one for one in psutil.process_iter() if listens(one, port)]
+        program = found.cmdline()[2]
+        end(process)
+        code = process.wait(timeout=20)
+    return program, code, psutil.wait_procs([found], timeout=20)[1] == []
+
+how = (lambda process: process.stdin.close(), subprocess.Popen.terminate)
+print(json.dumps([daemon(end) for end in how]))
+"""
+
+
+def test_sparks_daemon_is_forked_from_the_run_and_ends_when_spark_says_so(shared):
+    run = shared.run("daemon", DAEMON)
+
+    forked = "local_workspace.notebook.forking"
+    assert json.loads(run.printed(0)) == [[forked, 1, True]] * 2
+
+
+def test_sparks_daemon_is_sparks_own_where_the_run_has_installed_an_imported_package(shared, monkeypatch):
+    make_wheel(shared.wheels, "jinja2", "99.1")
+    monkeypatch.setattr(shared, "libraries", ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"])
+
+    run = shared.run("own daemon", DAEMON)
+
+    assert json.loads(run.printed(1)) == [["pyspark.daemon", 1, True]] * 2
+
+
 def test_ending_a_run_interrupts_its_kernel_and_leaves_the_fork_server_alone(shared, eventually):
     asleep, interrupted = shared.runs / "asleep", shared.runs / "interrupted"
     process = shared.start(

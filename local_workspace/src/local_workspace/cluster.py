@@ -212,6 +212,7 @@ class SparkCluster:
             "spark.connect.grpc.binding.address": ADDRESS,
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.ui.enabled": "false",
+            "spark.python.daemon.module": "local_workspace.notebook.spark_daemon",
             "spark.local.dir": str(self._made("tmp")),
             "spark.sql.warehouse.dir": self._made("warehouse").as_uri(),
             "spark.sql.catalogImplementation": "hive",

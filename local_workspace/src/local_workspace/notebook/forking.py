@@ -13,6 +13,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import runpy
 import select
 import socket
 import sys
@@ -26,7 +27,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from local_workspace.forks import READY, Fork, ask_for_fork
-from local_workspace.notebook import environment
+from local_workspace.notebook import environment, spark_daemon
 from local_workspace.run_processes import MARK
 
 assert sys.platform == "linux"
@@ -43,6 +44,7 @@ MODULES = (
     "mlflow.sklearn",  # before pyspark, whose loggers it would switch on again
     "mlflow.pyfunc",
     "pyspark.sql.connect.session",
+    "pyspark.worker",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "sklearn.pipeline",
@@ -53,6 +55,7 @@ MODULES = (
 )
 KERNEL_NAME = "ipykernel"
 _LONGEST_REQUEST = 1 << 20
+_MOST_FILES = 3
 
 
 class Imports:
@@ -139,47 +142,53 @@ def main(descriptor: int) -> None:
     gc.enable()
     requests = socket.socket(fileno=descriptor)
     requests.send(READY)
-    _fork_on_request(requests, lambda _, files: _become_run(files, mark_place, imports))()
+    _fork_on_request({requests: lambda _, files: _become_run(files, mark_place, imports)})()
 
 
-def _fork_on_request(requests: socket.socket, become: Become, first: int = 0) -> Callable[[], None]:
-    """Forks as the other end asks; returns in each process what it has to do.
+def _fork_on_request(doors: dict[socket.socket, Become], first: int = 0) -> Callable[[], None]:
+    """Forks for those who ask; returns in each process what it has to do.
 
-    Ends with the child `first` and its exit code, or, where there is none, when the other end closes.
+    A door is the way to one who asks, or a socket that listens. Ends with the child `first` and its exit
+    code, or when no door is open any more.
     """
     children = {os.pidfd_open(first): first} if first else {}
     reports: dict[int, int] = {}  # by child, the pipe in which to say how it ended
-    is_closed = False
-    while True:
-        waiting: list[Any] = [*children] if is_closed else [*children, requests]
-        ready = select.select(waiting, [], [])[0]
-        for ended in children.keys() & set(ready):
+    while doors:
+        waiting: list[Any] = [*children, *doors]
+        ready = set(select.select(waiting, [], [])[0])
+        for ended in children.keys() & ready:
             pid = children.pop(ended)
             os.close(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid == first:
                 return lambda: _leave(code)
             _report(reports.pop(pid), code)
-        if requests not in ready:
-            continue
-        message, files, _, _ = socket.recv_fds(requests, _LONGEST_REQUEST, 2)
-        is_closed = not message
-        if is_closed and first:
-            continue  # it is about to end
-        if is_closed:
-            return lambda: _leave(0)
-        child = os.fork()
-        if child == 0:
-            for others in (requests.detach(), *children, *reports.values()):
-                os.close(others)
-            return lambda: become(message, files)
-        for file in files:
-            os.close(file)
-        descriptor = os.pidfd_open(child)
-        children[descriptor] = child
-        report, reports[child] = os.pipe()
-        socket.send_fds(requests, [str(child).encode()], [descriptor, report])
-        os.close(report)
+        for door in doors.keys() & ready:
+            become, listens = doors[door], door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            asking = door.accept()[0] if listens else door
+            message, files, _, _ = socket.recv_fds(asking, _LONGEST_REQUEST, _MOST_FILES)
+            if not message:  # it has ended, or is about to
+                asking.close()
+                doors.pop(asking, None)
+                continue
+            child = os.fork()
+            if child == 0:
+                for other in (asking, *doors):
+                    other.close()
+                for descriptor in (*children, *reports.values()):
+                    os.close(descriptor)
+                return lambda: become(message, files)
+            for file in files:
+                os.close(file)
+            descriptor = os.pidfd_open(child)
+            children[descriptor] = child
+            report, reports[child] = os.pipe()
+            with suppress(BrokenPipeError):  # it has ended meanwhile
+                socket.send_fds(asking, [str(child).encode()], [descriptor, report])
+            os.close(report)
+            if listens:
+                asking.close()
+    return lambda: _leave(0)
 
 
 def _report(pipe: int, code: int) -> None:
@@ -189,7 +198,10 @@ def _report(pipe: int, code: int) -> None:
 
 
 def _become_run(files: Sequence[int], mark_place: int, imports: Imports) -> None:
-    """Executes a run, and forks its kernels; `files` are a socket that tells which run, and its log."""
+    """Executes a run, and forks its kernels and Spark's daemons for it.
+
+    `files` are a socket that tells which run, and its log.
+    """
     order, log = files
     os.setsid()
     for stream in (sys.stdout, sys.stderr):
@@ -209,7 +221,11 @@ def _become_run(files: Sequence[int], mark_place: int, imports: Imports) -> None
         ours.close()
         _execute(folder, Forker(theirs, imports))
     theirs.close()
-    _fork_on_request(ours, lambda request, _: _become_kernel(*json.loads(request)), first=executor)()
+    doors: dict[socket.socket, Become] = {
+        ours: lambda request, _: _become_kernel(*json.loads(request)),
+        spark_daemon.listen(): lambda request, files: _become_daemon(request, files, imports),
+    }
+    _fork_on_request(doors, first=executor)()
 
 
 def _place_of_mark() -> int:
@@ -257,6 +273,27 @@ def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> N
     if (launcher := find_spec(sys.argv[0])) and launcher.origin:
         sys.argv[0] = launcher.origin
     IPKernelApp.launch_instance(sys.argv[1:], parent_handle=os.getppid())
+
+
+def _become_daemon(request: bytes, files: Sequence[int], imports: Imports) -> None:
+    """Forks Spark's workers; `files` are the standard ones of the process that Spark has started."""
+    arguments, variables, cwd = json.loads(request)
+    for place, file in enumerate(files):
+        os.dup2(file, place)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    if not imports.hold(environment.packages_of(Path(sys.prefix))):
+        os.execv(sys.executable, [sys.executable, "-m", spark_daemon.SPARKS_OWN, *arguments])
+    importlib.invalidate_caches()
+    if numpy := sys.modules.get("numpy"):
+        os.register_at_fork(after_in_child=numpy.random.seed)
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module(spark_daemon.SPARKS_OWN, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        _leave(int(end.code or 0))
 
 
 def _changed_at(folder: Path) -> int:
