@@ -9,9 +9,16 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from real_workspace import RealWorkspace
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first has no windows to draw, and takes a fifth less of a processor.
+PROGRAMS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 ARGUMENTS = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
-MISSING = f"no browser on the PATH, none of {', '.join(PROGRAMS)}: apt-get install chromium"
+MISSING = f"no browser on the PATH, none of {', '.join(PROGRAMS)}: apt-get install chromium-headless-shell"
 
 
 def find_program() -> str | None:

@@ -12,7 +12,13 @@ from diabetes_mlops.history import FAILURE, LOST
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PROGRAMS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 NIGHT = pd.Timestamp("2026-03-01 02:00")
 ERRORS = {"labelled": 100, "rmse": 58.1, "mae": 40.0, "r2": 0.3}
 MODEL = {"model_name": "spark_catalog.diabetes.diabetes_model", "model_version": "12"}
@@ -51,7 +57,9 @@ def test_failed_and_cancelled_runs_stand_in_the_table_and_only_the_failed_are_co
 def test_the_page_fits_a_narrow_frame_and_its_wide_tables_scroll(page: str, tmp_path: Path):
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
-        pytest.skip(f"no browser on the PATH, none of {', '.join(PROGRAMS)}: apt-get install chromium")
+        pytest.skip(
+            f"no browser on the PATH, none of {', '.join(PROGRAMS)}: apt-get install chromium-headless-shell"
+        )
     (tmp_path / "page.html").write_text(page)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
