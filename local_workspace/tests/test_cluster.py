@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyspark
 import pytest
 from databricks.sdk.errors import OperationFailed
-from local_workspace.cluster import DELTA_PACKAGE, PID_FILE, ClusterError, SparkCluster, delta_is_here
+from local_workspace.cluster import (
+    CARRIED_BY_SPARK,
+    DELTA_PACKAGE,
+    PID_FILE,
+    ClusterError,
+    SparkCluster,
+    delta_is_here,
+)
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
 from local_workspace.processes import recall
@@ -99,6 +107,13 @@ def test_delta_is_there_once_ivy_has_downloaded_it(tmp_path: Path):
     (jars / f"io.delta_delta-spark_4.1_2.13-{DELTA_PACKAGE.rpartition(':')[2]}.jar").touch()
 
     assert (before, delta_is_here(tmp_path)) == (False, True)
+
+
+@pytest.mark.parametrize("left_out", CARRIED_BY_SPARK)
+def test_what_is_not_downloaded_with_delta_is_a_part_of_spark(left_out: str):
+    jars = Path(pyspark.__path__[0]) / "jars"
+
+    assert list(jars.glob(f"{left_out.partition(':')[2]}-[0-9]*.jar")) != []
 
 
 def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(

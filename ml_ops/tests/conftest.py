@@ -40,6 +40,16 @@ collect_ignore = [] if has_client() else ["test_storage_account.py"]
 DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
 # The driver for abfss://, of the version of Hadoop that this Spark has.
 ABFS = "org.apache.hadoop:hadoop-azure:3.4.2"
+# What both ask for and Spark has.
+CARRIED_BY_SPARK = (
+    "com.fasterxml.jackson.core:jackson-*",
+    "com.github.luben:zstd-jni",
+    "org.apache.hadoop:hadoop-client-*",
+    "org.apache.httpcomponents:http*",
+    "org.apache.logging.log4j:log4j-*",
+    "org.apache.parquet:parquet-*",
+    "org.xerial.snappy:snappy-java",
+)
 CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
 # In a Spark of minutes Java's second compiler does not pay; the first one gets the room of both, else it
@@ -247,7 +257,7 @@ def server_command(folder: Path, port: int) -> list[str]:
         "spark.databricks.delta.snapshotPartitions": 2,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        "spark.jars.excludes": "org.apache.hadoop:hadoop-client-api,org.apache.hadoop:hadoop-client-runtime",
+        "spark.jars.excludes": ",".join(CARRIED_BY_SPARK),
         "spark.local.dir": folder,
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

@@ -199,7 +199,7 @@ def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Proc
 
 def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
     began = time.monotonic()
-    download = "" if delta_is_here() else " (its first start downloads 76 MB)"
+    download = "" if delta_is_here() else " (its first start downloads 13 MB)"
     waiting: dict[str, Callable[[], bool]] = {
         "MLflow and REST": lambda: _answers(profile),
         f"Spark with Delta{download}": lambda: _spark_is_ready(state, profile),
