@@ -201,7 +201,8 @@ def test_workers_are_forked_with_the_packages_of_their_run_and_end_with_it(real_
         assert set(pythons) == {f"{folder}/python/bin/python"}
         assert set(warm) == {sys.platform == "linux"}
         assert len(set(pids)) == len(set(numbers)) == 2, "each worker draws numbers of its own"
-        assert not [pid for pid in pids if psutil.pid_exists(pid)]
+        running = {process.pid for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"]}
+        assert running.isdisjoint(pids)
         assert [line for line in command_lines() if str(folder) in line] == []
 
 
