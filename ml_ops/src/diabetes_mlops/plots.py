@@ -23,6 +23,8 @@ STATUS_COLOURS: dict[str, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
 LINE: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5}
 LEVEL: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 BINS = 30
+# Of an axis in a small panel. More are hard to read, and make up most of the time that a figure takes.
+FEW_TICKS = 5
 BANDS = 10
 BOX = {
     "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
@@ -40,6 +42,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
         values = table[name].dropna().to_numpy(dtype=float)
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
         axes.set(title=name, ylabel=COLUMNS[name].unit, xticks=[])
+        axes.locator_params(axis="y", nbins=FEW_TICKS)
         _tidy(axes)
     for unused in list(grid):
         unused.remove()
@@ -160,6 +163,7 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
         axes.bar(places + offset, shares, width=0.4, color=fill, alpha=0.85)
     axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.locator_params(axis="y", nbins=FEW_TICKS)
     axes.tick_params(axis="y", labelsize=8)
     _tidy(axes)
 
