@@ -11,6 +11,7 @@ from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import roc_curve
@@ -46,7 +47,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
         _tidy(axes)
     for unused in list(grid):
         unused.remove()
-    return figure
+    return _laid_out(figure)
 
 
 def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray) -> Figure:
@@ -61,7 +62,7 @@ def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray) -> Figur
     axes.set(xlabel=f"actual {_label(TARGET)}", ylabel=f"predicted {_label(TARGET)}")
     axes.legend(frameon=False)
     _tidy(axes)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
@@ -77,7 +78,7 @@ def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     for axes in (over, histogram):
         axes.axhline(0, color=ORANGE, linewidth=1)
         _tidy(axes)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_calibration(actual: np.ndarray, predicted: np.ndarray) -> Figure:
@@ -97,7 +98,7 @@ def draw_calibration(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     histogram.set(xlabel=f"predicted probability of {COLUMNS[TARGET].description}", ylabel="rows")
     for axes in (over, histogram):
         _tidy(axes)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_roc(actual: np.ndarray, predicted: np.ndarray) -> Figure:
@@ -112,7 +113,7 @@ def draw_roc(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.legend(frameon=False, loc="lower right")
     _tidy(axes)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_importance(importance: pd.DataFrame) -> Figure:
@@ -127,7 +128,7 @@ def draw_importance(importance: pd.DataFrame) -> Figure:
     _tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", alpha=0.25)
-    return figure
+    return _laid_out(figure)
 
 
 def draw_drift(
@@ -150,7 +151,7 @@ def draw_drift(
     kinds = {"training rows": GREY, **{f"batch, {status}": c for status, c in STATUS_COLOURS.items()}}
     handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
     grid[len(statuses)].legend(handles=handles, loc="center", frameon=False)
-    return figure
+    return _laid_out(figure)
 
 
 def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour: str) -> None:
@@ -190,7 +191,7 @@ def draw_monitoring(history: History, thresholds: DriftThresholds, start: pd.Tim
         _tidy(axes)
         axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     _show_time(every[-1], history.moments)
-    return figure
+    return _laid_out(figure)
 
 
 def _draw_rows(axes: Axes, batches: pd.DataFrame) -> None:
@@ -270,7 +271,13 @@ def _show_time(axes: Axes, moments: pd.Series) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+    return Figure(figsize=(width, height), dpi=110)
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """Make room for all labels, once; a figure that keeps an engine for it does so each time it is saved."""
+    ConstrainedLayoutEngine().execute(figure)
+    return figure
 
 
 def _tidy(axes: Axes) -> None:
