@@ -180,15 +180,21 @@ def _fork_on_request(doors: dict[socket.socket, Become], first: int = 0) -> Call
                 return lambda: become(message, files)
             for file in files:
                 os.close(file)
-            descriptor = os.pidfd_open(child)
+            descriptor, reports[child] = _tell(asking, child)
             children[descriptor] = child
-            report, reports[child] = os.pipe()
-            with suppress(BrokenPipeError):  # it has ended meanwhile
-                socket.send_fds(asking, [str(child).encode()], [descriptor, report])
-            os.close(report)
             if listens:
                 asking.close()
     return lambda: _leave(0)
+
+
+def _tell(asking: socket.socket, child: int) -> tuple[int, int]:
+    """Tells who has asked of the child; returns what is readable when it has ended, and where to say how."""
+    descriptor = os.pidfd_open(child)
+    theirs, ours = os.pipe()
+    with suppress(ConnectionError):  # nobody waits for it any more
+        socket.send_fds(asking, [str(child).encode()], [descriptor, theirs])
+    os.close(theirs)
+    return descriptor, ours
 
 
 def _report(pipe: int, code: int) -> None:
