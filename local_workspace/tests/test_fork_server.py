@@ -158,11 +158,16 @@ def test_a_package_that_the_run_installs_wins_over_an_imported_one(restarted):
     assert run.printed(13) == "99.1 fresh\n"
 
 
-def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell_on(shared, monkeypatch):
+@pytest.fixture
+def with_library(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The same one; the tasks have a library that was imported ahead in another version."""
     make_wheel(shared.wheels, "jinja2", "99.1")
     monkeypatch.setattr(shared, "libraries", ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"])
+    return shared
 
-    run = shared.run("library", "import jinja2, sys; print(jinja2.VERSION, 'sklearn' in sys.modules)")
+
+def test_a_library_of_the_task_wins_over_an_imported_package_from_the_first_cell_on(with_library):
+    run = with_library.run("library", "import jinja2, sys; print(jinja2.VERSION, 'sklearn' in sys.modules)")
 
     assert "Successfully installed jinja2" in run.printed(0)
     assert run.printed(1) == "99.1 False\n"
@@ -200,11 +205,8 @@ def test_sparks_daemon_is_forked_from_the_run_and_ends_when_spark_says_so(shared
     assert json.loads(run.printed(0)) == [[forked, 1, True]] * 2
 
 
-def test_sparks_daemon_is_sparks_own_where_the_run_has_installed_an_imported_package(shared, monkeypatch):
-    make_wheel(shared.wheels, "jinja2", "99.1")
-    monkeypatch.setattr(shared, "libraries", ["--no-deps", "dbfs:/wheels/jinja2-99.1-py3-none-any.whl"])
-
-    run = shared.run("own daemon", DAEMON)
+def test_sparks_daemon_is_sparks_own_where_the_run_has_installed_an_imported_package(with_library):
+    run = with_library.run("own daemon", DAEMON)
 
     assert json.loads(run.printed(1)) == [["pyspark.daemon", 1, True]] * 2
 

@@ -24,7 +24,7 @@ STATUS_COLOURS: dict[str, str] = {"ok": BLUE, "warn": ORANGE, "alert": RED}
 LINE: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5}
 LEVEL: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 BINS = 30
-# Of an axis in a small panel. More are hard to read, and make up most of the time that a figure takes.
+# Of an axis in a small panel. More are hard to read, and take a quarter to a half of a figure's time.
 FEW_TICKS = 5
 BANDS = 10
 BOX = {

@@ -268,10 +268,7 @@ def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> N
 
     os.setsid()
     Path("/proc/self/comm").write_text(KERNEL_NAME)
-    os.environ.clear()
-    os.environ.update(variables | {"JPY_PARENT_PID": str(os.getppid())})
-    os.chdir(cwd)
-    importlib.invalidate_caches()  # the run may have installed packages
+    _move_into(variables | {"JPY_PARENT_PID": str(os.getppid())}, cwd)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else the kernels of a run would draw the same numbers
     multiprocessing.current_process().authkey = os.urandom(32)
@@ -287,12 +284,9 @@ def _become_daemon(request: bytes, files: Sequence[int], imports: Imports) -> No
     for place, file in enumerate(files):
         os.dup2(file, place)
         os.close(file)
-    os.environ.clear()
-    os.environ.update(variables)
-    os.chdir(cwd)
+    _move_into(variables, cwd)
     if not imports.hold(environment.packages_of(Path(sys.prefix))):
         os.execv(sys.executable, [sys.executable, "-m", spark_daemon.SPARKS_OWN, *arguments])
-    importlib.invalidate_caches()
     if numpy := sys.modules.get("numpy"):
         os.register_at_fork(after_in_child=numpy.random.seed)
     sys.argv[1:] = arguments
@@ -300,6 +294,14 @@ def _become_daemon(request: bytes, files: Sequence[int], imports: Imports) -> No
         runpy.run_module(spark_daemon.SPARKS_OWN, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         _leave(int(end.code or 0))
+
+
+def _move_into(variables: Mapping[str, str], cwd: str) -> None:
+    """Takes over the environment and the folder of a process that would have been started anew."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    importlib.invalidate_caches()  # the run may have installed packages
 
 
 def _changed_at(folder: Path) -> int:
