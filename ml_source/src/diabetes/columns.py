@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 
 class SchemaError(ValueError):
     """A table does not have the columns or the values that the schema asks for."""
@@ -33,8 +31,3 @@ def check_columns(names: Iterable[str], required: Iterable[str]) -> None:
     missing = [name for name in required if name not in present]
     if missing:
         raise SchemaError(f"missing columns {missing}; the table has {present}")
-
-
-def to_numbers(values: pd.Series) -> pd.Series:
-    """Return the values as float64, NaN where one is missing or does not read as a number."""
-    return pd.to_numeric(values, errors="coerce").astype("float64")

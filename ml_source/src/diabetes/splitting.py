@@ -5,8 +5,8 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 
-from diabetes.columns import SchemaError, check_columns
-from diabetes.schema import ID
+from diabetes.columns import SchemaError
+from diabetes.features import select_ids
 
 
 def split_by_id(table: pd.DataFrame, holdout_share: float = 0.2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -18,7 +18,7 @@ def split_by_id(table: pd.DataFrame, holdout_share: float = 0.2) -> tuple[pd.Dat
     if not 0 < holdout_share < 1:
         raise ValueError(f"holdout_share must be between 0 and 1; got {holdout_share}")
     held_out = np.array(
-        [_hash(str(number)) / 2**64 < holdout_share for number in _read_ids(table)], dtype=bool
+        [_hash(str(number)) / 2**64 < holdout_share for number in select_ids(table).tolist()], dtype=bool
     )
     return table[~held_out].copy(), table[held_out].copy()
 
@@ -31,16 +31,13 @@ def assign_folds(table: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
     """
     if folds < 2:
         raise ValueError(f"folds must be at least 2; got {folds}")
-    assigned = np.array([_hash(f"{seed}:{number}") % folds for number in _read_ids(table)], dtype=np.int64)
+    assigned = np.array(
+        [_hash(f"{seed}:{number}") % folds for number in select_ids(table).tolist()], dtype=np.int64
+    )
     sizes = np.bincount(assigned, minlength=folds)
     if not sizes.all():
         raise SchemaError(f"{len(table)} rows do not fill {folds} folds; they have {sizes.tolist()} rows")
     return assigned
-
-
-def _read_ids(table: pd.DataFrame) -> list[int]:
-    check_columns(table.columns, [ID])
-    return pd.to_numeric(table[ID]).astype("int64").tolist()
 
 
 def _hash(text: str) -> int:

@@ -1,0 +1,117 @@
+"""Reads the values of a column: training, scoring and labels take the same value, or the same problem."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from diabetes.columns import Column
+
+# What a text may look like to be read as a number; an infinite one is read, and is then out of range.
+_NUMBER = r"(?i)^([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan)$"
+
+Problem = Literal["text", "range", "fraction", "category"]
+
+
+@dataclass(frozen=True)
+class ReadValues:
+    """The values of a column, in their order.
+
+    `numbers` is float64 of shape (n,): the values, or of a category the index among its categories; NaN
+    where a value is missing or cannot be read. `problems` has, by its kind, a mask of shape (n,) of the
+    values that have it.
+    """
+
+    numbers: np.ndarray
+    problems: dict[Problem, np.ndarray]
+
+    @property
+    def is_missing(self) -> np.ndarray:
+        """Which values are not there: a mask of shape (n,)."""
+        mask: np.ndarray = np.isnan(self.numbers)
+        for wrong in self.problems.values():
+            mask &= ~wrong
+        return mask
+
+
+def read_values(column: Column, values: pa.Array) -> ReadValues:
+    """Read the values of a column, which may be text; empty texts, nulls and NaN are missing."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_null(values.type):  # a column without any value may come without a type
+        values = values.cast(pa.string())
+    if column.kind == "category":
+        codes, unknown = _read_codes(column, values)
+        return ReadValues(codes, _drop_empty({"category": unknown}))
+    numbers, unreadable = _read_numbers(values)
+    return ReadValues(numbers, _drop_empty({"text": unreadable, **_find_problems(column, numbers)}))
+
+
+def read_series(column: Column, values: pd.Series) -> ReadValues:
+    """Read the values of a column of a table; values of several types are read by their texts."""
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        missing = values.isna()
+        array = pa.array([None if gone else str(value) for value, gone in zip(values, missing, strict=True)])
+    return read_values(column, array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array)
+
+
+def _read_numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """Give the values as float64, NaN where missing, and a mask of those that are no numbers, if any."""
+    kind = values.type
+    if pa.types.is_decimal(kind):
+        return _as_float64(values.cast(pa.string())), None
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return _as_float64(values), None
+    if not _is_text(kind):
+        return np.full(len(values), np.nan), _as_mask(values.is_valid())
+    try:
+        numbers = _as_float64(values)
+        # Arrow takes more for NaN than the pattern, such as `-nan` and `nan(1)`.
+        if not np.isnan(numbers).any():
+            return numbers, None
+    except pa.ArrowInvalid:  # at least one text is empty or no number; that costs a look at each
+        pass
+    is_number = pc.match_substring_regex(values, _NUMBER)
+    readable = pc.if_else(is_number, pc.utf8_ltrim(values, "+"), pa.scalar(None, kind))
+    unreadable = pc.fill_null(pc.and_not(pc.not_equal(values, ""), is_number), False)
+    return _as_float64(readable), _as_mask(unreadable)
+
+
+def _read_codes(column: Column, values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """Give the index of each value among the categories, NaN where missing, and a mask of unknown ones."""
+    if not _is_text(values.type):
+        return np.full(len(values), np.nan), _as_mask(values.is_valid())
+    known = pa.array(column.categories, type=values.type)
+    codes = _as_float64(pc.index_in(values, value_set=known, skip_nulls=True))
+    if not np.isnan(codes).any():
+        return codes, None
+    is_missing = _as_mask(pc.fill_null(pc.equal(values, ""), True))
+    return codes, np.isnan(codes) & ~is_missing
+
+
+def _find_problems(column: Column, numbers: np.ndarray) -> dict[Problem, np.ndarray | None]:
+    outside = (numbers < column.low) | (numbers > column.high)  # both are False for NaN
+    if column.kind == "number":
+        return {"range": outside}
+    return {"range": outside, "fraction": (np.floor(numbers) != numbers) & ~np.isnan(numbers)}
+
+
+def _drop_empty(masks: dict[Problem, np.ndarray | None]) -> dict[Problem, np.ndarray]:
+    return {kind: mask for kind, mask in masks.items() if mask is not None and mask.any()}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _as_float64(values: pa.Array) -> np.ndarray:
+    return np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _as_mask(values: pa.Array) -> np.ndarray:
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
