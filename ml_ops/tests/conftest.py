@@ -165,6 +165,12 @@ def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(timeout=30)
 
 
+@pytest.fixture
+def java_home() -> str:
+    """The home of the Java that the tests' Spark runs on."""
+    return str(Path(find_java()).resolve().parents[1])
+
+
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """A Blob service with an empty container `data`."""

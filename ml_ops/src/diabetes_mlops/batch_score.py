@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from diabetes_mlops import drift, models, registry, storage, telemetry
 from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.settings import ScoringSettings, is_path
-from diabetes_mlops.sources import read_as_found
+from diabetes_mlops.sources import quote, read_as_found
 from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
 from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
@@ -52,9 +52,9 @@ def run(
 ) -> dict[str, Any]:
     """Score one batch; returns what the job reports, as values that JSON has.
 
-    Whatever stops the job leaves its MLflow run FAILED and is raised as it is; before everything was checked
-    nothing is published. Scoring the same batch again replaces its rows, and no others. Telemetry goes to
-    `target`.
+    Whatever stops the job leaves its MLflow run FAILED and is raised, as `open_run` does; before everything
+    was checked nothing is published. Scoring the same batch again replaces its rows, and no others. Telemetry
+    goes to `target`.
     """
     with (
         telemetry.job(SCORING_JOB, target, model_name=settings.model_name),
@@ -71,7 +71,7 @@ def run(
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
         required = [ID, *model.input_names]
         with step("read"):
-            found = read_as_found(spark, settings.input_data, settings.input_format, required)
+            found = read_as_found(spark, settings.input_data, settings.input_format, required, carried)
             check_columns(found, model.input_names, carried, taken=SCORED)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
@@ -185,7 +185,7 @@ def _publish(
 ) -> int:
     """Publish rows with where they come from and, in the column `moment`, with the time of now."""
     labels = {name: F.lit(value) for name, value in origin.items()} | {moment: F.lit(datetime.now(UTC))}
-    labelled = rows.withColumns(labels).select(*columns)
+    labelled = rows.withColumns(labels).select(*map(quote, columns))
     storage.ensure_table(rows.sparkSession, table, columns)
     return storage.replace_batch(labelled, table, origin["batch_id"], origin["run_id"])
 

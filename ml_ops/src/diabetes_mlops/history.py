@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
-from diabetes.columns import check_columns
 from diabetes.drift import PREDICTION
 from diabetes.evaluation import METRICS, PRIMARY
 from diabetes.measuring import measure
@@ -21,6 +20,7 @@ from pyspark.sql import functions as F
 from diabetes_mlops import drift, registry, sources
 from diabetes_mlops.health import HOLDOUT
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
+from diabetes_mlops.worker import REASONS, pick_labels
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
@@ -140,19 +140,15 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
 def read_labels(spark: SparkSession, source: str) -> DataFrame:
     """Read ID and label of the rows whose label has arrived: a missing one has not.
 
-    Raises SchemaError where a column is missing, LabelsError where an ID is there twice or a value is no
-    number, SourceNotFoundError where there is nothing.
+    Raises SchemaError where a column is missing or a line of a CSV is broken, LabelsError where an ID is
+    there twice or training or scoring would refuse a value, SourceNotFoundError where there is nothing.
     """
-    found = sources.read_table(spark, source)
-    check_columns(found.columns, [ID, TARGET])
-    text = F.trim(F.col(TARGET).cast("string"))
-    arrived = found.where(text.isNotNull() & ~text.isin("", "NaN"))
-    number, key = F.col(TARGET).try_cast("double"), F.col(ID).try_cast("double")
-    key = F.when(F.rint(key) == key, key).try_cast("bigint")
-    broken = key.isNull() | number.isNull() | F.isnan(number) | (F.abs(number) == float("inf"))
-    _refuse(arrived.where(broken), source, "are no numbers")
-    labels = arrived.select(key.alias(ID), number.alias(TARGET))
-    _refuse(labels.groupBy(ID).count().where("count > 1"), source, "have more than one label")
+    found = sources.read_table(spark, source, [ID, TARGET])
+    read = found.mapInArrow(pick_labels, f"`{ID}` bigint, `{TARGET}` double, `{REASONS}` string")
+    labels, wrong = read.select(ID, TARGET), read.where(F.col(REASONS).isNotNull()).select(REASONS)
+    with sources.reaching(source):
+        _refuse(wrong, source, "are outside what is possible or are no numbers")
+        _refuse(labels.groupBy(ID).count().where("count > 1"), source, "have more than one label")
     return labels
 
 
@@ -235,6 +231,7 @@ def _join_errors(table: pd.DataFrame, errors: pd.DataFrame, keys: list[str]) -> 
 
 def _refuse(wrong: DataFrame, source: str, what: str) -> None:
     """Raise LabelsError where there are such rows, with three of them."""
-    if not (examples := [row.asDict() for row in wrong.limit(3).collect()]):
+    if not (rows := wrong.limit(3).collect()):
         return
+    examples = [row[0] if len(row) == 1 else row.asDict() for row in rows]
     raise LabelsError(f"{source}: {wrong.count()} IDs or labels {what}, such as {examples}")

@@ -1,6 +1,7 @@
 """Reads, screens and scores a batch once, into a table of the run's own: nothing is published yet."""
 
 import pickle
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,14 +9,13 @@ from functools import reduce
 
 from diabetes.columns import SchemaError
 from diabetes.drift import PREDICTION, Counts, Profile
-from diabetes.schema import COLUMNS, ID
+from diabetes.schema import ID
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
     BooleanType,
-    DataType,
     DateType,
     DoubleType,
     LongType,
@@ -28,7 +28,7 @@ from pyspark.sql.types import (
 
 from diabetes_mlops import storage, telemetry
 from diabetes_mlops.models import LoadedModel
-from diabetes_mlops.sources import quote, quote_name
+from diabetes_mlops.sources import find_wrong_types, quote, quote_name
 from diabetes_mlops.worker import (
     BROKEN_LINE,
     DIGEST,
@@ -41,6 +41,8 @@ from diabetes_mlops.worker import (
     shows_distinct_ids,
 )
 
+# What a Delta table takes in no name of a column.
+_UNFIT = re.compile(r"[ ,;{}()\n\t=]")
 # Names that a staged row has already.
 _STAGED = (ID, PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
@@ -89,14 +91,18 @@ def check_columns(
     missing = [name for name in (ID, *features, *carried) if name not in types]
     problems = [f"missing columns {missing}"] if missing else []
     if BROKEN_LINE not in found.columns:
-        problems += [
-            f"{name} is {types[name].simpleString()}, not {_wanted(name)}"
-            for name in (ID, *features)
-            if name in types and not _fits(name, types[name])
-        ]
+        problems += find_wrong_types(found, [ID, *features])
     reserved = {name.lower() for name in (*_STAGED, *taken)}
     if in_the_way := [name for name in carried if name.lower() in reserved]:
         problems.append(f"columns {in_the_way} cannot be carried: the output has columns of these names")
+    lowered = [name.lower() for name in carried]
+    if twice := [name for name in carried if lowered.count(name.lower()) > 1]:
+        problems.append(f"columns {twice} cannot be carried: the output takes a name once, in whatever case")
+    if unfit := [name for name in carried if _UNFIT.search(name)]:
+        problems.append(
+            f"columns {unfit} cannot be carried: a table takes no name with a space, a tab, a line break or "
+            "one of ,;{}()= in it; rename them in the source"
+        )
     if problems:
         raise SchemaError(f"{'; '.join(problems)}; the table has {list(types)}")
 
@@ -130,7 +136,11 @@ def staging(
     staged = storage.create_staging_table(spark, table, run_id, columns)
     try:
         scorer = Scorer(
-            pickle.dumps(model.pipeline), model.profile, carried, is_text=BROKEN_LINE in found.columns
+            pickle.dumps(model.pipeline),
+            tuple(found.columns),
+            model.profile,
+            carried,
+            is_text=BROKEN_LINE in found.columns,
         )
         batch = _stage(found, scorer, columns, staged)
         if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows)) is not None:
@@ -147,7 +157,9 @@ def staging(
 
 def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
     """Fill the staging table, whose rows with a tally, one of each task, tell what it ought to hold."""
-    rows = _prepare(found).mapInArrow(scorer, columns)
+    # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
+    places = [str(place) for place in range(len(found.columns))]
+    rows = _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
     with telemetry.step("stage"):
         rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
     table = found.sparkSession.table(quote_name(staged))
@@ -215,11 +227,3 @@ def _simplified(field: StructField) -> Column:
     # A timestamp without a zone becomes text: Delta tables do not have the type unless asked for.
     simple = (NumericType, StringType, BooleanType, DateType, TimestampType)
     return value if isinstance(field.dataType, simple) else value.cast("string")
-
-
-def _fits(name: str, kind: DataType) -> bool:
-    return isinstance(kind, StringType if COLUMNS[name].kind == "category" else NumericType)
-
-
-def _wanted(name: str) -> str:
-    return "a text" if COLUMNS[name].kind == "category" else "a number"

@@ -15,6 +15,7 @@ from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
 from diabetes_mlops import telemetry
+from diabetes_mlops.places import is_of_spark, reason_of
 from diabetes_mlops.settings import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
@@ -23,11 +24,16 @@ ERROR = "error"
 LONGEST_ERROR = 500
 
 
+class SparkFailedError(RuntimeError):
+    """Spark could not do what a job asked it for; the message has the cause."""
+
+
 @contextmanager
 def open_run(experiment_name: str, job: str, git_commit: str) -> Iterator[mlflow.ActiveRun]:
     """Open a run named after its job; an error inside leaves it FAILED and goes on to the caller.
 
-    MLflow keeps no errors: the tag `error` has the type and the first line of it.
+    MLflow keeps no errors: the tag `error` has the type and the first line of it. An error of Spark's whose
+    cause is not in that line goes on as a SparkFailedError.
     """
     mlflow.set_experiment(experiment_name)
     with mlflow.start_run(run_name=job, tags=describe_code(git_commit)) as run:
@@ -35,14 +41,30 @@ def open_run(experiment_name: str, job: str, git_commit: str) -> Iterator[mlflow
         try:
             yield run
         except BaseException as error:
-            MlflowClient().set_tag(run.info.run_id, ERROR, describe_error(error))
-            raise
+            told = _tell_cause(error)
+            MlflowClient().set_tag(run.info.run_id, ERROR, describe_error(told))
+            if told is error:
+                raise
+            raise told from error
 
 
 def describe_error(error: BaseException) -> str:
     """Give an error's type and the first line of its message, cut where that is long."""
     first = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {first}".removesuffix(": ")[:LONGEST_ERROR]
+
+
+def _tell_cause(error: BaseException) -> BaseException:
+    """Give an error of Spark's whose first line lacks the last cause as one sentence that has it."""
+    if not is_of_spark(error):
+        return error
+    first, cause = next(filter(None, map(str.strip, str(error).splitlines())), ""), reason_of(error)
+    return error if cause in first else SparkFailedError(f"{_shorten(first)} Cause: {cause}")
+
+
+def _shorten(text: str) -> str:
+    """Leave the room for a cause."""
+    return text if len(text) <= LONGEST_ERROR // 2 else f"{text[: LONGEST_ERROR // 2]}..."
 
 
 def describe_code(git_commit: str) -> dict[str, str]:

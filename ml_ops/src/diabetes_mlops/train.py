@@ -8,9 +8,9 @@ import pandas as pd
 from diabetes.checking import check_table
 from diabetes.drift import Profile, arrays
 from diabetes.evaluation import METRICS
-from diabetes.features import select_features
+from diabetes.features import select_features, select_labelled
 from diabetes.measuring import describe_features
-from diabetes.schema import TARGET
+from diabetes.schema import FEATURE_NAMES, ID, TARGET
 from diabetes.scoring import predict
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 
 from diabetes_mlops import assessment, models, plots, promotion, registry, report, search, storage, telemetry
 from diabetes_mlops.settings import TrainingSettings
-from diabetes_mlops.sources import read_table
+from diabetes_mlops.sources import reaching, read_table
 from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
@@ -34,7 +34,8 @@ def run(
 ) -> dict[str, Any]:
     """Train one model version; returns what the job reports, as values that JSON has.
 
-    Whatever stops the job leaves its MLflow run FAILED and is raised as it is. Telemetry goes to `target`.
+    Whatever stops the job leaves its MLflow run FAILED and is raised, as `open_run` does. Telemetry goes to
+    `target`.
     """
     with (
         telemetry.job(JOB, target, model_name=settings.model_name),
@@ -91,9 +92,11 @@ def run(
 
 def read(spark: SparkSession, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the labelled table, check it, and split it into rows to train on and rows to hold out."""
-    table = read_table(spark, source).toPandas()
+    found = read_table(spark, source, [ID, *FEATURE_NAMES, TARGET])
+    with reaching(source):
+        table = found.toPandas()
     check_table(table, labelled=True)
-    train, holdout = split_by_id(table)
+    train, holdout = split_by_id(select_labelled(table))
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
     return train, holdout

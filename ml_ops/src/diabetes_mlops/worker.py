@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from diabetes.drift import PREDICTION, Counts, Profile
-from diabetes.schema import ID
+from diabetes.schema import ID, TARGET
 from diabetes.scoring import predict_arrays
-from diabetes.screening import ScreenedBatch, screen
+from diabetes.screening import ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
 
 BROKEN_LINE, UNCLOSED_LINE = "_broken_line", "_unclosed_line"
@@ -85,11 +85,13 @@ class Scorer:
     """Screens and scores the rows of one task; Spark sends it to its workers.
 
     Each row that comes in goes out once: with its prediction, or with the reasons why it has none and the
-    row as a JSON object (`keep_rows`: for every row). `carried` columns go through as they are. A last row
-    has nothing but the task's tally, and the counts of the rows in the profile's bins.
+    row as a JSON object (`keep_rows`: for every row). The columns come without their `names`, and then a
+    digest of the row. `carried` columns go through as they are. A last row has nothing but the task's tally,
+    and the counts of the rows in the profile's bins.
     """
 
     pickled_model: bytes
+    names: tuple[str, ...]
     profile: Profile | None = None
     carried: tuple[str, ...] = ()
     is_text: bool = False
@@ -100,7 +102,8 @@ class Scorer:
         model, tally = load_once(self.pickled_model), Tally()
         counts = self.profile.nothing() if self.profile else None
         schema = None
-        for batch in batches:
+        for unnamed in batches:
+            batch = pa.RecordBatch.from_arrays(unnamed.columns, names=[*self.names, DIGEST])
             screened = screen(batch)
             reasons = self._collect_reasons(batch, screened)
             screened = ScreenedBatch(screened.ids, screened.numbers, screened.codes, reasons)
@@ -185,6 +188,15 @@ def follow_quotes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
         )
         read = {name: pa.array(lines, pa.string()) for name, lines in texts.items()}
         yield pa.RecordBatch.from_pydict(dict(zip(others.schema.names, others.columns, strict=True)) | read)
+
+
+def pick_labels(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Of the rows of ID and label, give those whose label has arrived: read, or why they cannot be."""
+    for batch in batches:
+        ids, labels, reasons = screen_labels(batch)
+        told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
+        rows = pa.RecordBatch.from_pydict({ID: pa.array(ids), TARGET: pa.array(labels), REASONS: told})
+        yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
 
 
 def read_tally(text: str) -> tuple[Tally, Counts | None]:

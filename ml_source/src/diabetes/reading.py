@@ -72,7 +72,7 @@ def _read_numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         numbers = _as_float64(values)
         # Arrow takes more for NaN than the pattern, such as `-nan` and `nan(1)`.
-        if not np.isnan(numbers).any():
+        if np.count_nonzero(np.isnan(numbers)) == values.null_count:
             return numbers, None
     except pa.ArrowInvalid:  # at least one text is empty or no number; that costs a look at each
         pass
