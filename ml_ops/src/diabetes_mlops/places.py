@@ -21,6 +21,8 @@ _NOT_FOUND = (
 )
 # Part of the name of each class of Hadoop's driver for `abfss://`, of which errors carry the stack.
 _STORAGE_DRIVER = ".fs.azurebfs."
+# What Spark says of a query that somebody has stopped.
+_CANCELLED = "OPERATION_CANCELED"
 # What is no plain character in a pattern of Hadoop's.
 _SPECIAL = re.compile(r"([\\*?\[\]{}])")
 # What begins a cause, the stack of Java and that of a worker's Python.
@@ -114,9 +116,9 @@ def reaching(source: str) -> Iterator[None]:
             raise _unreachable(source, error) from error
         raise
     except Exception as error:
-        if not (lines := _lines_of_java(error)):
+        text = "\n".join(_lines_of_java(error))
+        if not text or _CANCELLED in text:
             raise
-        text = "\n".join(lines)
         if _STORAGE_DRIVER in text:
             raise _unreachable(source, error) from error
         if "Illegal file pattern" in text:
