@@ -146,7 +146,7 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     scheduler = Scheduler(database, lambda job: runs.submit(create_scheduled_run(database, job)["run_id"]))
     app = FastAPI()
     add_handlers(app)
-    keyring = access.Keyring("x")
+    keyring = access.Keyring("x", host)
     app.include_router(access.router(keyring, "session"))
     app.include_router(identity.router(host))
     app.include_router(workspace.router(database, state))

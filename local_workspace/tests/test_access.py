@@ -14,11 +14,12 @@ from fastapi import FastAPI
 from local_workspace.access import FAILURES_PER_MINUTE, Keyring
 from local_workspace.database import Database
 from local_workspace.limits import LARGEST_BODY, LARGEST_UPLOAD, largest_body
-from local_workspace.profile import ensure_profile, read_profile
+from local_workspace.profile import PROOF, proof, proof_key, read_profile, renew_profile
 from local_workspace.rest.workspace import LARGEST_NOTEBOOK
 
 from local_workspace import access, run_documents, server
 
+HOST = "http://127.0.0.1:1"
 TOKEN = {"Authorization": "Bearer x"}
 LIST = "/api/2.0/secrets/scopes/list"
 CREATE = "/api/2.0/secrets/scopes/create"
@@ -26,7 +27,7 @@ CREATE = "/api/2.0/secrets/scopes/create"
 
 @pytest.fixture
 def keyring() -> Keyring:
-    return Keyring("right")
+    return Keyring("right", HOST)
 
 
 class Browser:
@@ -85,7 +86,9 @@ def test_two_host_headers_are_refused(local):
     assert connection.getresponse().status in (400, 403)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "http://localhost", "null"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:1", "http://localhost", "null", "http://["]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
 def test_pages_of_another_site_may_ask_nothing(local, origin, method):
     answer = ask(local, LIST, method, Origin=origin)
@@ -130,7 +133,7 @@ def test_the_token_of_a_run_ends_with_it_and_opens_no_browser(local):
     assert ask_as(alive.replace("run-7", "run-8"), "GET", LIST) == (403, "Invalid access token.")
     assert ask_as(alive, "POST", "/api/2.0/local-workspace/sign-in-codes")[0] == 403
     assert ask_as("x", "POST", "/api/2.0/local-workspace/sign-in-codes")[0] == 200
-    assert Keyring("x").run_of(alive) is None, "another server's"
+    assert Keyring("x", HOST).run_of(alive) is None, "another server's"
     assert local.keyring.run_of(f"x{alive}") is None
 
 
@@ -168,15 +171,15 @@ def test_a_cookie_acts_only_for_a_page_of_the_workspace(browser):
     assert browser.post("/page", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-def test_a_session_ends_cannot_be_made_up_and_outlives_a_restart(keyring, monkeypatch):
+def test_a_session_ends_with_its_days_and_with_the_server_and_cannot_be_made_up(keyring, monkeypatch):
     session = keyring.new_session()
-    end, _, signature = session.partition(".")
 
-    assert Keyring("right").knows_session(session)
-    assert not Keyring("another").knows_session(session)
-    for made_up in (f"{int(end) + 1}.{signature}", f"{end}.", signature, "", "1.\xe9"):
+    assert keyring.knows_session(session)
+    assert not Keyring("right", HOST).knows_session(session), "another server's"
+    for made_up in (f"{session}x", session[:-1], "", "1.\xe9"):
         assert not keyring.knows_session(made_up)
-    monkeypatch.setattr(access, "time", SimpleNamespace(time=lambda: int(end) + 1))
+    later = time.monotonic() + access.SESSION_SECONDS + 1
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: later))
     assert not keyring.knows_session(session)
 
 
@@ -220,6 +223,23 @@ def test_a_browser_that_signs_out_has_to_sign_in_again(browser):
     assert browser.get("/page").status_code == 401
 
 
+def test_who_has_copied_a_cookie_is_signed_out_with_it(browser):
+    browser.post("/login", data={"token": "right"})
+    copied = browser.session.cookies.get_dict()
+    browser.post("/logout", headers={"Origin": browser.host})
+    browser.session.cookies.update(copied)
+
+    assert browser.get("/page").status_code == 401
+
+
+def test_the_server_shows_that_it_knows_the_token_for_its_own_address_alone(browser, keyring):
+    shown = browser.get(PROOF, params={"challenge": "c"}).text
+
+    assert shown == proof(proof_key("right"), HOST, "c")
+    assert shown not in (proof(proof_key("wrong"), HOST, "c"), proof(proof_key("right"), browser.host, "c"))
+    assert shown != browser.get(PROOF, params={"challenge": "d"}).text
+
+
 def test_every_answer_tells_the_browser_what_it_must_not_do(local):
     for path in ("/login", LIST, "/api/2.0/mlflow/experiments/search", "/api/2.0/none"):
         headers = ask(local, path).headers
@@ -230,15 +250,16 @@ def test_every_answer_tells_the_browser_what_it_must_not_do(local):
     assert ask(local, LIST).headers["Cache-Control"] == "no-store"
 
 
-def test_the_sign_in_is_the_owners_file_and_is_kept(tmp_path):
+def test_the_sign_in_is_the_owners_file_with_a_new_token_at_each_start(tmp_path):
     path = tmp_path / "databrickscfg"
-    made = ensure_profile(path, 5115)
+    made = renew_profile(path, 5116)
+    again = renew_profile(path, None)
 
     assert len(made.token) >= 43
     assert path.stat().st_mode & 0o777 == 0o600
-    assert (read_profile(path), ensure_profile(path, None)) == (made, made)
-    assert ensure_profile(path, 5116).token == made.token
-    assert "right" not in json.dumps(vars(Keyring("right")), default=repr)
+    assert read_profile(path) == again
+    assert (again.port, again.token != made.token) == (5116, True)
+    assert "right" not in json.dumps(vars(Keyring("right", HOST)), default=repr)
 
 
 @pytest.mark.parametrize(

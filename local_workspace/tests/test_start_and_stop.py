@@ -4,19 +4,23 @@ What Spark itself does is tested where the whole loop runs on it.
 """
 
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import local_workspace.__main__ as command_line
 import psutil
 import pytest
 import requests
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
 from local_workspace.cluster import PID_FILE
 from local_workspace.processes import has_ended, recall, remember
 from local_workspace.profile import read_profile
@@ -111,6 +115,28 @@ def test_a_deleted_pid_file_hides_no_server(line: CommandLine):
     assert code == 0
     assert f"(process {line.servers()[0].pid})" in output
     assert recall(line.state.pid_file) == line.servers()[0]
+
+
+def test_a_program_that_listens_in_the_place_of_the_server_gets_no_token(
+    line: CommandLine, served: Callable[[FastAPI], AbstractContextManager[str]]
+):
+    heard: list[dict[str, str]] = []
+    app = FastAPI()
+
+    @app.api_route("/{path:path}", methods=["GET", "POST"])
+    def listen_to(request: Request) -> PlainTextResponse:
+        heard.append(dict(request.headers))
+        return PlainTextResponse("ok")
+
+    with served(app) as host:
+        kept = line.state.config_file.read_text()
+        line.state.config_file.write_text(re.sub("http://.*", host, kept))
+        code, output = line.run("status")
+        line.state.config_file.write_text(kept)
+
+    assert (code, "another program listens" in output) == (1, True)
+    assert heard
+    assert not [headers for headers in heard if "authorization" in headers]
 
 
 def test_a_folder_is_served_once(line: CommandLine):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,7 +27,16 @@ from local_workspace.processes import (
     remember,
     wait_for,
 )
-from local_workspace.profile import ADDRESS, DEFAULT_PORT, Profile, ensure_profile, read_profile
+from local_workspace.profile import (
+    ADDRESS,
+    DEFAULT_PORT,
+    PROOF,
+    Profile,
+    proof,
+    proof_key,
+    read_profile,
+    renew_profile,
+)
 from local_workspace.recovery import losses
 from local_workspace.run_processes import end_processes
 from local_workspace.sqlite_file import UnreadableDatabase
@@ -71,10 +81,9 @@ def start(state: StateFolder, port: int | None) -> None:
             process = _server(state)
             if process is None:
                 process = started = _start(state, port)
-            profile = _profile(state)
         if started is None:
-            _say_that_it_runs(process, profile, port)
-        _wait_until_ready(state, profile, process)
+            _say_that_it_runs(process, _profile(state), port)
+        _wait_until_ready(state, process)
     except (LocalWorkspaceError, KeyboardInterrupt):
         if started is not None:
             _clean_up(state, started)
@@ -127,7 +136,7 @@ def serve_here(state: StateFolder, port: int | None) -> None:
         if other is not None and other.pid != os.getpid():
             raise LocalWorkspaceError(f"process {other.pid} serves {state.root} already; stop it first")
         remember(psutil.Process(), state.pid_file)
-        profile = ensure_profile(state.config_file, port)
+        profile = renew_profile(state.config_file, port)
     from local_workspace.server import serve
 
     serve(state, profile)
@@ -155,7 +164,7 @@ def _start(state: StateFolder, port: int | None) -> psutil.Process:
     find_java()
     kept = read_profile(state.config_file)
     _check_port(port or (kept.port if kept else DEFAULT_PORT))
-    profile = ensure_profile(state.config_file, port)
+    profile = renew_profile(state.config_file, port)
     print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
     for loss in losses(state):
         print(f"  {loss}")
@@ -188,21 +197,22 @@ def _clean_up(state: StateFolder, started: psutil.Process) -> None:
             state.pid_file.unlink(missing_ok=True)
 
 
-def _wait_until_ready(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
+def _wait_until_ready(state: StateFolder, process: psutil.Process) -> None:
     try:
-        _wait(state, profile, process)
+        _wait(state, process)
     except LocalWorkspaceError as error:
         if not state.pid_file.exists():  # `stop` takes it away first
             raise LocalWorkspaceError("it was stopped while it started") from error
         raise
 
 
-def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None:
+def _wait(state: StateFolder, process: psutil.Process) -> None:
     began = time.monotonic()
     download = "" if delta_is_here() else " (its first start downloads 13 MB)"
     waiting: dict[str, Callable[[], bool]] = {
-        "MLflow and REST": lambda: _answers(profile),
-        f"Spark with Delta{download}": lambda: _spark_is_ready(state, profile),
+        # The server writes its profile anew when it starts.
+        "MLflow and REST": lambda: _answers(_profile(state)),
+        f"Spark with Delta{download}": lambda: _spark_is_ready(state, _profile(state)),
     }
     for what, is_ready in waiting.items():
         while not is_ready():
@@ -216,10 +226,13 @@ def _wait(state: StateFolder, profile: Profile, process: psutil.Process) -> None
 
 
 def _answers(profile: Profile) -> bool:
+    """Whether the workspace listens: what it answers to a challenge shows that it knows the token."""
+    challenge = secrets.token_hex(16)
     try:
-        return _session().get(f"{profile.host}/health", timeout=5).ok
+        answer = _session().get(profile.host + PROOF, params={"challenge": challenge}, timeout=5)
     except (requests.ConnectionError, requests.Timeout):
         return False
+    return answer.text == proof(proof_key(profile.token), profile.host, challenge)
 
 
 def _spark_is_ready(state: StateFolder, profile: Profile) -> bool:
@@ -234,6 +247,11 @@ def _cluster_state(profile: Profile) -> str:
 
 
 def _call(profile: Profile, method: str, path: str) -> dict[str, Any]:
+    if not _answers(profile):
+        raise LocalWorkspaceError(
+            f"{profile.host} does not answer, or another program listens there; "
+            "stop the workspace and start it on another port"
+        )
     try:
         answer = _session().request(method, profile.host + path, headers=_headers(profile), timeout=10)
         answer.raise_for_status()

@@ -10,16 +10,17 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local_workspace.error_responses import to_response
 from local_workspace.errors import PermissionDenied, Unauthenticated
+from local_workspace.profile import PROOF, proof, proof_key
 from local_workspace.templates import render
 
-OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config")
+OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config", PROOF)
 OPEN_FOLDER = "/local-static/"
 OWNER_ONLY = "/api/2.0/local-workspace/"
 # The names of this machine; any other in `Host` is a page elsewhere whose name was made to lead here.
@@ -48,9 +49,11 @@ CONTENT_POLICY = (
 class Keyring:
     """The workspace's token, known only by its hash, and what was let in with it."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, host: str) -> None:
         self._token_hash = _hash(token)
-        self._session_key = hmac.digest(token.encode(), b"browser session", "sha256")
+        self._proof_key = proof_key(token)
+        self._host = host
+        self._sessions: dict[str, float] = {}
         self._run_key = secrets.token_bytes(32)
         self._links: dict[str, float] = {}
         self._failures: deque[float] = deque(maxlen=FAILURES_PER_MINUTE)
@@ -58,6 +61,10 @@ class Keyring:
     def fits(self, token: str) -> bool:
         """Whether `token` is the workspace's, compared in constant time."""
         return hmac.compare_digest(_hash(token), self._token_hash)
+
+    def answer(self, challenge: str) -> str:
+        """What shows a client that this server knows the token."""
+        return proof(self._proof_key, self._host, challenge)
 
     def run_token(self, run_id: int) -> str:
         """The token of one run, of this server alone; whether the run is still alive is asked at each use."""
@@ -80,14 +87,18 @@ class Keyring:
         return self._links.pop(_hash(code), 0) > time.monotonic()
 
     def new_session(self) -> str:
-        """What the cookie of a browser that signs in holds: when it ends, signed."""
-        end = str(int(time.time()) + SESSION_SECONDS)
-        return f"{end}.{_sign(self._session_key, end)}"
+        """What the cookie of a browser that signs in holds; it counts for seven days, and for this server."""
+        session = secrets.token_urlsafe(32)
+        self._sessions[_hash(session)] = time.monotonic() + SESSION_SECONDS
+        return session
 
     def knows_session(self, session: str) -> bool:
         """Whether `session` was given out and has not ended."""
-        end, _, signature = session.partition(".")
-        return _same(signature, _sign(self._session_key, end)) and int(end) > time.time()
+        return self._sessions.get(_hash(session), 0) > time.monotonic()
+
+    def end_session(self, session: str) -> None:
+        """Ends a session, whoever else has its cookie."""
+        self._sessions.pop(_hash(session), None)
 
     def note_failure(self) -> None:
         """Remembers a failed sign-in."""
@@ -159,6 +170,10 @@ def router(keyring: Keyring, cookie_name: str) -> APIRouter:
     """The sign-in page, the links that sign a browser in, and the way out."""
     routes = APIRouter()
 
+    @routes.get(PROOF)
+    def show_proof(challenge: str = "") -> Response:
+        return PlainTextResponse(keyring.answer(challenge))
+
     @routes.get("/login")
     def sign_in_page(next: str = "/jobs", code: str = "") -> Response:
         if code and keyring.take_link_code(code):
@@ -179,7 +194,8 @@ def router(keyring: Keyring, cookie_name: str) -> APIRouter:
         return _sign_in_again(path, 403, "The token is wrong.")
 
     @routes.post("/logout")
-    def sign_out() -> Response:
+    def sign_out(request: Request) -> Response:
+        keyring.end_session(request.cookies.get(cookie_name, ""))
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(cookie_name, httponly=True, samesite="lax")
         return answer
@@ -206,9 +222,16 @@ def _foreign(headers: Headers) -> Response | None:
     if len(hosts) != 1 or _host_name(hosts[0]) not in HOST_NAMES:
         return _denied(f"Host {hosts} is none of this machine's names {HOST_NAMES}.")
     # The port counts: another server of this machine is another site, though its cookies are the same.
-    if any(urlsplit(origin).netloc != hosts[0] for origin in headers.getlist("origin")):
+    if any(_site(origin) != hosts[0] for origin in headers.getlist("origin")):
         return _denied(f"Pages of {headers['origin'][:200]} may not ask this.")
     return None
+
+
+def _site(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str | None:

@@ -220,6 +220,8 @@ class SparkCluster:
             "spark.driver.host": ADDRESS,
             "spark.driver.bindAddress": ADDRESS,
             "spark.driver.memory": DRIVER_MEMORY,
+            # Any user of this machine can connect to a port, and Spark's own protocol runs what it is sent.
+            "spark.authenticate": "true",
             "spark.connect.grpc.binding.address": ADDRESS,
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.ui.enabled": "false",

@@ -1,6 +1,7 @@
 """The sign-in to the workspace, kept as an ordinary configuration file of the Databricks tools."""
 
 import configparser
+import hmac
 import io
 import secrets
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from local_workspace.whole_files import write_whole
 NAME = "local"
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 5115
+# Where a server shows that it knows the token, before a client sends it.
+PROOF = "/.well-known/local-workspace"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,16 @@ class Profile:
         return f"http://{ADDRESS}:{self.port}"
 
 
+def proof_key(token: str) -> bytes:
+    """What a server proves with that it knows the token."""
+    return hmac.digest(token.encode(), b"proof of the server", "sha256")
+
+
+def proof(key: bytes, host: str, challenge: str) -> str:
+    """The answer to a challenge that only who knows the token can give; it holds for this address alone."""
+    return hmac.new(key, f"{host} {challenge}".encode(), "sha256").hexdigest()
+
+
 def read_profile(path: Path) -> Profile | None:
     """The profile kept in `path`, or None when there is none."""
     file = configparser.ConfigParser()
@@ -37,13 +50,15 @@ def read_profile(path: Path) -> Profile | None:
     return Profile(urlsplit(section["host"]).port or DEFAULT_PORT, section["token"])
 
 
-def ensure_profile(path: Path, port: int | None) -> Profile:
-    """The kept profile, made with a new token when there is none, moved to `port` when one is given."""
+def renew_profile(path: Path, port: int | None) -> Profile:
+    """Writes the profile of a server that is about to start, on the port of the last one unless one is given.
+
+    Its token is a new one: while no server ran, a client may have sent the last one to whoever listened on
+    the port.
+    """
     kept = read_profile(path)
-    token = kept.token if kept else secrets.token_urlsafe(32)
-    profile = Profile(port or (kept.port if kept else DEFAULT_PORT), token)
-    if profile != kept:
-        _write(path, profile)
+    profile = Profile(port or (kept.port if kept else DEFAULT_PORT), secrets.token_urlsafe(32))
+    _write(path, profile)
     return profile
 
 

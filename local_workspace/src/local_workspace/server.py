@@ -63,7 +63,7 @@ def serve(state: StateFolder, profile: Profile) -> None:
     listener = listen(profile.port)
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
-    keyring = access.Keyring(profile.token)
+    keyring = access.Keyring(profile.token, profile.host)
     try:
         with open_runs(state, profile, cluster, keyring) as (database, runs):
             app = create_app(state, profile, database, runs, cluster, keyring)

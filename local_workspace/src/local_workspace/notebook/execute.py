@@ -234,7 +234,10 @@ def _kernel_manager(folder: Path, forker: "Forker | None") -> AsyncKernelManager
         ],
         display_name="Python",
         language="python",
+        metadata={"supported_encryption": "curve"},
     )
+    # Any user of this machine can connect to a port. A signature keeps others from writing, not from reading.
+    manager.transport_encryption = "required"
     manager.provisioner = RunProvisioner(kernel_id="", kernel_spec=manager._kernel_spec, parent=manager)
     manager.provisioner.forker = forker
     return manager
