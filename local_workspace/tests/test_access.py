@@ -246,7 +246,8 @@ def test_every_answer_tells_the_browser_what_it_must_not_do(local):
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "SAMEORIGIN"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert "script-src 'self';" in ask(local, "/login").headers["Content-Security-Policy"]
+    policy = ask(local, "/login").headers["Content-Security-Policy"]
+    assert f"script-src {local.host}/local-static/;" in policy
     assert ask(local, LIST).headers["Cache-Control"] == "no-store"
 
 

@@ -38,12 +38,15 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# Only the workspace's own scripts: what a notebook shows must not act for the person who looks at it.
+# Only the workspace's own scripts: what a notebook shows must not act for the person who looks at it. Other
+# addresses of the workspace serve what runs have written, so that 'self' would be too much.
 CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'self'"
+    "default-src 'none'; script-src http://{host}{scripts}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'"
 )
+# What MLflow serves of the files that runs have written acts for nobody, also when it is opened by itself.
+FILE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Keyring:
@@ -255,13 +258,18 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            own = getattr(scope.get("endpoint"), "__module__", "").startswith("local_workspace.")
-            more = {"Content-Security-Policy": CONTENT_POLICY, "Cache-Control": "no-store"} if own else {}
-            for name, value in (HEADERS | more).items():
+            for name, value in (HEADERS | _policies(scope)).items():
                 headers.setdefault(name, value)
         await send(message)
 
     return send_with_headers
+
+
+def _policies(scope: Scope) -> dict[str, str]:
+    if getattr(scope.get("endpoint"), "__module__", "").startswith("local_workspace."):
+        policy = CONTENT_POLICY.format(host=Headers(scope=scope).get("host", ""), scripts=OPEN_FOLDER)
+        return {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return {"Content-Security-Policy": FILE_POLICY} if "artifact" in scope["path"] else {}
 
 
 def _own_path(path: str) -> str:

@@ -26,6 +26,7 @@ _TEXTS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "br", "hr", 
 _WORDS = frozenset(["del", "s", "u", "small", "sub", "sup"])
 HARMLESS_TAGS = bleach.ALLOWED_TAGS | _TABLES | _TEXTS | _WORDS
 _ATTRIBUTES = {"*": ["class", "title", "colspan", "rowspan", "align"], "a": ["href"], "img": ["src", "alt"]}
+_PROTOCOLS = {"http", "https", "mailto", "data"}  # the browser itself follows no link to data
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
 _PLOTLY = "application/vnd.plotly.v1+json"
 _PLOTLY_HEIGHT = "450px"  # of a figure that has none of its own
@@ -170,8 +171,15 @@ def _plotly_html(figure: dict[str, Any]) -> str:
 
 
 def _image(text: str, mime: str, _frame_url: str) -> str:
-    data = base64.b64encode(text.encode()).decode() if mime == "image/svg+xml" else "".join(text.split())
-    return f'<img src="data:{mime};base64,{data}" alt="Figure">'
+    try:
+        image = (
+            text.encode()
+            if mime == "image/svg+xml"
+            else base64.b64decode("".join(text.split()), validate=True)
+        )
+    except ValueError:  # whoever wrote it may have meant more than an image
+        return f'<p class="note">An output of type {mime} is not shown: its data is not base64.</p>'
+    return f'<img src="data:{mime};base64,{base64.b64encode(image).decode()}" alt="Figure">'
 
 
 def _markdown(text: str, _mime: str, _frame_url: str) -> str:
@@ -205,11 +213,7 @@ def _terminal(text: str, kind: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    return str(
-        bleach.clean(
-            text, HARMLESS_TAGS, _ATTRIBUTES, protocols={"http", "https", "mailto", "data"}, strip=True
-        )
-    )
+    return str(bleach.clean(text, HARMLESS_TAGS, _ATTRIBUTES, protocols=_PROTOCOLS, strip=True))
 
 
 def _text(value: Any) -> str:
