@@ -169,3 +169,36 @@ def test_a_notebook_that_takes_too_much_memory_fails_with_the_limit(execute, mon
     assert "Unable to allocate 2.00 GiB" in run.result["error"]
     assert "each process of a run may take 1.5 GB of memory" in run.result["error"]
     assert "LOCAL_WORKSPACE_RUN_MEMORY_GB" in run.result["error"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "print('z' * 5_000_000, end='')",
+        "for _ in range(500): print('z' * 10_000, end='', flush=True)",
+    ],
+)
+def test_of_a_very_long_text_the_end_is_kept_and_how_much_came_before(execute, cell):
+    run = execute(cell, "print('after')")
+
+    note, _, text = run.printed(0).partition("\n")
+    assert note == "[4,000,000 characters before this are not kept.]"
+    assert text == "z" * 1_000_000
+    assert run.printed(1) == "after\n"
+
+
+def test_what_a_cell_shows_is_bounded_and_said_to_be(execute):
+    run = execute(
+        "display('z' * 20_000_000)",
+        "for number in range(3000): display(number)",
+        "for number in range(50): print(number, end='\\r')\nprint('ready')",
+        "raise ValueError('z' * 5_000_000)",
+    )
+
+    assert "An output of 19.1 MiB is not kept; the largest is 8 MiB." in run.printed(0)
+    assert len(run.notebook.cells[1].outputs) == 1000
+    assert "Only the first 999 outputs of this cell are kept." in run.printed(1)
+    assert run.printed(2) == "ready\n"
+    assert len(run.result["error"]) < 21_000
+    assert "characters are not kept." in run.result["error"]
+    assert len(json.dumps(run.notebook)) < 500_000

@@ -26,6 +26,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
+from local_workspace.notebook import bounds
 from local_workspace.notebook.environment import create_environment
 from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.redaction import Redactor
@@ -55,10 +56,30 @@ class RunClient(NotebookClient):  # type: ignore[misc]
         if isinstance(data, dict) and SECRET_MIME_TYPE in data:
             self.redactor.add(data[SECRET_MIME_TYPE])
             return None
-        msg["content"] = self.redactor.clean(msg["content"])
+        content = msg["content"] = self.redactor.clean(msg["content"])
+        if msg["msg_type"] == "error":
+            content["evalue"] = bounds.both_ends_of(content["evalue"])
+            content["traceback"] = [bounds.both_ends_of(line) for line in content["traceback"]]
+        elif isinstance(data, dict):
+            content["data"] = bounds.small_enough(content["data"])
         output = super().process_message(msg, cell, cell_index)
-        self._clean_seam(cell_index, len(str(msg["content"])))
+        self._clean_seam(cell_index, len(content.get("text", "")) or len(str(content)))
+        if output and output.output_type == "stream":
+            output.text = bounds.end_of(output.text)
         return output
+
+    def output(self, outs: list[NotebookNode], msg: dict[str, Any], *place: Any) -> NotebookNode | None:
+        """Keeps what is shown: the text of a stream as one output, and not more outputs than a page bears."""
+        if msg["msg_type"] == "stream" and not self.clear_before_next_output and _continues(outs, msg):
+            outs[-1].text = bounds.append(outs[-1].text, msg["content"]["text"])
+            return outs[-1]
+        if len(outs) >= bounds.MOST_OUTPUTS:
+            outs[-1] = _note(f"[Only the first {bounds.MOST_OUTPUTS - 1:,} outputs of this cell are kept.]")
+            return None
+        if msg["msg_type"] == "stream":
+            msg["content"]["text"] = bounds.append("", msg["content"]["text"])
+        kept: NotebookNode | None = super().output(outs, msg, *place)
+        return kept
 
     def _clean_seam(self, cell_index: int, arrived: int) -> None:
         """Hides a value that arrived in pieces: in one stream, or in an output and the one before it.
@@ -74,6 +95,11 @@ class RunClient(NotebookClient):  # type: ignore[misc]
         """Where the texts of the outputs stand, the newest first."""
         for cell in reversed(self.nb.cells[: cell_index + 1]):
             yield from filter(None, map(_text_of, reversed(cell.get("outputs", []))))
+
+
+def _continues(outs: list[NotebookNode], msg: dict[str, Any]) -> bool:
+    """Whether the text of a stream goes on after what was put out last."""
+    return bool(outs) and outs[-1].output_type == "stream" and outs[-1].name == msg["content"]["name"]
 
 
 def _text_of(output: NotebookNode) -> tuple[dict[str, str], str] | None:
@@ -110,7 +136,6 @@ async def _run(notebook: NotebookNode, folder: Path, forker: "Forker | None") ->
         timeout=None,
         startup_timeout=120,
         shutdown_kernel="immediate",
-        coalesce_streams=True,
     )
     _save(notebook, folder)
     saver = asyncio.create_task(_keep_saving(notebook, folder))
@@ -147,8 +172,9 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
                     return {"status": "SUCCESS", "exit_value": failure.evalue}
                 else:
                     cell.metadata["state"] = "failed"
-                    error = explained(failure.ename, f"{failure.ename}: {failure.evalue}")
-                    return _failed(error, failure.traceback)
+                    said = f"{failure.ename}: {bounds.both_ends_of(failure.evalue)}"
+                    error = explained(failure.ename, said)
+                    return _failed(error, bounds.both_ends_of(failure.traceback))
             except DeadKernelError:
                 cell.metadata["state"] = "failed"
                 message = await _how_it_died(client)
