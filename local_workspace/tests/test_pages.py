@@ -1,6 +1,7 @@
 """The pages in a real browser: what they show, how they stay up to date, what they must not let happen."""
 
 import re
+import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -439,6 +440,27 @@ def test_handlers_in_html_output_do_not_reach_the_page(html):
 
     assert "steal" not in page
     assert "<iframe" not in page
+
+
+def test_a_page_that_is_left_open_before_a_growing_cell_keeps_no_memory_of_its_states():
+    def look(text: str, state: str) -> None:
+        output = {"output_type": "stream", "name": "stdout", "text": text}
+        metadata = {"state": state, "title": "", "execution": {}}
+        code = {"cell_type": "code", "source": "", "metadata": metadata, "outputs": [output]}
+        notebook_page.cell_parts([code], "cell", "/frames")
+
+    look("warm", "done")
+    tracemalloc.start()
+    for lines in range(0, 6_000, 50):
+        look("a line of text that has some length\n" * lines, "running")
+    grown, _ = tracemalloc.get_traced_memory()
+    for lines in range(0, 6_000, 50):
+        look("a line of text that has some length\n" * lines, "done")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert grown < 2 << 20
+    assert kept < 20 << 20
 
 
 @pytest.mark.parametrize("html", ["<script>steal()</script>", "<svg/onload=steal()>", "<b style='x'>x</b>"])

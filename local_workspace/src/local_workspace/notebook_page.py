@@ -1,19 +1,20 @@
 """Shows a notebook as HTML, cell by cell: its source in colours, and what it put out."""
 
 import base64
-import functools
 import html
 import json
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import bleach
+import cachetools
 import mistune
-import nbformat
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
@@ -36,6 +37,7 @@ _STYLE = re.compile(r'<style scoped>.*?</style>| style="text-align: (right|left)
 _OWN_COLOUR = re.compile(r"(?<!-)color: rgb")
 _TAG = re.compile(r"<\s*/?\s*([a-zA-Z][\w-]*)")
 _LEXERS = {"%sql": "sql", "%sh": "bash", "%pip": "bash", "%fs": "text"}
+_KEPT_CHARACTERS = 16 << 20  # of the HTML of cells, whatever their number
 _MARKDOWN = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", "url", "task_lists"])
 
 
@@ -57,13 +59,13 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
     """The cells of an executed notebook; none before it has started."""
     if not path.exists():
         return []
-    return list(nbformat.reads(path.read_text(), as_version=4).cells)
+    return list(json.loads(path.read_text())["cells"])
 
 
 def cell_parts(cells: list[dict[str, Any]], prefix: str, frames: str) -> list[Part]:
     """One part a cell; `frames` is the address below which `frame` serves what needs a frame."""
     return [
-        Part(f"{prefix}-{number}", _cell_html(json.dumps(cell), f"{frames}/{number}"), "cell")
+        Part(f"{prefix}-{number}", _cell_html(cell, f"{frames}/{number}"), "cell")
         for number, cell in enumerate(cells)
     ]
 
@@ -96,9 +98,22 @@ def plain(text: str) -> str:
     return str(strip_ansi(text))
 
 
-@functools.lru_cache(maxsize=4096)
-def _cell_html(cell_json: str, frames: str) -> str:
-    cell = json.loads(cell_json)
+def _cell_html(cell: dict[str, Any], frames: str) -> str:
+    """A cell as HTML, kept for the next look at it unless it is running and so about to change."""
+    is_running = cell["metadata"].get("state") == "running"
+    return _render_cell(cell, frames) if is_running else _kept_html(cell, frames)
+
+
+@cachetools.cached(
+    cachetools.LRUCache(_KEPT_CHARACTERS, getsizeof=len),
+    key=lambda cell, frames: sha256(f"{frames} {json.dumps(cell)}".encode()).digest(),
+    lock=threading.Lock(),
+)
+def _kept_html(cell: dict[str, Any], frames: str) -> str:
+    return _render_cell(cell, frames)
+
+
+def _render_cell(cell: dict[str, Any], frames: str) -> str:
     if cell["cell_type"] == "markdown":
         return render("cell.html", cell=None, markdown=markdown_html(_text(cell["source"])))
     outputs = _with_whole_streams(cell.get("outputs", []))

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -278,11 +279,13 @@ def _workdir(folder: Path) -> Path:
 async def _keep_saving(notebook: NotebookNode, folder: Path) -> None:
     last = ""
     while True:
-        await asyncio.sleep(_SAVE_EVERY_SECONDS)
+        began = time.monotonic()
         text = nbformat.writes(notebook)
         if text != last:
             write_whole(folder / "notebook.ipynb", text)
             last = text
+        # A large notebook is not worth more than a tenth of the time in which its outputs are taken in.
+        await asyncio.sleep(max(_SAVE_EVERY_SECONDS, 9 * (time.monotonic() - began)))
 
 
 def _save(notebook: NotebookNode, folder: Path) -> None:
