@@ -117,6 +117,22 @@ def test_a_deleted_pid_file_hides_no_server(line: CommandLine):
     assert recall(line.state.pid_file) == line.servers()[0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system itself keeps times of day")
+def test_a_step_of_the_clock_hides_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    remember(psutil.Process(), tmp_path / "pid")
+    booted = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 3600)
+
+    assert recall(tmp_path / "pid") == psutil.Process()
+
+
+def test_a_number_that_another_process_has_taken_over_is_nobody(tmp_path: Path):
+    remember(psutil.Process(), tmp_path / "pid")
+    (tmp_path / "pid").write_text((tmp_path / "pid").read_text()[:-1])
+
+    assert recall(tmp_path / "pid") is None
+
+
 def test_a_program_that_listens_in_the_place_of_the_server_gets_no_token(
     line: CommandLine, served: Callable[[FastAPI], AbstractContextManager[str]]
 ):

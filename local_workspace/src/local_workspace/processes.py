@@ -15,7 +15,7 @@ from local_workspace.whole_files import write_whole
 
 def remember(process: psutil.Process, pid_file: Path) -> None:
     """Writes down the number of a process and when it began: the number alone may be taken over."""
-    write_whole(pid_file, f"{process.pid} {process.create_time()}")
+    write_whole(pid_file, f"{process.pid} {_beginning(process)}")
 
 
 def find(command: Sequence[str]) -> psutil.Process | None:
@@ -50,12 +50,26 @@ def interrupts_held_back() -> Iterator[None]:
 def recall(pid_file: Path) -> psutil.Process | None:
     """The process that was written down, if it is alive and no other has taken over its number."""
     try:
-        pid, created = pid_file.read_text().split()
+        pid, beginning = pid_file.read_text().split()
         process = psutil.Process(int(pid))
-        is_it = process.create_time() == float(created) and not has_ended(process)
+        is_it = _beginning(process) == beginning and not has_ended(process)
         return process if is_it else None
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
+
+
+def _beginning(process: psutil.Process) -> str:
+    """When a process began, told in a way that a step of the clock does not change.
+
+    Linux counts from the start of the machine, which has an id of its own; elsewhere it is a time of day.
+    """
+    try:
+        status = Path(f"/proc/{process.pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return str(process.create_time())
+    ticks = status.rpartition(")")[2].split()[19]  # the name before it may hold anything
+    return f"{boot}:{ticks}"
 
 
 def has_ended(process: psutil.Process) -> bool:
