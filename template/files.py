@@ -1,4 +1,4 @@
-"""The files of the template as they are now: with uncommitted changes, without what git ignores."""
+"""The files of the template as they are now: those that git tracks, with uncommitted changes."""
 
 import subprocess
 import tempfile
@@ -23,16 +23,27 @@ def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None
 
 
 def list_files(root: Path) -> list[Path]:
-    """The template's files, by their paths from the root; of a copy without history too."""
+    """The template's files, by their paths from the root; of a copy without history all but ignored ones.
+
+    Raises TemplateError for a link that leads out of the template.
+    """
     if (root / ".git").exists():
-        listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        return _existing(root, listed.split("\0"))
+        return _existing(root, git(root, "ls-files", "-z", "--cached").split("\0"))
     with tempfile.TemporaryDirectory() as empty:
         git(root, "init", "--quiet", "--bare", empty)
         as_new = (f"--git-dir={empty}", f"--work-tree={root}")
         return _existing(
             root, git(root, *as_new, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
         )
+
+
+def list_untracked(root: Path) -> list[str]:
+    """Files that git neither tracks nor ignores: they may be anybody's, secrets among them."""
+    if not (root / ".git").exists():
+        return []
+    return [
+        path for path in git(root, "ls-files", "-z", "--others", "--exclude-standard").split("\0") if path
+    ]
 
 
 def describe(root: Path) -> dict[str, str]:
@@ -60,5 +71,9 @@ def _address(root: Path) -> str:
 
 
 def _existing(root: Path, paths: Sequence[str]) -> list[Path]:
-    found = {path for path in paths if path and (root / path).is_file()}
-    return [Path(path) for path in sorted(found)]
+    found = sorted({path for path in paths if path and (root / path).is_file()})
+    if outside := [path for path in found if not (root / path).resolve().is_relative_to(root.resolve())]:
+        raise TemplateError(
+            f"{outside} are links that lead out of {root}; remove them, or put files in their place"
+        )
+    return [Path(path) for path in found]

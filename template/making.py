@@ -7,7 +7,7 @@ from pathlib import Path
 
 from template.errors import TemplateError
 from template.features import check_without
-from template.files import ROOT, describe, git, list_files
+from template.files import ROOT, describe, git, list_files, list_untracked
 from template.names import check_name, project_name
 from template.rendering import Record, render
 
@@ -23,6 +23,8 @@ def make_project(name: str, destination: Path, without: Sequence[str]) -> None:
         folder = Path(scratch) / name
         folder.mkdir()
         print(f"Writing {project_name(name)} to {destination}", flush=True)
+        if untracked := list_untracked(ROOT):
+            print(f"Left out, since git does not track them (`git add` takes one in): {', '.join(untracked)}")
         render(ROOT, folder, record)
         _begin_history(folder, record)
         folder.rename(destination)  # at once, and last; an empty folder gives way

@@ -31,9 +31,10 @@ def name_variant(without: str) -> str:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The template with a change that is not committed, and with files that git ignores."""
+    """The template with changes that are not committed, and with files that git ignores."""
     template = copy_template(tmp_path_factory.mktemp("template") / "template")
     template.write("docs/note.md", "of today\n")
+    template.git("add", "docs/note.md")
     template.replace("docs/data.md", "# ", "# Changed: ")
     (template.folder / "dist").mkdir()
     template.write("dist/old.whl", "left over")
@@ -245,3 +246,43 @@ def test_a_copy_without_history_makes_a_project_too(template: Checkout, tmp_path
     assert json.loads(project.read(".template.json"))["commit"] == ""
     assert not (project.folder / "dist").exists()
     assert project.git("log", "--format=%s").strip() == "Begin customer-churn from the template"
+
+
+def test_what_git_does_not_track_is_left_out_and_named(tmp_path: Path) -> None:
+    template = copy_template(tmp_path / "template")
+    for name in ("mine.cfg", ".env", ".databrickscfg", "secrets.txt", "key.pem", "docs/draft.md"):
+        template.write(name, "planted\n")
+
+    made = template.python("-m", "template", "new", "churn", str(tmp_path / "churn"))
+    files = Checkout(tmp_path / "churn").files()
+
+    assert made.returncode == 0, made.stderr
+    assert "does not track them (`git add` takes one in): docs/draft.md, mine.cfg\n" in made.stdout
+    assert not {"mine.cfg", ".env", ".databrickscfg", "secrets.txt", "key.pem", "docs/draft.md"} & set(files)
+
+
+def test_a_copy_without_history_gives_no_secret_file_to_a_project(tmp_path: Path) -> None:
+    template = copy_template(tmp_path / "template")
+    shutil.rmtree(template.folder / ".git")
+    for name in (".env", ".databrickscfg", "secrets.txt", "key.pem"):
+        template.write(name, "planted\n")
+
+    project = template.make_project(tmp_path / "churn", name="churn")
+
+    assert not [path for path in project.files() if "planted" in project.read(path)[:10]]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_link_that_leads_out_of_the_template_is_not_followed(tmp_path: Path, kind: str) -> None:
+    template = copy_template(tmp_path / "template")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "key").write_text("planted")
+    target = tmp_path / "outside" / ("key" if kind == "file" else "")
+    (template.folder / "docs" / "link").symlink_to(target)
+    template.git("add", "docs/link")
+
+    made = template.python("-m", "template", "new", "churn", str(tmp_path / "churn"))
+    kept = (tmp_path / "churn").rglob("*") if made.returncode == 0 else []
+
+    assert not [path for path in kept if path.name in ("link", "key")]
+    assert kind == "folder" or (made.returncode, "docs/link" in made.stderr) == (1, True)
