@@ -1,6 +1,7 @@
 """How many bytes one request may carry, counted as they arrive, whatever its header says."""
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local_workspace.error_responses import to_response
@@ -50,6 +51,8 @@ class BodyLimit:
             await self.app(scope, counted, send)
         except RequestTooLarge as error:  # read by another middleware, before any handler of errors
             await to_response(None, error)(scope, receive, send)
+        except ClientDisconnect:  # nobody is there to be told
+            return
 
 
 def largest_body(path: str, content_type: str) -> int:

@@ -20,6 +20,7 @@ from werkzeug.exceptions import NotFound
 from local_workspace import access, mlflow_file, openapi, pages, process_environment
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
+from local_workspace.connections import BoundedProtocol
 from local_workspace.database import Database, Document
 from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
@@ -67,7 +68,7 @@ def serve(state: StateFolder, profile: Profile) -> None:
     try:
         with open_runs(state, profile, cluster, keyring) as (database, runs):
             app = create_app(state, profile, database, runs, cluster, keyring)
-            uvicorn.Server(uvicorn.Config(app, http="httptools", access_log=False)).run([listener])
+            uvicorn.Server(uvicorn.Config(app, http=BoundedProtocol, access_log=False)).run([listener])
     finally:
         cluster.stop()
 
