@@ -38,6 +38,7 @@ LEAKS = [
     "for letter in value: print(letter)",
     "import sys; print(value[:9], end='', flush=True); print(value[9:], end='', file=sys.stderr, flush=True)",
     "import os; os.write(1, value[:9].encode()); wait(); os.write(1, value[9:].encode()); wait()",
+    "print(value[:9], end=''); display(1); print(value[9:], end='')",
     "print(value[:9], end='')",
     "print(value[9:])",
     "import logging; logging.warning('read %s', value); print(repr(value), file=sys.__stderr__, flush=True)",

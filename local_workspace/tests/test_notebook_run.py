@@ -171,6 +171,14 @@ def test_a_notebook_that_takes_too_much_memory_fails_with_the_limit(execute, mon
     assert "LOCAL_WORKSPACE_RUN_MEMORY_GB" in run.result["error"]
 
 
+def test_a_secret_of_two_prints_with_a_display_between_is_hidden(execute, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_TOKEN", "pl4nted-secret-of-the-run")
+
+    run = execute("print('see pl4nted-se', end=''); display(1); print('cret-of-the-run', end='')")
+
+    assert run.printed(0).replace("'text/plain': '1'", "") == "see [REDACTED]{}"
+
+
 @pytest.mark.parametrize(
     "cell",
     [

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import stat
 from pathlib import Path
 from urllib.parse import quote
@@ -36,6 +37,13 @@ PRINTED = {
     "base64 of a header": base64.b64encode(f"user:{VALUE}:end".encode()).decode(),
     "hexadecimal": VALUE.encode().hex(),
     "url-encoded": quote(VALUE, safe=""),
+    "an address that is quoted in part": requests.Request("GET", f"http://h/a?k={VALUE}").prepare().url[11:],
+    "a password in an address": requests.utils.requote_uri(f"http://user:{VALUE}@h/")[12:-3],
+    "url-encoded in small letters": re.sub("%..", lambda code: code[0].lower(), quote(VALUE, safe="")),
+    "json in json": json.dumps(json.dumps({"key": VALUE})),
+    "json in json, not ascii": json.dumps(json.dumps([VALUE], ensure_ascii=False), ensure_ascii=False),
+    "coloured letters": "".join(f"\x1b[3{i % 8}m{letter}\x1b[0m" for i, letter in enumerate(VALUE)),
+    "coloured in its middle": f"{VALUE[:9]}\x1b[1;31m{VALUE[9:]}",
     "letter by letter": "\n".join(VALUE),
     "spaced": " ".join(VALUE),
     "a list of letters": str(list(VALUE)),

@@ -155,6 +155,19 @@ def test_a_program_that_listens_in_the_place_of_the_server_gets_no_token(
     assert not [headers for headers in heard if "authorization" in headers]
 
 
+def test_the_logs_are_shown_without_the_secrets_that_are_kept(line: CommandLine):
+    secret = "pl4nted-in-a-log"
+    line.call("POST", "secrets/scopes/create", json={"scope": "logs"})
+    line.call("POST", "secrets/put", json={"scope": "logs", "key": "k", "string_value": secret})
+    with (line.state.logs / "spark.log").open("a") as log:
+        log.write(f"ValueError in a UDF: {secret}\n")
+
+    code, output = line.run("logs")
+
+    assert (code, secret in output) == (0, False)
+    assert "ValueError in a UDF: [REDACTED]" in output
+
+
 def test_a_folder_is_served_once(line: CommandLine):
     code, output = line.run("serve")
 

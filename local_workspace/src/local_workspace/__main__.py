@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import requests
@@ -41,6 +41,9 @@ from local_workspace.recovery import losses
 from local_workspace.run_processes import end_processes
 from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
+
+if TYPE_CHECKING:
+    from local_workspace.notebook.redaction import Redactor
 
 START_SECONDS = 300
 STOP_SECONDS = 30
@@ -122,10 +125,14 @@ def status(state: StateFolder, _port: int | None) -> None:
 
 
 def logs(state: StateFolder, _port: int | None) -> None:
-    """Prints the last lines of the workspace's and of Spark's log."""
+    """Prints the last lines of the workspace's and of Spark's log, without the secrets that it keeps.
+
+    Spark's workers and its reader of SQL write errors there, with whatever stands in them.
+    """
+    redactor = _redactor(state)
     for name in ("server.log", "spark.log"):
         print(f"==> {state.logs / name}")
-        print(_last_lines(state.logs / name, 40))
+        print(redactor.clean(_last_lines(state.logs / name, 40)))
 
 
 def serve_here(state: StateFolder, port: int | None) -> None:
@@ -146,6 +153,28 @@ def sign_in_link(profile: Profile) -> str:
     """An address that signs one browser in, once."""
     code = _call(profile, "POST", "/api/2.0/local-workspace/sign-in-codes")["code"]
     return f"{profile.host}/login?code={code}"
+
+
+def _redactor(state: StateFolder) -> "Redactor":
+    from local_workspace.database import Database
+    from local_workspace.errors import InvalidState
+    from local_workspace.notebook.redaction import Redactor
+    from local_workspace.vault import Vault
+
+    redactor, vault = Redactor(), Vault(state.secrets_key)
+    if profile := read_profile(state.config_file):
+        redactor.add(profile.token)
+    if not state.database.exists():
+        return redactor
+    database = Database(state.database)
+    for secret in database.all("secret"):
+        name = f"{secret['scope']}/{secret['key']}"
+        try:
+            redactor.add(vault.decrypt(secret["encrypted"], name).decode(errors="surrogateescape"))
+        except InvalidState as error:
+            print(f"It cannot be hidden in what follows: {error}")
+    database.close()
+    return redactor
 
 
 def _server(state: StateFolder) -> psutil.Process | None:

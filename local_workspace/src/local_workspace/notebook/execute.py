@@ -83,19 +83,22 @@ class RunClient(NotebookClient):  # type: ignore[misc]
         return kept
 
     def _clean_seam(self, cell_index: int, arrived: int) -> None:
-        """Hides a value that arrived in pieces: in one stream, or in an output and the one before it.
+        """Hides a value that arrived in pieces: in an output and the one before it, or in two prints.
 
-        The one before may be of an earlier cell: what a child process prints arrives when it likes.
+        The one before may be of an earlier cell: what a child process prints arrives when it likes. Between
+        two prints something else may be shown.
         """
-        places = list(islice(self._latest_texts(cell_index), 2))[::-1]
-        cleaned = self.redactor.clean_seam([holder[name] for holder, name in places], arrived)
-        for (holder, name), text in zip(places, cleaned, strict=True):
-            holder[name] = text
+        for kinds in (("stream", "display_data", "execute_result"), ("stream",)):
+            places = list(islice(self._latest_texts(cell_index, kinds), 2))[::-1]
+            cleaned = self.redactor.clean_seam([holder[name] for holder, name in places], arrived)
+            for (holder, name), text in zip(places, cleaned, strict=True):
+                holder[name] = text
 
-    def _latest_texts(self, cell_index: int) -> Iterator[tuple[dict[str, str], str]]:
-        """Where the texts of the outputs stand, the newest first."""
+    def _latest_texts(self, cell_index: int, kinds: tuple[str, ...]) -> Iterator[tuple[dict[str, str], str]]:
+        """Where the texts of the outputs of these kinds stand, the newest first."""
         for cell in reversed(self.nb.cells[: cell_index + 1]):
-            yield from filter(None, map(_text_of, reversed(cell.get("outputs", []))))
+            outputs = [output for output in cell.get("outputs", []) if output.output_type in kinds]
+            yield from filter(None, map(_text_of, reversed(outputs)))
 
 
 def _continues(outs: list[NotebookNode], msg: dict[str, Any]) -> bool:

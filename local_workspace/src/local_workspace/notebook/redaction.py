@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -15,8 +16,10 @@ SHORTEST_TO_ENCODE = 4
 SHORTEST_TO_SPREAD = 8
 # A line of a longer value that is hidden by itself.
 SHORTEST_LINE = 16
-# What may stand between the letters of a value that is printed one by one, or as a list of them.
-_BETWEEN = r"[\s,'\"]"
+# What may stand between the letters of a value that is printed one by one, in colours, or as a list of them.
+_BETWEEN = r"(?:[\s,'\"]|\x1b\[[0-9;]*m)"
+# What stays as it is in an address that was quoted as a whole or in part: by urllib, requests and urllib3.
+_SAFE = ("", "/", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/~", "!$&'()*+,;=:@/?~")
 _SPACE = re.compile(f"{_BETWEEN}+")
 
 
@@ -73,11 +76,19 @@ def forms(value: str) -> set[str]:
     if len(value) < SHORTEST_TO_ENCODE:
         return {value}
     data = value.encode(errors="surrogateescape")
-    escaped = {repr(value)[1:-1], ascii(value)[1:-1], repr(data)[2:-1], json.dumps(value)[1:-1]}
-    escaped |= {html.escape(value), quote(data), quote(data, safe=""), quote_plus(data)}
+    escaped = {repr(value)[1:-1], ascii(value)[1:-1], repr(data)[2:-1], html.escape(value), *_in_json(value)}
+    escaped |= {quote_plus(data), *(quote(data, safe=safe) for safe in _SAFE)}
+    escaped |= {re.sub("%..", lambda code: code[0].lower(), quoted) for quoted in escaped if "%" in quoted}
     encoded = {data.hex(), data.hex().upper(), *_in_base64(data)}
     lines = {line for line in value.splitlines() if len(line) >= SHORTEST_LINE}
     return {value, value[::-1], *escaped, *encoded, *lines}
+
+
+def _in_json(value: str) -> Iterator[str]:
+    """The value in JSON, and in JSON that is a text of JSON."""
+    for keep in (False, True):
+        once = json.dumps(value, ensure_ascii=not keep)[1:-1]
+        yield from (once, json.dumps(once, ensure_ascii=not keep)[1:-1])
 
 
 def _in_base64(data: bytes) -> set[str]:
