@@ -48,6 +48,9 @@ SETTINGS += LOCAL_WORKSPACE_STATE # only: local-workspace
 export $(SETTINGS)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
+# matplotlib keeps its list of fonts in .venv, and not in HOME.
+MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
+export MPLCONFIGDIR
 # Kept bytecode halves the start of each of the many Python programs that these targets call.
 unexport PYTHONDONTWRITEBYTECODE
 
