@@ -1,7 +1,6 @@
 """Calls the `databricks` program as a child process, whichever program of that name it is."""
 
 import json
-import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,8 +12,6 @@ from deployment.targets import Target
 from deployment.workspace import Workspace
 
 Document = dict[str, Any]
-# What in the environment could lead the program to another workspace.
-ELSEWHERE = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_AUTH_TYPE")
 
 
 class DatabricksCli(ABC):
@@ -129,7 +126,12 @@ class DatabricksCli(ABC):
     def run(self, *arguments: str, stdin: str | None = None) -> Any:
         """Runs one command and returns the JSON that it prints, {} when it prints nothing."""
         text = self.text(*arguments, stdin=stdin)
-        return json.loads(text) if text.strip() else {}
+        try:
+            return json.loads(text) if text.strip() else {}
+        except ValueError as error:
+            raise CliError(
+                f"`databricks {' '.join(arguments[:2])}` printed no JSON: {text.strip()[:80]!r}"
+            ) from error
 
     def show(self, *arguments: str) -> None:
         """Shows a command as one would type it, and runs it."""
@@ -155,13 +157,7 @@ class DatabricksCli(ABC):
 
     def environment(self) -> dict[str, str]:
         """This process's environment, in which the program finds the workspace and no other one."""
-        workspace = self.workspace
-        environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        # A service principal in the environment would be one way too many to sign in.
-        environment["DATABRICKS_AUTH_TYPE"] = "pat"
-        if workspace.config_file:
-            return environment | {"DATABRICKS_CONFIG_FILE": str(workspace.config_file)}
-        return environment | {"DATABRICKS_HOST": workspace.host, "DATABRICKS_TOKEN": workspace.token}
+        return self.workspace.environment()
 
     @abstractmethod
     def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str: ...

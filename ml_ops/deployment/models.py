@@ -88,7 +88,9 @@ def open_model(workspace: Workspace, name: str) -> RegisteredModel:
     """The model of this name in the workspace; a cloud workspace keeps its models in Unity Catalog."""
     for logger, level in (("mlflow", logging.WARNING), ("databricks.sdk", logging.ERROR)):
         logging.getLogger(logger).setLevel(level)
-    os.environ.update(_sign_in(workspace))
+    environment = _sign_in(workspace)
+    os.environ.clear()
+    os.environ.update(environment)
     profile = f"://{workspace.profile}" if workspace.config_file else ""
     tracking, models = f"databricks{profile}", f"databricks-uc{profile}"
     if workspace.is_local:
@@ -119,17 +121,13 @@ def _refusals_explained() -> Iterator[None]:
 
 
 def _sign_in(workspace: Workspace) -> dict[str, str]:
-    """The environment that leads MLflow to this workspace, whatever else the environment names."""
+    """The environment that leads MLflow to this workspace, whatever else this one names."""
     if workspace.is_local:
         # A company's proxy does not lead to this machine.
-        return {"MLFLOW_TRACKING_TOKEN": workspace.token, "no_proxy": str(urlsplit(workspace.host).hostname)}
-    profiles = {"DATABRICKS_CONFIG_FILE": str(workspace.config_file)} if workspace.config_file else {}
-    return profiles | {
-        # MLflow's Databricks client takes these, where they are set, before those of the profile.
-        "DATABRICKS_HOST": workspace.host,
-        "DATABRICKS_TOKEN": workspace.token,
-        "DATABRICKS_AUTH_TYPE": "pat",
-    }
+        own = {"MLFLOW_TRACKING_TOKEN": workspace.token, "no_proxy": str(urlsplit(workspace.host).hostname)}
+        return workspace.environment() | own
+    # MLflow's Databricks client takes these, where they are set, before those of the profile.
+    return workspace.environment() | {"DATABRICKS_HOST": workspace.host, "DATABRICKS_TOKEN": workspace.token}
 
 
 def _line(version: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.databricks_cli import DatabricksCli, Document, is_script
+from deployment.errors import CliError
 from deployment.jobs import find_job
 from deployment.targets import Target
 
@@ -123,6 +124,11 @@ class PipCli(DatabricksCli):
     def environment(self) -> dict[str, str]:
         environment = super().environment() | {"DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION": "1"}
         if self.workspace.has_port:
+            if self.workspace.host.startswith("https:"):
+                raise CliError(
+                    f"databricks-cli would drop the port of {self.workspace.host} and send the token to "
+                    "another one; use the Databricks CLI there"
+                )
             # The program drops the port of the host; a proxy at that very port brings the calls there.
             environment["http_proxy"] = self.workspace.host
             environment.pop("no_proxy", None)

@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from configparser import ConfigParser
+from collections.abc import Callable, Iterator, Mapping
+from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionError, Error, ParsingError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,14 +37,28 @@ PATIENCE = Retry(
     raise_on_status=False,
 )
 RESTART = "restart it with `make local-workspace-stop local-workspace-start`"
+# What in the environment signs in, or leads to another workspace; what else is called DATABRICKS_ tells a
+# program how to behave.
+_SIGN_IN = re.compile(
+    r"DATABRICKS_(?!CLI$|(?:CLI|LOG|DEBUG|CACHE|HTTP|RATE|TF)_)|ARM_|GOOGLE_CREDENTIALS$|NETRC$"
+    r"|MLFLOW_TRACKING_(?:USERNAME|PASSWORD|TOKEN|AUTH|AWS_SIGV4)$"
+)
+# Its entries would replace a token that is sent by `requests`, that of `default` for every host.
+_NO_NETRC = {"NETRC": os.devnull}
+_TOKEN = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_THIS_MACHINE = re.compile(r"localhost|::1|127(?:\.[0-9]+){3}")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+# Of these nothing is taken: WORKSPACE names the profile.
+_PROFILES = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CONFIG_FILE")
 
 
 @dataclass(frozen=True)
 class Workspace:
     """A host and a sign-in: of a profile that `databricks configure` or the local workspace wrote, or of now.
 
-    `config_file` is None for a token of now, which stands in no file. `sign_in` gives the token, a new one
-    when the last has had its hour.
+    `config_file` is where other programs find the profile as it is meant here, None where they have to be
+    given host and token. `sign_in` gives the token, a new one when the last has had its hour.
     """
 
     profile: str
@@ -52,11 +66,19 @@ class Workspace:
     host: str
     sign_in: Callable[[], str] = field(repr=False)
     verify: bool = True
+    origin: str = ""
+    """What signs in, for people."""
 
     @property
     def token(self) -> str:
         """A token that is good now; not to be kept."""
-        return self.sign_in()
+        token = self.sign_in()
+        if not _TOKEN.fullmatch(token):
+            raise DeploymentError(
+                f"the token of {self._where} is empty, or has white space or other characters that no token "
+                f"has; sign in again with `make databricks-authenticate WORKSPACE={self.profile}`"
+            )
+        return token
 
     @property
     def is_local(self) -> bool:
@@ -71,7 +93,12 @@ class Workspace:
     def call(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         """One REST call and what it answers; `content` is what `request` takes."""
         reply = self.request(method, path, **content)
-        return dict(reply.json()) if reply.content else {}
+        if not reply.content:
+            return {}
+        answer = _document(reply)
+        if answer is None:
+            raise DeploymentError(self._foreign(path, reply))
+        return answer
 
     def find(self, path: str, /, **params: str) -> dict[str, Any] | None:
         """What a GET answers, None where the workspace says that there is no such thing."""
@@ -92,15 +119,22 @@ class Workspace:
         with requests.Session() as session:
             session.trust_env = not self.is_local  # a company's proxy does not lead to this machine
             session.mount(self.host, HTTPAdapter(max_retries=self._patience(method)))
-            session.headers["Authorization"] = f"Bearer {self.token}"
+            session.auth = self._sign  # and not only a header, which an entry of ~/.netrc replaces
             # The first is also for each piece of what is sent, the second for the answer to the whole of it.
             seconds = (min(timeout, CONNECT_SECONDS), timeout)
             try:
                 reply = session.request(
-                    method, self.host + path, timeout=seconds, verify=self.verify, **content
+                    method,
+                    self.host + path,
+                    timeout=seconds,
+                    verify=self.verify,
+                    allow_redirects=False,  # a workspace answers itself; elsewhere nobody is to get the token
+                    **content,
                 )
             except requests.RequestException as error:
                 raise DeploymentError(self._unreachable(error)) from error
+        if reply.is_redirect:
+            raise DeploymentError(self._foreign(path, reply))
         if reply.status_code in (401, 403):
             raise DeploymentError(self._refused(reply))
         if not reply.ok:
@@ -110,11 +144,29 @@ class Workspace:
     def user(self) -> "User":
         """Who is signed in; fails when the workspace does not answer or refuses the token."""
         me = self.call("GET", "/api/2.0/preview/scim/v2/Me")
+        if "userName" not in me:
+            raise DeploymentError(f"{self.host} does not say who is signed in; is it a Databricks workspace?")
         return User(me["userName"], me.get("displayName") or "")
 
     def user_name(self) -> str:
         """The name of who is signed in; fails as `user`."""
         return self.user().name
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, in which another program finds this workspace and no other one."""
+        environment = without_sign_in(os.environ) | _NO_NETRC
+        # A service principal in the environment would be one way too many to sign in.
+        environment["DATABRICKS_AUTH_TYPE"] = "pat"
+        if self.config_file:
+            return environment | {"DATABRICKS_CONFIG_FILE": str(self.config_file)}
+        if not self.verify:
+            environment["DATABRICKS_INSECURE"] = "True"
+        given = {"DATABRICKS_HOST": self.host, "DATABRICKS_TOKEN": self.token}
+        return environment | given | {"DATABRICKS_CONFIG_FILE": os.devnull}
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
 
     def _patience(self, method: str) -> Retry:
         if method not in READING:
@@ -124,7 +176,8 @@ class Workspace:
 
     @property
     def _where(self) -> str:
-        return f"profile '{self.profile}' in {self.config_file}" if self.config_file else "the environment"
+        written = f"profile '{self.profile}' in {self.config_file}" if self.config_file else "the environment"
+        return self.origin or written
 
     def _unreachable(self, error: requests.RequestException) -> str:
         hint = (
@@ -134,6 +187,17 @@ class Workspace:
         )
         cause = "" if self.is_local else f" ({type(error).__name__}: {error})"
         return f"workspace '{self.profile}' at {self.host} does not answer; {hint}{cause}"
+
+    def _foreign(self, path: str, reply: requests.Response) -> str:
+        """Of an answer that no workspace gives: that of a proxy, or the page on which one signs in."""
+        kind = reply.headers.get("Content-Type", "nothing that has a type").partition(";")[0]
+        elsewhere = urlsplit(reply.headers.get("Location", "")).netloc
+        said = f"sends on to {elsewhere or 'another page'}" if reply.is_redirect else f"brings {kind}"
+        return (
+            f"{self.host} answers {path} with HTTP {reply.status_code} and {said}, and not with a JSON "
+            "object as a workspace does; is that the workspace's address, and does a proxy or a sign-in page stand "
+            "before it?"
+        )
 
     def _refused(self, reply: requests.Response) -> str:
         hint = (
@@ -175,66 +239,177 @@ class RestError(DeploymentError):
 
     def __init__(self, path: str, reply: requests.Response) -> None:
         self.status = reply.status_code
-        try:
-            answer = json.loads(reply.text)
-        except ValueError:
-            answer = {}
+        answer = _document(reply) or {}
         self.error_code = str(answer.get("error_code", f"HTTP {reply.status_code}"))
-        super().__init__(f"{path}: {self.error_code}: {answer.get('message', reply.reason)}")
+        host = urlsplit(reply.url).netloc
+        kind = reply.headers.get("Content-Type", "").partition(";")[0]
+        no_workspace = f"{reply.reason}, with {kind or 'nothing'} from {host}, and not a workspace's JSON"
+        super().__init__(f"{path}: {self.error_code}: {answer.get('message', no_workspace)}")
+
+
+def without_sign_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what signs in, or leads a program to another workspace."""
+    return {name: value for name, value in environment.items() if not _SIGN_IN.match(name)}
+
+
+def parse_address(address: str, setting: str) -> str:
+    """Scheme, host and port of a workspace's address, also where it was copied from a browser.
+
+    Without a scheme it is https, and http on this machine. Raises DeploymentError.
+    """
+    try:
+        text = address.strip()
+        parts = urlsplit(text if re.match(r"(?:\w*:)?//", text) else f"//{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise DeploymentError(_no_address(address, setting)) from None
+    is_here = bool(_THIS_MACHINE.fullmatch(host))
+    scheme = parts.scheme or ("http" if is_here else "https")
+    is_host = is_here or (_HOST.fullmatch(host) and "." in host) or ":" in host
+    if scheme not in _DEFAULT_PORTS or not is_host or "@" in parts.netloc or "\n" in address:
+        raise DeploymentError(_no_address(address, setting))
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" if port in (None, _DEFAULT_PORTS[scheme]) else f"{scheme}://{name}:{port}"
+
+
+def _no_address(address: str, setting: str) -> str:
+    # What stands before an @, or in a line that was indented by mistake, may be a secret.
+    shown = f"'{address}'" if not {"@", "\n"} & set(address) else "of more than an address"
+    return (
+        f"{setting} is {shown}, which is not the address of a workspace; it looks like "
+        "https://adb-1234567890123456.7.azuredatabricks.net"
+    )
+
+
+def _document(reply: requests.Response) -> dict[str, Any] | None:
+    """The JSON object of an answer, None for anything else."""
+    try:
+        answer = json.loads(reply.text)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _said(reply: requests.Response) -> str:
     """What the workspace says of a refusal: a right is missing more often than the token is wrong."""
-    try:
-        return f": {reply.json()['message']}"
-    except (ValueError, KeyError, TypeError):
-        return ""
+    message = (_document(reply) or {}).get("message")
+    return f": {message}" if message else ""
 
 
 def open_workspace(settings: Settings) -> Workspace:
-    """Reads the host and the token of the profile that is called like the workspace."""
+    """The workspace of the profile that is called like it; without one that of the environment.
+
+    A profile is taken as it stands, alone: what the environment or another profile has is for other places.
+    """
     config_file = _config_file(settings)
     if settings.workspace == LOCAL and not config_file.exists():
         raise DeploymentError(_no_local_workspace())
-    config = ConfigParser(interpolation=None)
-    config.read(config_file)
-    section = dict(config[settings.workspace]) if settings.workspace in config else {}
-    if section.get("host") and section.get("token"):
-        return Workspace(
-            profile=settings.workspace,
-            config_file=config_file,
-            host=section["host"].rstrip("/"),
-            sign_in=lambda: section["token"],
-            verify=not section.get("insecure"),
-        )
+    profiles = _read_profiles(config_file)
+    if settings.workspace in profiles:
+        return _of_profile(settings.workspace, config_file, dict(profiles[settings.workspace]))
     if settings.workspace == LOCAL:
-        raise DeploymentError(f"profile 'local' in {config_file} has no host and token; {RESTART}")
-    if not section and not os.environ.get("DATABRICKS_HOST"):
-        raise DeploymentError(
-            f"no profile '{settings.workspace}' in {config_file}; it has {config.sections()}. "
-            f"Sign in with `make databricks-authenticate WORKSPACE={settings.workspace}`, or set "
-            "DATABRICKS_HOST and what else the Databricks SDK signs in with"
-        )
-    return _signed_in(settings.workspace, config_file if section else None)
+        raise DeploymentError(f"{config_file} has no profile 'local'; {RESTART}")
+    if os.environ.get("DATABRICKS_HOST"):
+        return _of_environment(settings.workspace)
+    raise DeploymentError(
+        f"no profile '{settings.workspace}' in {config_file}; it has {profiles.sections()}. "
+        f"Sign in with `make databricks-authenticate WORKSPACE={settings.workspace}`, or set "
+        "DATABRICKS_HOST and what else the Databricks SDK signs in with"
+    )
 
 
-def _signed_in(profile: str, config_file: Path | None) -> Workspace:
-    """Signs in by other means than a token in a file: environment, service principal, OIDC, Azure CLI."""
-    host, token = os.environ.get("DATABRICKS_HOST", ""), os.environ.get("DATABRICKS_TOKEN", "")
-    if token and not config_file:
-        return Workspace(profile, None, host.rstrip("/"), lambda: token)
+def _read_profiles(config_file: Path) -> ConfigParser:
+    # [DEFAULT] is a profile like the others, whose values are no values of theirs.
+    profiles = ConfigParser(interpolation=None, default_section="")
+    try:
+        profiles.read_string(config_file.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return profiles
+    except OSError as error:
+        raise DeploymentError(f"{config_file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DeploymentError(f"{config_file} is not UTF-8 text") from error
+    except Error as error:
+        # Without the cause: it repeats the line, which may be a token.
+        raise DeploymentError(f"{config_file} is not a configuration file: {_broken(error)}") from None
+    return profiles
+
+
+def _broken(error: Error) -> str:
+    match error:
+        case DuplicateSectionError():
+            return f"line {error.lineno} begins profile '{error.section}' a second time"
+        case DuplicateOptionError():
+            return f"line {error.lineno} names a key a second time in profile '{error.section}'"
+        case ParsingError(errors=[(number, _), *_]):
+            return f"line {number} is neither `[profile]` nor `key = value`"
+        case _:
+            return f"line {getattr(error, 'lineno', 1)} stands before the first `[profile]`"
+
+
+def _of_profile(profile: str, config_file: Path, values: Mapping[str, str]) -> Workspace:
+    where = f"profile '{profile}' in {config_file}"
+    hint = RESTART if profile == LOCAL else f"`make databricks-authenticate WORKSPACE={profile}` asks for it"
+    values = {name: value for name, value in values.items() if value}
+    if "host" not in values and "azure_workspace_resource_id" not in values:
+        raise DeploymentError(f"{where} has no host; {hint}")
+    if "host" in values:
+        values["host"] = parse_address(written := values["host"], f"the host of {where}")
+    if "token" not in values or values.get("auth_type", "pat") != "pat":
+        if profile == LOCAL:
+            raise DeploymentError(f"{where} has no token; {hint}")
+        return _signed_in(profile, where, values)
+    token = values["token"]
+    # Other programs may take an address in fewer forms, and % for the beginning of a reference.
+    is_plain = written.rstrip("/") == values["host"] and _TOKEN.fullmatch(token) and "%" not in token
+    verify = "insecure" not in values
+    return Workspace(profile, config_file if is_plain else None, values["host"], lambda: token, verify, where)
+
+
+def _of_environment(name: str) -> Workspace:
+    values = {"host": parse_address(os.environ["DATABRICKS_HOST"], "DATABRICKS_HOST")}
+    if token := os.environ.get("DATABRICKS_TOKEN", ""):
+        return Workspace(name, None, values["host"], lambda: token)
+    own = {key: value for key, value in os.environ.items() if key not in _PROFILES}
+    return _signed_in(name, "DATABRICKS_HOST", values, own)
+
+
+def _signed_in(
+    name: str, where: str, values: Mapping[str, str], environment: Mapping[str, str] | None = None
+) -> Workspace:
+    """Signs in by other means than a token in a file: service principal, OIDC, Azure CLI.
+
+    In an environment, usually one that signs nobody in.
+    """
     from databricks.sdk.core import Config  # here, because few need it and its import takes a while
 
-    named = {"profile": profile, "config_file": str(config_file)} if config_file else {}
-    where = f"profile '{profile}' in {config_file}" if config_file else "DATABRICKS_HOST"
-    with _explained(where):
-        config = Config(retry_timeout_seconds=TIMEOUT_SECONDS, **named)  # type: ignore[arg-type]
+    environment = without_sign_in(os.environ) if environment is None else environment
+    known = {attribute.name for attribute in Config.attributes()} - {"profile", "config_file"}
+    given = {"retry_timeout_seconds": TIMEOUT_SECONDS} | {k: v for k, v in values.items() if k in known}
+    with _explained(where), _inside({**environment, **_NO_NETRC}):
+        config = Config(**given)  # type: ignore[arg-type]
 
     def renewed() -> str:
-        with _explained(where):
-            return config.authenticate().get("Authorization", "").removeprefix("Bearer ")
+        with _explained(where), _inside({**environment, **_NO_NETRC}):
+            kind, _, token = config.authenticate().get("Authorization", "").partition(" ")
+        if kind != "Bearer":
+            raise DeploymentError(f"{where} signs in without a token, which a workspace asks for")
+        return token
 
-    return Workspace(profile, None, str(config.host).rstrip("/"), renewed)
+    return Workspace(name, None, parse_address(str(config.host), where), renewed, origin=where)
+
+
+@contextmanager
+def _inside(environment: Mapping[str, str]) -> Iterator[None]:
+    """For a while this process has another environment: the SDK takes what it misses from there."""
+    kept = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
 
 
 @contextmanager
@@ -248,7 +423,7 @@ def _explained(where: str) -> Iterator[None]:
 def _config_file(settings: Settings) -> Path:
     if settings.workspace == LOCAL:
         return ROOT / settings.local_workspace_state / "databrickscfg"
-    return Path(os.environ.get("DATABRICKS_CONFIG_FILE", Path.home() / ".databrickscfg"))
+    return Path(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg").expanduser()
 
 
 def _no_local_workspace() -> str:
