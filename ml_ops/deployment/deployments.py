@@ -42,9 +42,9 @@ class Deployment:
 def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Target:
     """The target as this checkout and this command line deploy it."""
     target = Target(settings.target, cli.workspace.user, settings.overrides, root)
-    version = wheels.version(root)
+    version, commit = wheels.version(root), wheels.read_code(root).commit
     given = dict(settings.overrides) | choose_compute(cli, target)
-    given |= {"version": version, "wheels": _as_pattern(version), "git_commit": git.commit(root)}
+    given |= {"version": version, "wheels": _as_pattern(version), "git_commit": commit}
     return Target(settings.target, cli.workspace.user, given, root)
 
 
@@ -69,10 +69,12 @@ def deploy_code(cli: DatabricksCli, target: Target) -> None:
     version = target.text("version")
     wheels.build_wheels(target.root)
     print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
-    if "+" in version and _read_record(cli.workspace, target, version):
+    if _read_record(cli.workspace, target, version):
         print(f"{version} is there already", flush=True)
     else:
         cli.deploy_code(target)
+        if wheels.version(target.root) != version:
+            raise DeploymentError("the sources changed while they were deployed; run it again")
     _write_record(cli, target)
 
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from pathlib import Path
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from hashlib import sha256
+from pathlib import Path, PurePath
 
 from uv import find_uv_bin
 
@@ -15,28 +18,60 @@ from deployment import git, telemetry_wheels
 from deployment.errors import DeploymentError
 
 PROJECTS = ("ml_source", "ml_ops")
-SOURCES = [f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")] + [
-    "ml_ops/orchestrator"
-]
+NOTEBOOKS = "ml_ops/orchestrator"
+SOURCES = [*(f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")), NOTEBOOKS]
+# What Python, setuptools and editors leave behind: it does not count, and is not deployed.
+LEFTOVERS = ("__pycache__", "*.egg-info", "*.py[co]", "*~", ".*")
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is deployed, as it is now: its commit, and a digest where it is not exactly what that one has."""
+
+    commit: str
+    digest: str
+
+    @property
+    def local_segment(self) -> str:
+        """The part of a version from the plus sign on."""
+        parts = [f"g{self.commit[:7]}"] if self.commit else []
+        parts += [f"d{self.digest}"] if self.digest else []
+        parts += ["telemetry"] if telemetry_wheels.are_wanted() else []
+        return "+" + ".".join(parts)
 
 
 def version(root: Path) -> str:
     """The version of the wheels: that of pyproject.toml, then the commit and the difference from it.
 
-    0.1.0+g1a2b3c4 is a clean checkout, 0.1.0+g1a2b3c4.d9f8e7d6c one whose sources differ from the commit, and
-    0.1.0 one without git; 0.1.0+g1a2b3c4.telemetry brings what telemetry needs.
+    0.1.0+g1a2b3c4 is exactly what that commit has, 0.1.0+g1a2b3c4.d9f8e7d6c what differs from it, and
+    0.1.0+d9f8e7d6c what no commit has; 0.1.0+g1a2b3c4.telemetry brings what telemetry needs.
     """
-    return _base_version(root) + local_segment(root)
+    return _base_version(root) + read_code(root).local_segment
 
 
-def local_segment(root: Path) -> str:
-    """The part of the version from the plus sign on, empty without git and telemetry."""
-    parts = []
-    if commit := git.commit(root):
-        parts = [f"g{commit[:7]}"] + ([f"d{git.digest(root, SOURCES)}"] if git.differs(root, SOURCES) else [])
-    if telemetry_wheels.are_wanted():
-        parts.append("telemetry")
-    return "+" + ".".join(parts) if parts else ""
+def read_code(root: Path) -> Code:
+    """Which code this is, by the files that are deployed and not by what git tracks or ignores."""
+    names = source_files(root)
+    commit = git.find_commit(root, _sources())
+    committed = {name: content for name, content in commit.files.items() if not _is_leftover(name)}
+    if not committed.keys() & set(names):
+        return Code("", _digest(root, names))
+    if committed.keys() == set(names):
+        contents = dict(zip(names, git.content_ids(root, names), strict=True))
+    else:
+        contents = {}
+    return Code(commit.id, "" if contents == committed else _digest(root, names))
+
+
+def source_files(root: Path) -> list[str]:
+    """The files of which the wheels are built, and the notebooks, by their paths below `root`."""
+    files = [root / source for source in _sources()]
+    for source in SOURCES:
+        for folder, folders, names in os.walk(root / source, followlinks=True):
+            folders[:] = [name for name in folders if not _is_leftover(name)]
+            files += [Path(folder, name) for name in names]
+    relative = (file.relative_to(root).as_posix() for file in files if not file.is_dir())
+    return sorted(name for name in relative if not _is_leftover(name))
 
 
 def commit_of(version: str) -> str:
@@ -48,20 +83,45 @@ def commit_of(version: str) -> str:
 def build_wheels(root: Path) -> Path:
     """Builds both wheels and returns their folder, dist/<version>; the sources' folders stay as they are.
 
-    A version says which sources it is made of: one that is built stays as it is.
+    A version says which sources it is made of: one that is built stays as it is. What is built is checked,
+    and is in the folder only then. Raises DeploymentError.
     """
-    segment = local_segment(root)
+    segment = read_code(root).local_segment
     target = root / "dist" / (_base_version(root) + segment)
-    if segment and len(list(target.glob(f"*-{target.name}-*.whl"))) == len(PROJECTS):
+    if len(list(target.glob(f"*-{target.name}-*.whl"))) == len(PROJECTS):
         return target
     target.mkdir(parents=True, exist_ok=True)
     if telemetry_wheels.are_wanted():
         telemetry_wheels.download(root, target)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
-        for project in PROJECTS:
-            wheel = _build(root / project, Path(scratch) / project, segment)
+        names = source_files(root)
+        wheels = [_build(root, names, project, Path(scratch), segment) for project in PROJECTS]
+        if version(root) != target.name:
+            raise DeploymentError("the sources changed while the wheels were built; run it again")
+        for wheel in wheels:
             wheel.replace(target / wheel.name)  # at once, and last: no reader sees half a wheel or a folder
     return target
+
+
+def _sources() -> list[str]:
+    # The wheels that TELEMETRY=1 downloads have the versions of requirements.txt.
+    return SOURCES + (["requirements.txt"] if telemetry_wheels.are_wanted() else [])
+
+
+def _is_leftover(name: str) -> bool:
+    return any(fnmatch(part, pattern) for part in PurePath(name).parts for pattern in LEFTOVERS)
+
+
+def _digest(root: Path, names: list[str]) -> str:
+    """Eight hexadecimal digits of the names and the contents of files."""
+    total = sha256()
+    for name in names:
+        try:
+            content = (root / name).read_bytes()
+        except OSError as error:
+            raise DeploymentError(f"{name} cannot be read: {error.strerror}") from error
+        total.update(os.fsencode(name) + b"\0" + str(len(content)).encode() + b"\0" + content)
+    return total.hexdigest()[:8]
 
 
 def _base_version(root: Path) -> str:
@@ -74,21 +134,20 @@ def _base_version(root: Path) -> str:
     return str(versions[PROJECTS[0]])
 
 
-def _build(project: Path, copy: Path, segment: str) -> Path:
-    leftovers = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(project / "src", copy / "src", ignore=leftovers)
-    shutil.copy2(project / "pyproject.toml", copy)
-    if telemetry_wheels.are_wanted() and project.name == "ml_ops":
+def _build(root: Path, names: list[str], project: str, scratch: Path, segment: str) -> Path:
+    copy = scratch / project
+    for name in names:
+        if name.startswith((f"{project}/src/", f"{project}/pyproject.toml")):
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, scratch / name)
+    if telemetry_wheels.are_wanted() and project == "ml_ops":
         telemetry_wheels.require(copy / "pyproject.toml")
-    if segment:
-        (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
+    (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
     options = ("--wheel", "--no-build-isolation", "--no-config", "--no-cache", "--python", sys.executable)
     command = [find_uv_bin(), "build", *options, "--out-dir", str(copy / "out"), str(copy)]
-    its_locks = os.environ | {"TMPDIR": str(copy.parent)}
+    its_locks = os.environ | {"TMPDIR": str(scratch)}
     built = subprocess.run(command, env=its_locks, capture_output=True, text=True, check=False)
     if built.returncode != 0:
-        raise DeploymentError(
-            f"the wheel of {project.name} could not be built:\n{built.stdout}{built.stderr}"
-        )
+        raise DeploymentError(f"the wheel of {project} could not be built:\n{built.stdout}{built.stderr}")
     (wheel,) = (copy / "out").glob("*.whl")
     return wheel

@@ -195,8 +195,8 @@ class Workspace:
         said = f"sends on to {elsewhere or 'another page'}" if reply.is_redirect else f"brings {kind}"
         return (
             f"{self.host} answers {path} with HTTP {reply.status_code} and {said}, and not with a JSON "
-            "object as a workspace does; is that the workspace's address, and does a proxy or a sign-in page stand "
-            "before it?"
+            "object as a workspace does; is that the workspace's address, and does a proxy or a sign-in page "
+            "stand before it?"
         )
 
     def _refused(self, reply: requests.Response) -> str:
