@@ -35,6 +35,7 @@ class PipCli(DatabricksCli):
 
     def deploy_code(self, target: Target) -> None:
         """Puts notebooks and wheels where a bundle would put them."""
+        target.jobs()  # says of a job without its notebook, before anything is there
         notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
         wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
         for folder in (notebooks, wheel_dir):

@@ -16,6 +16,7 @@ from uv import find_uv_bin
 
 from deployment import git, telemetry_wheels
 from deployment.errors import DeploymentError
+from deployment.wheel_checks import check_wheels
 
 PROJECTS = ("ml_source", "ml_ops")
 NOTEBOOKS = "ml_ops/orchestrator"
@@ -96,6 +97,7 @@ def build_wheels(root: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root / "dist") as scratch:
         names = source_files(root)
         wheels = [_build(root, names, project, Path(scratch), segment) for project in PROJECTS]
+        check_wheels(root, wheels, names, Path(scratch))
         if version(root) != target.name:
             raise DeploymentError("the sources changed while the wheels were built; run it again")
         for wheel in wheels:
