@@ -187,7 +187,7 @@ def test_values_arrive_whole_and_stay_out_of_all_command_lines(
     server: Server, each: DatabricksCli, tmp_path: Path
 ) -> None:
     prepare(server, OWN)
-    text = "# of the portal\nstorage-account-key=\nappinsights-connection-string=very=secret;b=c\n\n"
+    text = "# of the portal\n\nappinsights-connection-string=very=secret;b=c\n\n"
     seen: list[str] = []
 
     def look() -> dict[str, Any]:
@@ -253,7 +253,97 @@ def test_line_that_is_no_known_key_is_refused_and_not_repeated(line: str) -> Non
 
 def test_nothing_given_is_said(tmp_path: Path) -> None:
     with pytest.raises(DeploymentError, match=r"secrets\.txt has no `key=value` line with a key of \['stor"):
-        given_values(secrets_file(tmp_path, "storage-account-key=\n"))
+        given_values(secrets_file(tmp_path, "# of the portal\n"))
+
+
+def given_by(how: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The secrets of a text that comes in a file or by standard input."""
+    content = text.encode("utf-8", "surrogateescape")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    if how == "standard input":
+        return given_values("")
+    file = folder / "secrets.txt"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    return given_values(str(file))
+
+
+KEY = "storage-account-key"
+DOUBTFUL = {
+    f'{KEY}="s3cret"': f"line 1 of the secrets: the value of {KEY} begins or ends with a quote",
+    f"{KEY}='s3cret": f"line 1 of the secrets: the value of {KEY} begins or ends with a quote",
+    f"{KEY}=s3cret`": f"line 1 of the secrets: the value of {KEY} begins or ends with a quote",
+    f"{KEY}=\u201cs3cret\u201d": f"line 1 of the secrets: the value of {KEY} has a control char",
+    f"{KEY}= s3cret": f"line 1 of the secrets: the value of {KEY} begins or ends with white space",
+    f"{KEY}=s3cret\t": f"line 1 of the secrets: the value of {KEY} begins or ends with white space",
+    f"{KEY}=s3cret\u00a0": f"line 1 of the secrets: the value of {KEY} begins or ends with white space",
+    f"{KEY} =s3cret": f"line 1 of the secrets has white space around {KEY}",
+    f"  {KEY}=s3cret": f"line 1 of the secrets has white space around {KEY}",
+    f"{KEY}=s3cret # of mine": f"line 1 of the secrets: the value of {KEY} has a comment",
+    f"{KEY}=#s3cret": f"line 1 of the secrets: the value of {KEY} has a comment",
+    f"{KEY}=": f"line 1 of the secrets: the value of {KEY} is empty",
+    f"{KEY}={KEY}=s3cret": f"line 1 of the secrets: the value of {KEY} begins with the name of a key",
+    f"{KEY}=s3\0cret": f"line 1 of the secrets: the value of {KEY} has a control character",
+    f"{KEY}=s3\x1bcret": f"line 1 of the secrets: the value of {KEY} has a control character",
+    f"{KEY}=s3\u2028cret": f"line 1 of the secrets: the value of {KEY} has a control character",
+    f"{KEY}=s3\ufeffcret": f"line 1 of the secrets: the value of {KEY} has a control character",
+    f"storage-account-name=a\n\n{KEY}=s3cret1\n{KEY}=s3cret2": f"line 4 of the secrets gives {KEY} a second",
+    f"export {KEY}=s3cret": "line 1 of the secrets is not `key=value`",
+    f"{KEY}: s3cret": "line 1 of the secrets is not `key=value`",
+    f"{KEY.upper()}=s3cret": "line 1 of the secrets is not `key=value`",
+    f"storage-account-name=a\n\ufeff{KEY}=s3cret": "line 2 of the secrets is not `key=value`",
+    f"{KEY}=s3\udcffcret": " is not UTF-8 text",
+}
+
+
+@pytest.mark.parametrize("how", ["file", "standard input"])
+@pytest.mark.parametrize("text", DOUBTFUL)
+def test_what_may_not_be_meant_so_is_refused_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, text: str
+) -> None:
+    with pytest.raises(DeploymentError) as refused:
+        given_by(how, f"{text}\n", tmp_path, monkeypatch)
+
+    assert DOUBTFUL[text] in str(refused.value) and refused.value.__cause__ is None
+    assert "s3" not in str(refused.value)
+
+
+@pytest.mark.parametrize("how", ["file", "standard input"])
+def test_a_value_is_all_that_stands_behind_the_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    connection = "InstrumentationKey=1-2;IngestionEndpoint=https://a.b/;Live=c#d==  e"
+    text = f"\ufeff  # of the portal\r\n\r\nappinsights-connection-string={connection}\r\n{KEY}=a+b/c=="
+
+    given = given_by(how, text, tmp_path, monkeypatch)
+
+    assert given == {"appinsights-connection-string": connection, KEY: "a+b/c=="}
+
+
+@pytest.mark.parametrize(
+    "typed", ['"s3cret"', " s3cret", "s3cret ", f"{KEY}=s3cret", "s3\x00cret", "s3cr\u00e9t"]
+)
+def test_what_a_person_pastes_is_looked_at_as_well(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda prompt: typed if prompt.startswith(KEY) else "")
+
+    with pytest.raises(
+        DeploymentError, match=f"what was typed: the value of {KEY} .*nothing is written"
+    ) as no:
+        given_values("")
+
+    assert "s3" not in str(no.value)
+
+
+def test_nothing_is_written_where_one_line_is_refused(
+    server: Server, dev: DatabricksCli, tmp_path: Path
+) -> None:
+    prepare(server, OWN)
+
+    with pytest.raises(DeploymentError, match="line 2 of the secrets"):
+        put_secrets(dev, "scope", secrets_file(tmp_path, f"storage-account-name=account\n{KEY}='s3cret'\n"))
+
+    assert sent(server, "put") == []
 
 
 def test_missing_scope_is_said_before_anybody_is_asked(server: Server, dev: DatabricksCli) -> None:

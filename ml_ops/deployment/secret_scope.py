@@ -10,7 +10,7 @@ from typing import Any
 from deployment import azure
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
-from deployment.secret_files import read_secret_file
+from deployment.secret_files import fault_of, read_secret_file, read_standard_input
 from deployment.workspace import Workspace
 
 LOCAL_KEYS = ("storage-account-name", "storage-account-key")
@@ -21,6 +21,7 @@ KEYS = (
     "service-principal-tenant",
     "appinsights-connection-string",
 )
+KEYS_BEFORE_VALUES = tuple(f"{key}=" for key in KEYS)
 EVERYBODY = ("users", "account users")
 
 
@@ -67,15 +68,24 @@ def put_secrets(cli: DatabricksCli, scope: str, secrets_file: str = "") -> None:
 
 
 def read_values(lines: Iterable[str]) -> dict[str, str]:
-    """`key=value` lines. No error repeats a line: it may be a secret."""
-    values = {}
+    """`key=value` lines, empty ones and comments. No error repeats a line: it may be a secret.
+
+    A value is all that stands behind the first `=`, as it stands there; what is doubtful is refused.
+    """
+    values: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
+        text = line.removesuffix("\n").removesuffix("\r")
+        if not text.strip() or text.lstrip().startswith("#"):
             continue
-        key, _, value = line.strip().partition("=")
-        if key not in KEYS:
-            raise DeploymentError(f"line {number} of the secrets is not `key=value`, a key of {list(KEYS)}")
-        values[key] = value
+        key, _, value = text.partition("=")
+        where = f"line {number} of the secrets"
+        if key.strip() not in KEYS:
+            raise DeploymentError(f"{where} is not `key=value`, a key of {list(KEYS)}; nothing is written")
+        if key != key.strip():
+            raise DeploymentError(f"{where} has white space around {key.strip()}; nothing is written")
+        if key in values:
+            raise DeploymentError(f"{where} gives {key} a second time; nothing is written")
+        values[key] = _require_secret(value, key, where)
     return values
 
 
@@ -83,14 +93,22 @@ def given_values(secrets_file: str) -> dict[str, str]:
     """The secrets that the file holds, a person types without echo, or standard input brings."""
     if sys.stdin.isatty() and not secrets_file:
         answers = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
-        return {key: answer for key, answer in answers.items() if answer}
-    given = read_secret_file("SECRETS_FILE", secrets_file).splitlines() if secrets_file else sys.stdin
-    lines = read_values(given)
-    values = {key: value for key, value in lines.items() if value}
+        return {
+            key: _require_secret(answer, key, "what was typed") for key, answer in answers.items() if answer
+        }
+    text = read_secret_file("SECRETS_FILE", secrets_file) if secrets_file else read_standard_input()
+    values = read_values(text.split("\n"))
     if not values:
         where = f"SECRETS_FILE={secrets_file}" if secrets_file else "standard input"
         raise DeploymentError(f"{where} has no `key=value` line with a key of {list(KEYS)}")
     return values
+
+
+def _require_secret(value: str, key: str, where: str) -> str:
+    fault = "begins with the name of a key" if value.startswith(KEYS_BEFORE_VALUES) else fault_of(value)
+    if fault:
+        raise DeploymentError(f"{where}: the value of {key} {fault}; nothing is written")
+    return value
 
 
 def _find_scope(cli: DatabricksCli, scope: str) -> dict[str, Any] | None:

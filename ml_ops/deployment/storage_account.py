@@ -16,7 +16,7 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from deployment.errors import DeploymentError, refuse_existing
-from deployment.secret_files import read_secret_file
+from deployment.secret_files import read_secret_file, read_standard_input
 
 # A larger file is sent in blocks of this many bytes, and is there when the list of its blocks is.
 BLOCK = 4 * 2**20
@@ -65,7 +65,7 @@ def read_key(source: str) -> str:
         key = (
             getpass.getpass("storage account key (not shown): ")
             if sys.stdin.isatty()
-            else sys.stdin.readline()
+            else read_standard_input()
         )
     else:
         key = read_secret_file("STORAGE_KEY_FILE", source)

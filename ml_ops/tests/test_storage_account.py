@@ -1,6 +1,7 @@
 """The upload to a storage account, against Azurite: what arrives, who may write, and what is said if not."""
 
 import base64
+import io
 import json
 import os
 import signal
@@ -152,6 +153,31 @@ def test_a_key_file_is_for_its_owner_alone(tmp_path) -> None:
         file.write_text(no_key)
         with pytest.raises(DeploymentError, match=r"no account key, which is base64, in STORAGE_KEY_FILE=/"):
             read_key(str(file))
+
+
+@pytest.mark.parametrize(
+    "content", [b'"c2VjcmV0"', b"c2VjcmV0\nc2VjcmV0\n", b"key=c2VjcmV0", b"c2Vj\0cmV0", b"\xff"]
+)
+def test_what_is_more_than_a_key_is_refused_and_not_repeated(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    file.chmod(0o600)
+
+    for source in (str(file), "-"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+        with pytest.raises(DeploymentError, match=r"no account key|is not UTF-8 text") as refused:
+            read_key(source)
+        assert "c2V" not in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"\xef\xbb\xbfc2VjcmV0\r\n")
+    file.chmod(0o600)
+
+    assert read_key(str(file)) == "c2VjcmV0"
 
 
 def test_a_wrong_key_is_refused_by_the_service_and_nothing_arrives(endpoint: Azurite) -> None:
