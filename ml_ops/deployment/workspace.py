@@ -358,7 +358,9 @@ def _of_profile(profile: str, config_file: Path, values: Mapping[str, str]) -> W
     if "token" not in values or values.get("auth_type", "pat") != "pat":
         if profile == LOCAL:
             raise DeploymentError(f"{where} has no token; {hint}")
-        return _signed_in(profile, where, values)
+        # `databricks auth token`, which may be asked, reads the profile for itself.
+        own = without_sign_in(os.environ) | {"DATABRICKS_CONFIG_FILE": str(config_file)}
+        return _signed_in(profile, where, values | {"profile": profile}, own)
     token = values["token"]
     # Other programs may take an address in fewer forms, and % for the beginning of a reference.
     is_plain = written.rstrip("/") == values["host"] and _TOKEN.fullmatch(token) and "%" not in token
@@ -374,23 +376,21 @@ def _of_environment(name: str) -> Workspace:
     return _signed_in(name, "DATABRICKS_HOST", values, own)
 
 
-def _signed_in(
-    name: str, where: str, values: Mapping[str, str], environment: Mapping[str, str] | None = None
-) -> Workspace:
+def _signed_in(name: str, where: str, values: Mapping[str, str], environment: Mapping[str, str]) -> Workspace:
     """Signs in by other means than a token in a file: service principal, OIDC, Azure CLI.
 
-    In an environment, usually one that signs nobody in.
+    What the values do not have may stand in the environment.
     """
     from databricks.sdk.core import Config  # here, because few need it and its import takes a while
 
-    environment = without_sign_in(os.environ) if environment is None else environment
-    known = {attribute.name for attribute in Config.attributes()} - {"profile", "config_file"}
+    alone = {**environment, **_NO_NETRC}
+    known = {attribute.name for attribute in Config.attributes()} - {"config_file"}
     given = {"retry_timeout_seconds": TIMEOUT_SECONDS} | {k: v for k, v in values.items() if k in known}
-    with _explained(where), _inside({**environment, **_NO_NETRC}):
+    with _explained(where), _inside(alone):
         config = Config(**given)  # type: ignore[arg-type]
 
     def renewed() -> str:
-        with _explained(where), _inside({**environment, **_NO_NETRC}):
+        with _explained(where), _inside(alone):
             kind, _, token = config.authenticate().get("Authorization", "").partition(" ")
         if kind != "Bearer":
             raise DeploymentError(f"{where} signs in without a token, which a workspace asks for")
@@ -416,7 +416,7 @@ def _inside(environment: Mapping[str, str]) -> Iterator[None]:
 def _explained(where: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError) as error:  # OSError: of a program or a service that gives tokens
+    except (ValueError, OSError, Error) as error:  # OSError: of a program or a service that gives tokens
         raise DeploymentError(f"cannot sign in with {where}: {error}") from error
 
 
