@@ -1,10 +1,15 @@
 """databricks-cli 0.18: how it is found, what it says of an error, and how it deploys a job."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from deployment.command_lines import open_cli
+from deployment.errors import DeploymentError
 from deployment.pip_cli import PipCli, error_text
+from deployment.targets import Target
+from deployment.workspace import User
+from machine import ROOT
 from test_deployment_unit import Server, listed_job, program, server, workspace_at
 
 __all__ = ["server"]
@@ -26,6 +31,22 @@ def test_error_of_the_program_is_reduced_to_code_and_message() -> None:
 
     assert error_text(printed) == "INVALID_STATE: Error: it is full"
     assert error_text("Error: RuntimeError: no file\n") == "RuntimeError: no file"
+
+
+def test_a_job_without_its_notebook_is_told_before_anything_is_there(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    for name in ("databricks.yml", "ml_ops/orchestrator", "ml_ops/deployment/databricks"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, tmp_path / "checkout" / name)
+    next((tmp_path / "checkout" / "ml_ops" / "orchestrator").glob("*_train.py")).unlink()
+    given = {"version": "0.1.0+d1234567", "cluster_id": "7", "job_cluster_key": "", "git_commit": ""}
+    target = Target("staging", lambda: User("ada@example.com"), given, tmp_path / "checkout")
+    cli = PipCli(workspace_at(server.host, tmp_path), PipCli.find())
+
+    with pytest.raises(DeploymentError, match=r"there is no notebook .*_train\.py"):
+        cli.deploy_code(target)
+
+    assert server.received == []
 
 
 def test_deploying_again_resets_the_job_of_that_name(server: Server, tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def read_secret_file(setting: str, path: str) -> str:
         raise DeploymentError(f"{setting}={path} is not UTF-8 text; save it as such") from None
 
 
-def read_standard_input() -> str:
-    """The text that standard input brings, to its end."""
+def read_standard_input(*, first_line: bool = False) -> str:
+    """The text that standard input brings: to its end, or its first line alone."""
     try:
-        return sys.stdin.read().removeprefix("\ufeff")
+        return (sys.stdin.readline() if first_line else sys.stdin.read()).removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise DeploymentError("standard input is not UTF-8 text") from None
 

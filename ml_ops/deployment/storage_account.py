@@ -65,7 +65,7 @@ def read_key(source: str) -> str:
         key = (
             getpass.getpass("storage account key (not shown): ")
             if sys.stdin.isatty()
-            else read_standard_input()
+            else read_standard_input(first_line=True)
         )
     else:
         key = read_secret_file("STORAGE_KEY_FILE", source)
