@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import science
 from diabetes.features import select_features, select_label
+from diabetes.schema import FEATURES, TARGET
 from diabetes.splitting import split_by_id
 from diabetes.training import fit
 from diabetes_mlops import models, promotion, registry
 from diabetes_mlops.assessment import Assessment, assess
+from diabetes_mlops.contract import Contract
 from diabetes_mlops.gate import Thresholds
 from diabetes_mlops.registry import ChampionChangedError
 from mlflow import MlflowClient
@@ -168,6 +170,46 @@ def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
     assert "champion version 1 cannot be scored on this holdout" in verdict.decision.reasons[0]
     assert "expects columns ['BMI', 'BP']" in verdict.decision.reasons[0]
     assert "`make promote` a version of this code" in verdict.decision.reasons[0]
+
+
+def register_ready(contest: Contest, tags: dict[str, str], logged: Any = None):
+    """A version whose tags say that other code trained it."""
+    if logged is None:
+        model, _ = contest.train_once(0.5)
+        with mlflow.start_run():
+            logged = models.log_model(model, select_features(contest.train).head(2))
+    return registry.register(contest.client, logged, contest.name, {"diabetes_version": "0.9+gabc"} | tags)
+
+
+def test_a_version_of_another_label_is_not_scored_with_and_its_code_is_named(contest: Contest):
+    own = Contract.of_schema(FEATURES, TARGET)
+    version = register_ready(contest, {"contract": Contract(own.features, "COST").as_text()})
+
+    with pytest.raises(models.SignatureError) as error:
+        models.load(version)
+
+    assert f"models:/{contest.name}/1 expects columns" in str(error.value)
+    assert f"the model predicts COST, the label of the code is {TARGET}" in str(error.value)
+    assert str(error.value).endswith("or `make rollback-code VERSION=0.9+gabc`")
+
+
+def test_a_version_that_another_kind_of_library_wrote_says_so_and_what_to_do(contest: Contest):
+    features = select_features(contest.train).head(2)
+    with mlflow.start_run():
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=lambda model_input: [0.0] * len(model_input),
+            signature=models.signature(contest.train_once(0.5)[0]),
+            input_example=features,
+            pip_requirements=[],
+        )
+    version = register_ready(contest, {}, logged)
+
+    with pytest.raises(models.ModelUnreadableError) as error:
+        models.load(version)
+
+    assert f"models:/{contest.name}/1 cannot be loaded by this code (MlflowException: " in str(error.value)
+    assert "It was trained by the code of 0.9+gabc: `make promote` a version of this code" in str(error.value)
 
 
 def test_a_champion_whose_files_are_lost_is_a_reason_and_no_crash(contest: Contest, tracking: Path):

@@ -1,6 +1,7 @@
 """A version is found by number or alias, becomes champion, and makes room again for the one before."""
 
 import json
+from typing import Any
 
 import mlflow
 import pytest
@@ -131,6 +132,31 @@ def test_a_champion_that_was_named_by_hand_counts_as_an_earlier_one(name: str):
 def test_promoting_the_champion_is_refused(name: str):
     with pytest.raises(AlreadyChampionError, match="version 2 is the champion already"):
         promote(name, 2)
+
+
+def test_two_people_who_promote_a_version_at_once_leave_one_event(name: str, monkeypatch):
+    client, set_alias = MlflowClient(), registry._set_alias
+
+    def set_alias_after_somebody_else(*arguments: Any) -> None:
+        monkeypatch.setattr(registry, "_set_alias", set_alias)
+        promote(name, 3, by="ben")
+        set_alias(*arguments)
+
+    monkeypatch.setattr(registry, "_set_alias", set_alias_after_somebody_else)
+    promote(name, 3, by="ann")
+
+    assert registry.history(client, name) == ["+2", "+3"]
+    assert str(registry.roll_back(client, name, by="ann").version) == "2"
+
+
+def test_without_a_champion_it_is_said_what_there_is_and_what_to_do(name: str):
+    MlflowClient().delete_model_version(name, "2")
+
+    with pytest.raises(ModelNotFoundError) as error:
+        registry.resolve_version(MlflowClient(), name, "")
+
+    assert f"{name} has no version or alias 'champion'; it has versions ['1', '3']" in str(error.value)
+    assert "`make promote` makes a version the champion" in str(error.value)
 
 
 def test_a_version_that_met_another_champion_is_refused(name: str):

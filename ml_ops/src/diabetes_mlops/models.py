@@ -3,6 +3,8 @@
 import inspect
 import json
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from importlib.util import find_spec
@@ -14,13 +16,16 @@ import numpy as np
 import pandas as pd
 from diabetes.columns import SchemaError
 from diabetes.drift import Profile
-from diabetes.schema import COLUMNS, FEATURE_NAMES
+from diabetes.schema import COLUMNS, FEATURE_NAMES, FEATURES, TARGET
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
+
+from diabetes_mlops.champions import LONGEST_TAG
+from diabetes_mlops.contract import CODE_VERSION, CONTRACT, NUMBER, Contract
 
 # Where a model's metadata keeps the profile of the rows that it was trained on.
 PROFILE = "profile"
@@ -28,7 +33,11 @@ TRUSTED_PACKAGES = ("numpy", "scipy", "sklearn")
 
 
 class SignatureError(ValueError):
-    """A model version expects other columns than this wheel knows."""
+    """A model version was trained on other columns or another label than this wheel has."""
+
+
+class ModelUnreadableError(ValueError):
+    """The files of a model version are lost, or this code cannot make a pipeline of them."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +88,69 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None
 
 
 def load(version: ModelVersion) -> LoadedModel:
-    """Load a version's pipeline and profile; raises SignatureError where it was trained on other columns."""
+    """Load a version's pipeline and profile.
+
+    Raises SignatureError where it was trained on other columns, ModelUnreadableError where it cannot be
+    loaded.
+    """
+    uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as folder:
-        uri = f"models:/{version.name}/{version.version}"
-        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        logged = Model.load(path)
-        names = list(logged.signature.inputs.input_names()) if logged.signature else []
-        if set(names) != set(FEATURE_NAMES):
-            trained_by = version.tags.get("git_commit") or "an unknown commit"
+        with _explained(version, "the files of {uri} cannot be read"):
+            path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+            logged = Model.load(path)
+        asked = contract_of(logged, version.tags)
+        names = list(asked.features)
+        if differences := asked.differences(Contract.of_schema(FEATURES, TARGET)):
             raise SignatureError(
-                f"{uri} expects columns {names}; this wheel has {FEATURE_NAMES}. It was trained by "
-                f"the code of {trained_by}: `make promote` a version of this code, or `make rollback-code`"
+                f"{uri} expects columns {names} and does not fit this code: {'; '.join(differences)}. "
+                + _ways_out(version)
             )
-        return LoadedModel(mlflow.sklearn.load_model(path), names, _read_profile(logged, uri))
+        profile = _read_profile(logged, uri)
+        with _explained(version, "{uri} cannot be loaded by this code"):
+            pipeline = mlflow.sklearn.load_model(path)
+        return LoadedModel(pipeline, names, profile)
+
+
+def describe_contract() -> dict[str, str]:
+    """Give the tag that says what a version that this code trains asks for; none where it is too long."""
+    text = Contract.of_schema(FEATURES, TARGET).as_text()
+    return {CONTRACT: text} if len(text) <= LONGEST_TAG else {}
+
+
+def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
+    """Give what a logged model asks for: what its signature and its profile say, and the tags of its version.
+
+    A model without a signature asks for nothing that is known.
+    """
+    inputs = logged.signature.inputs if logged.signature else None
+    kinds = inputs.input_dict() if inputs is not None and inputs.has_input_names() else {}
+    tagged = Contract.from_text(tags.get(CONTRACT, "")) or Contract({})
+    profiled = json.loads((logged.metadata or {}).get(PROFILE, "{}")).get("categories", {})
+    known = {name: tuple(values) for name, values in profiled.items()} | dict(tagged.features)
+    features = {
+        name: known.get(name, ()) if spec.type == DataType.string else NUMBER for name, spec in kinds.items()
+    }
+    return Contract(features, tagged.label)
+
+
+@contextmanager
+def _explained(version: ModelVersion, problem: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # what comes of files, of pickles and of their libraries has no end
+        uri = f"models:/{version.name}/{version.version}"
+        said = f"{type(error).__name__}: {error}"
+        raise ModelUnreadableError(f"{problem.format(uri=uri)} ({said}). {_ways_out(version)}") from error
+
+
+def _ways_out(version: ModelVersion) -> str:
+    """Say what trained a version that cannot be scored with, and what to do."""
+    trained_by = version.tags.get(CODE_VERSION) or version.tags.get("git_commit", "")[:7]
+    by_code = f"`make rollback-code VERSION={trained_by}`" if trained_by else "`make rollback-code`"
+    return (
+        f"It was trained by the code of {trained_by or 'an unknown commit'}: "
+        f"`make promote` a version of this code, or {by_code}"
+    )
 
 
 def _read_profile(logged: Model, uri: str) -> Profile | None:

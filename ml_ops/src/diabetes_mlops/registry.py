@@ -1,10 +1,9 @@
 """Registers model versions, finds them again, and says which one is the champion, and which one was before.
 
-The registered model's tag `champion_history` is a JSON list of changes, oldest first: "+3" where version 3
-became champion, "-3" where it was rolled back. Who made a change, and when, is on the version's own tags.
+The registered model's tag `champion_history` keeps the changes of the champion (see `champions`). Who made a
+change, and when, is on the version's own tags.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,11 +15,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 
-CHAMPION = "champion"
+from diabetes_mlops import champions
+from diabetes_mlops.contract import CODE_VERSION
+
+CHAMPION, HISTORY, LONGEST_TAG = champions.CHAMPION, champions.HISTORY, champions.LONGEST_TAG
 CHALLENGER = "challenger"
-HISTORY = "champion_history"
-# What Unity Catalog allows for the value of a tag.
-LONGEST_TAG = 1000
 # The tag with the names of the metrics that a version was judged by, between commas.
 METRICS = "metrics"
 LISTED_TAGS = (
@@ -30,7 +29,7 @@ LISTED_TAGS = (
     "promoted_at",
     "git_commit",
     "git_dirty",
-    "diabetes_version",
+    CODE_VERSION,
     "data_source",
     "data_digest",
     "holdout_digest",
@@ -88,9 +87,11 @@ def resolve_version(client: MlflowClient, model_name: str, wanted: str) -> Model
     numbers = [str(version.version) for version in _search(client, model_name)]
     number = wanted if wanted.isdigit() else aliases.get(wanted or CHAMPION)
     if number is None or str(number) not in numbers:
+        names_champion = wanted in ("", CHAMPION)
         raise ModelNotFoundError(
             f"{model_name} has no version or alias {wanted or CHAMPION!r}; "
             f"it has versions {sorted(numbers, key=int)} and aliases {aliases}"
+            + ("; `make promote` makes a version the champion" if names_champion else "")
         )
     return client.get_model_version(model_name, str(number))
 
@@ -113,10 +114,13 @@ def promote(client: MlflowClient, version: ModelVersion, *, by: str, expected_ch
             f"the champion of {name} is version {champion or 'none'}; "
             f"version {number} was compared with {expected_champion or 'none'}"
         )
+    before = history(client, name)
     _set_alias(client, name, CHAMPION, number)
     drop_challenger(client, version)
-    changes = [*_known_changes(client, name, champion), f"+{number}"]
-    client.set_registered_model_tag(name, HISTORY, _encode(changes))
+    now = history(client, name)
+    changes = champions.with_champion(before, champion) if now == before else now
+    if champions.play(changes)[-1:] != [number]:  # else somebody has promoted it at the same moment
+        client.set_registered_model_tag(name, HISTORY, champions.encode([*changes, f"+{number}"]))
     _sign(client, name, number, "promoted", by)
 
 
@@ -135,18 +139,22 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
             f"the champion of {model_name} before version {champion} was version {before}, "
             "which was deleted; promote another version by its number"
         )
-    changes = [*_known_changes(client, model_name, champion), f"-{champion}"]
+    changes = [*champions.with_champion(history(client, model_name), champion), f"-{champion}"]
     _set_alias(client, model_name, CHAMPION, before)
-    client.set_registered_model_tag(model_name, HISTORY, _encode(changes))
+    client.set_registered_model_tag(model_name, HISTORY, champions.encode(changes))
     _sign(client, model_name, champion, "rolled_back", by)
     return client.get_model_version(model_name, before)
 
 
 def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
     """Give the number of the version that a roll-back goes to; None where there is none."""
-    champion = _champion_number(client, model_name)
-    champions = _champions(_known_changes(client, model_name, champion))
-    return champions[-2] if champion and len(champions) > 1 else None
+    return champions.find_earlier(history(client, model_name), _champion_number(client, model_name))
+
+
+def find_earlier_champion(client: MlflowClient, model_name: str) -> ModelVersion | None:
+    """Give the version that a roll-back goes to; None where there is none, or it was deleted."""
+    number = earlier_champion(client, model_name)
+    return _find_version(client, model_name, number) if number else None
 
 
 def find_metric(client: MlflowClient, model_name: str, number: str, metric: str) -> float | None:
@@ -174,8 +182,7 @@ def drop_challenger(client: MlflowClient, version: ModelVersion) -> None:
 
 def history(client: MlflowClient, model_name: str) -> list[str]:
     """Give the changes of the champion, oldest first: "+3" for a promotion, "-3" for a roll-back from it."""
-    text = client.get_registered_model(model_name).tags.get(HISTORY, "[]")
-    return [str(change) for change in json.loads(text)]
+    return champions.read_changes(client.get_registered_model(model_name).tags.get(HISTORY, ""))
 
 
 def list_versions(client: MlflowClient, model_name: str) -> list[dict[str, Any]]:
@@ -291,33 +298,6 @@ def _find(ask: Callable[[], _Found]) -> _Found | None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-
-
-def _known_changes(client: MlflowClient, model_name: str, champion: str | None) -> list[str]:
-    """Give the history, with the present champion added where its alias was set by other means."""
-    changes = history(client, model_name)
-    if champion is None or _champions(changes)[-1:] == [champion]:
-        return changes
-    return [*changes, f"+{champion}"]
-
-
-def _champions(changes: list[str]) -> list[str]:
-    """Play the changes: the present champion comes last, before it the one that a roll-back goes to."""
-    champions: list[str] = []
-    for change in changes:
-        if change[0] == "+":
-            champions.append(change[1:])
-        elif champions[-1:] == [change[1:]]:
-            champions.pop()
-    return champions
-
-
-def _encode(changes: list[str]) -> str:
-    """Write the changes as JSON; where a tag cannot hold them all, those that a roll-back needs, newest."""
-    kept = changes if len(json.dumps(changes)) <= LONGEST_TAG else [f"+{n}" for n in _champions(changes)]
-    while len(json.dumps(kept)) > LONGEST_TAG:
-        kept = kept[1:]
-    return json.dumps(kept)
 
 
 def _sign(client: MlflowClient, model_name: str, number: str, action: str, by: str) -> None:

@@ -158,7 +158,7 @@ def _log_and_register(
     tags: dict[str, str],
 ) -> ModelVersion:
     profile = Profile.describe(*arrays(train), predict(model, train))
-    tags = {registry.METRICS: ",".join(METRICS)} | tags
+    tags = {registry.METRICS: ",".join(METRICS)} | models.describe_contract() | tags
     logged = models.log_model(model, select_features(train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     return registry.register(MlflowClient(), logged, model_name, tags)

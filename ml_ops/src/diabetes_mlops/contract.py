@@ -1,0 +1,103 @@
+"""What a model and the code that scores with it have to agree on: the columns and the label.
+
+Imports neither pandas nor MLflow, because a deployment compares contracts too.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol, Self
+
+NUMBER = "number"
+# Tags of a model version: its contract, and the exact version of the code that trained it.
+CONTRACT = "contract"
+CODE_VERSION = "diabetes_version"
+
+
+class Column(Protocol):
+    """A column as the schema describes it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def kind(self) -> str:
+        """What it holds: category, or some kind of number."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Its values, where it is a category."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The features by name, each NUMBER or the categories that it has, and the name of the label.
+
+    Categories that are not known are empty, and so is a label.
+    """
+
+    features: Mapping[str, str | tuple[str, ...]]
+    label: str = ""
+
+    @classmethod
+    def of_schema(cls, features: Iterable[Column], label: str) -> Self:
+        """What code with these columns asks of a model."""
+        kinds = {each.name: each.categories if each.kind == "category" else NUMBER for each in features}
+        return cls(kinds, label)
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self | None:
+        """Read what `as_json` gave; None for anything else."""
+        match values:
+            case {"features": dict(features), "label": str(label)} if features:
+                kinds = {name: kind if kind == NUMBER else tuple(kind) for name, kind in features.items()}
+                return cls(kinds, label)
+        return None
+
+    @classmethod
+    def from_text(cls, text: str) -> Self | None:
+        """Read what `as_text` gave; None for anything else, such as an empty text."""
+        try:
+            return cls.from_json(json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the contract as values that JSON has."""
+        kinds = {name: kind if kind == NUMBER else list(kind) for name, kind in self.features.items()}
+        return {"features": kinds, "label": self.label}
+
+    def as_text(self) -> str:
+        """Give the contract as a short text."""
+        return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":"))
+
+    def differences(self, code: "Contract") -> list[str]:
+        """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing."""
+        lacking = [name for name in self.features if name not in code.features]
+        unknown = [name for name in code.features if name not in self.features]
+        both = [
+            (name, kind, code.features[name]) for name, kind in self.features.items() if name in code.features
+        ]
+        return [
+            *([f"the code lacks columns {lacking}"] if lacking else []),
+            *([f"the model does not know columns {unknown}"] if unknown else []),
+            *chain.from_iterable(_compare(name, own, other) for name, own, other in both),
+            *(
+                [f"the model predicts {self.label}, the label of the code is {code.label}"]
+                if self._is_of_another_label(code)
+                else []
+            ),
+        ]
+
+    def _is_of_another_label(self, code: "Contract") -> bool:
+        return bool(self.label and code.label and self.label != code.label)
+
+
+def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterable[str]:
+    words = ["a number" if kind == NUMBER else "a category" for kind in (model, code)]
+    if words[0] != words[1]:
+        yield f"{name} is {words[0]} to the model and {words[1]} to the code"
+    elif model and code and model != code:
+        yield f"{name} has the categories {list(model)} in the model and {list(code)} in the code"
