@@ -70,6 +70,7 @@ help: ## Show this list
 .PHONY: demo
 demo: install ## Everything on this machine: workspace, deploy, training, scoring, report
 	@test '$(WORKSPACE)' = local || { echo "make demo runs on the local workspace; WORKSPACE is '$(WORKSPACE)'." >&2; exit 1; }
+	@$(DEPLOYMENT) target
 	@$(MAKE) local-workspace-start
 	@$(MAKE) databricks-init
 	@$(MAKE) databricks-secrets-put
@@ -259,6 +260,7 @@ azure-deploy: $(INSTALLED) ## Make the Azure resources of a target; RESOURCE_GRO
 
 .PHONY: databricks-authenticate
 databricks-authenticate: $(INSTALLED) ## Sign in: asks for host and token, keeps them in ~/.databrickscfg
+	@$(if $(filter file,$(origin TARGET)),,$(DEPLOYMENT) target)
 # only: local-workspace
 ifeq ($(WORKSPACE),local)
 	@echo 'Workspace local: nothing to do, `make local-workspace-start` writes the sign-in.'

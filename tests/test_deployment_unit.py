@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 from deployment.clusters import ensure_cluster, require_cluster
 from deployment.command_lines import open_cli
 from deployment.databricks_cli import DatabricksCli
-from deployment.deployments import choose_compute, roll_back
+from deployment.deployments import choose_compute, prune, roll_back
 from deployment.errors import CliError, DeploymentError, RunFailedError
 from deployment.experiments import ensure_experiment
 from deployment.jobs import check_owner, find_job
@@ -54,7 +54,10 @@ class Server:
         self.received.append((path, json.loads(body) if body else {}))
         if path not in self.replies:
             return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"nothing at {path}"}
-        reply = self.replies[path]() if callable(self.replies[path]) else self.replies[path]
+        try:
+            reply = self.replies[path]() if callable(self.replies[path]) else self.replies[path]
+        except PermissionError:
+            return 403, {"error_code": "PERMISSION_DENIED", "message": "no USE SCHEMA"}
         return 200, reply.pop(0) if isinstance(reply, list) else reply
 
     def body_sent_to(self, path: str) -> dict[str, Any]:
@@ -400,6 +403,74 @@ def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli:
         assert settings["run_as"] == {"service_principal_name": "1-2-3"}
         parameters = settings["tasks"][0]["notebook_task"]["base_parameters"]
         assert parameters == {"wheel_dir": f"{folder}/0.1.0/dist/0.1.0"}
+
+
+def with_old_code(server: Server, target: Target) -> str:
+    """Lets the workspace have three versions of the code, of which the jobs use none; gives their folder."""
+    folder = f"/Workspace{target.deployments_folder}"
+    record = b64encode(b'{"deployed_at": "2026-11-25 05:00:00"}').decode()
+    codes = ("0.1.0+gaaaaaaa", "0.1.0+gaaaaaaa.d11111111", "0.1.0+gbbbbbbb")
+    server.replies |= {
+        "/api/2.0/workspace/list": {"objects": [{"path": f"{folder}/{code}"} for code in codes]},
+        "/api/2.0/workspace/export": {"content": record},
+        "/api/2.1/jobs/list": {"jobs": []},
+        "/api/2.1/jobs/runs/list": {},
+        "/api/2.0/workspace/delete": {},
+    }
+    return folder
+
+
+def deleted(server: Server) -> list[str]:
+    return [Path(body["path"]).name for path, body in server.received if path == "/api/2.0/workspace/delete"]
+
+
+REGISTRY = "/api/2.0/mlflow"
+
+
+@pytest.mark.parametrize(
+    ("tags", "gone"),
+    [
+        ({"diabetes_version": "0.1.0+gaaaaaaa", "git_commit": "a" * 40}, {"gaaaaaaa.d11111111", "gbbbbbbb"}),
+        ({"diabetes_version": "0.1.0+gaaaaaaa.d11111111"}, {"gaaaaaaa", "gbbbbbbb"}),
+        ({"git_commit": "a" * 40}, {"gbbbbbbb"}),
+        ({}, {"gaaaaaaa", "gaaaaaaa.d11111111", "gbbbbbbb"}),
+    ],
+)
+def test_code_is_kept_for_the_model_that_exactly_it_trained(
+    server: Server, cli: DatabricksCli, tags: dict[str, str], gone: set[str]
+) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+    with_old_code(server, target)
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    server.replies |= {
+        f"{REGISTRY}/registered-models/get": {
+            "registered_model": {"aliases": [{"alias": "shadow", "version": "4"}]}
+        },
+        f"{REGISTRY}/model-versions/get": {"model_version": {"version": "4", "tags": listed}},
+    }
+
+    prune(cli, target, keep=0)
+
+    assert {name.partition("+")[2] for name in deleted(server)} == gone
+
+
+def no_rights() -> NoReturn:
+    raise PermissionError
+
+
+@pytest.mark.parametrize("reply", [no_rights, None])
+def test_nothing_is_removed_where_the_registry_does_not_tell_who_needs_it(
+    server: Server, cli: DatabricksCli, capsys: pytest.CaptureFixture[str], reply: Any
+) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+    with_old_code(server, target)
+    if reply:
+        server.replies[f"{REGISTRY}/registered-models/get"] = reply
+
+    prune(cli, target, keep=0)
+
+    assert deleted(server) == []
+    assert "0.1.0+gbbbbbbb stays, because" in capsys.readouterr().out
 
 
 # Runs

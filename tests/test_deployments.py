@@ -24,6 +24,8 @@ class Team:
     checkout: Path
     target: str
     cli: type[DatabricksCli] = field(default_factory=any_kind)
+    printed: str = ""
+    """What the last make target printed."""
 
     def make(self, *arguments: str, ok: bool = True) -> str:
         """What a make target prints."""
@@ -31,7 +33,8 @@ class Team:
         settings = (f"TARGET={self.target}", "WORKSPACE=local", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
         done = self.workspace.make(*arguments, *settings, checkout=self.checkout, DATABRICKS_CLI=program)
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        self.printed = done.stdout + done.stderr
+        return self.printed
 
     def deploy(self, mark: str, *arguments: str) -> str:
         """Deploys a package that says `mark`, as a commit of its own; returns its version."""
@@ -41,9 +44,9 @@ class Team:
         git(self.checkout, "commit", "--message", mark)
         return re.search(r"Deploying (\S+) to", self.make("deploy", *arguments))[1]
 
-    def listed(self) -> dict[str, str]:
+    def listed(self, *arguments: str) -> dict[str, str]:
         """The line of each finished version, the newest first; `bundle validate` makes folders of others."""
-        lines = [line for line in self.make("deployments").splitlines() if "+g" in line]
+        lines = [line for line in self.make("deployments", *arguments).splitlines() if "+g" in line]
         lines = [line for line in lines if "not finished" not in line]
         return {line.split()[0]: line for line in lines}
 
@@ -107,10 +110,28 @@ def team(request: pytest.FixtureRequest, demo, tmp_path: Path) -> Iterator[Team]
     yield Team(demo.workspace, make_checkout(tmp_path / "checkout"), target, request.param)
 
 
+def register_nothing(workspace: WorkspaceUnderTest, name: str) -> None:
+    """A model without versions: it tells that no code is needed for it."""
+    models = workspace.client.api_client
+    models.do("POST", "/api/2.0/mlflow/registered-models/create", body={"name": name})
+
+
+def test_versions_stay_where_no_model_tells_whether_it_needs_them(team: Team) -> None:
+    nowhere = "MODEL_NAME=main.nowhere.diabetes"
+    first = team.deploy("one", nowhere)
+
+    second = team.deploy("two", nowhere, "KEEP_DEPLOYMENTS=1")
+
+    assert f"{first} stays, because there is no model main.nowhere.diabetes" in team.printed
+    assert {first, second} <= set(team.listed())
+
+
+MODELS = {"dev": "main.diabetes_local_user.diabetes", "staging": "staging.diabetes.diabetes"}
 SAYS_MARK = "from diabetes.mark import MARK\ndbutils.notebook.exit(MARK)"
 
 
 def test_versions_live_side_by_side_until_nobody_needs_them(team: Team, tmp_path: Path) -> None:
+    register_nothing(team.workspace, MODELS[team.target])
     first = team.deploy("one")
     first_wheels, go_on = team.wheel_dir(), tmp_path / "go_on"
     waits = f"import pathlib, time\nwhile not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.05)"

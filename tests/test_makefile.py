@@ -168,6 +168,45 @@ def test_target_with_an_unknown_profile_says_which_there_are(checkout: Path) -> 
     assert "no profile 'prod'" in refused.stderr and "it has ['dev']" in refused.stderr
 
 
+TAKES_A_TARGET = (
+    *("databricks-authenticate", "databricks-init", "databricks-secrets-put", "databricks-upload-data"),
+    *("deploy", "databricks-deploy-code", "databricks-deploy-jobs", "deployments", "rollback-code"),
+    *("run-diabetes-model-training", "run-diabetes-batch-scoring", "run-diabetes-monitoring", "report"),
+    *("models", "promote", "rollback", "compare", "azure-deploy"),
+)
+
+
+@pytest.mark.parametrize("goal", TAKES_A_TARGET)
+def test_a_mistyped_target_is_refused_by_name_before_anybody_signs_in(checkout: Path, goal: str) -> None:
+    refused = make(checkout, goal, "TARGET=prdo", HOME=str(checkout.parent))
+
+    assert refused.returncode != 0
+    assert re.search(
+        r"Error: no target 'prdo' in databricks\.yml; it has \[.*'staging', 'prod'\]; "
+        r"did you mean TARGET=prod\?",
+        refused.stderr,
+    )
+    assert refused.stdout == ""
+
+
+def test_a_mistyped_workspace_alone_is_told_the_targets_and_the_profiles(checkout: Path) -> None:
+    (checkout.parent / ".databrickscfg").write_text("[dev]\nhost = https://adb-1.net\ntoken = x\n")
+
+    refused = make(checkout, "deploy", "WORKSPACE=prdo", HOME=str(checkout.parent))
+
+    assert "no target 'prdo'" in refused.stderr
+    assert "There is no profile 'prdo' in" in refused.stderr and "it has ['dev']" in refused.stderr
+
+
+def test_a_mistyped_target_is_no_matter_of_a_right_profile(checkout: Path) -> None:
+    (checkout.parent / ".databrickscfg").write_text("[dev]\nhost = https://adb-1.net\ntoken = x\n")
+
+    refused = make(checkout, "deploy", "TARGET=dve", "WORKSPACE=dev", HOME=str(checkout.parent))
+
+    assert "no target 'dve'" in refused.stderr and "TARGET=dev?" in refused.stderr
+    assert "profile" not in refused.stderr
+
+
 # Wheels
 
 

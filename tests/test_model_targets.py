@@ -112,9 +112,14 @@ def test_what_makes_no_sense_is_refused_in_one_line(workspace):
     champion = champion_of(workspace)
 
     assert refused(workspace, "promote").startswith("Error: which version?")
-    assert "got 'champion'" in refused(workspace, "promote", "VERSION=champion")
+    for text in ("champion", "v3"):
+        assert re.search(
+            rf"got '{text}'\. {MODEL} has versions \['1', '2'.* and aliases \{{'champion'",
+            refused(workspace, "promote", f"VERSION={text}"),
+        )
+    assert "no version or alias '03'; it has versions ['1'" in refused(workspace, "promote", "VERSION=03")
     assert "no version or alias '999'" in refused(workspace, "promote", "VERSION=999")
-    assert "is the champion already" in refused(workspace, "promote", f"VERSION={champion}")
+    assert "is the champion of" in run(workspace, "promote", f"VERSION={champion}")
     assert "rollback takes no VERSION" in refused(workspace, "rollback", "VERSION=1")
     assert refused(workspace, "compare", "A=1").startswith("Error: which two versions?")
     assert champion_of(workspace) == champion

@@ -144,11 +144,17 @@ def test_promoting_what_the_gate_refused_is_said_aloud(model, printed):
     assert "Note: the gate had refused version 3: rmse is too high" in printed()
 
 
-def test_the_champion_is_not_promoted_again(model):
+def test_promoting_the_champion_again_says_so_and_changes_nothing(model, client, printed):
+    model.promote("2")
+    model.promote("1")
+    before = client.get_registered_model(model.name).tags, client.get_model_version(model.name, "1").tags
+    printed()
+
     model.promote("1")
 
-    with pytest.raises(DeploymentError, match="version 1 is the champion already"):
-        model.promote("1")
+    assert printed() == f"Version 1 is the champion of {model.name} already\n"
+    after = client.get_registered_model(model.name).tags, client.get_model_version(model.name, "1").tags
+    assert after == before
 
 
 def test_an_unknown_version_is_refused_with_those_that_exist(model, client):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import azure, deployments, versions, wheels
+from deployment import azure, deployments, model_registry, versions, wheels
 from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
@@ -18,9 +18,10 @@ from deployment.report import print_report
 from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
 from deployment.secret_scope import ensure_scope, put_secrets
+from deployment.serving import find_scoring_job
 from deployment.settings import ROOT, Settings
-from deployment.targets import Target
-from deployment.workspace import Workspace, open_workspace
+from deployment.targets import Target, UnknownTargetError, require_target
+from deployment.workspace import Workspace, no_profile_either, open_workspace
 
 if TYPE_CHECKING:
     from deployment.models import RegisteredModel
@@ -44,7 +45,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _settings() -> Settings:
-    return Settings.from_environment(os.environ)
+    """What the Makefile hands over; an unknown target is refused before anything else happens."""
+    settings = Settings.from_environment(os.environ)
+    try:
+        require_target(settings.target)
+    except UnknownTargetError as error:
+        # The Makefile gives the name of one to the other: nobody knows which one was meant.
+        is_both = settings.workspace == settings.target
+        raise DeploymentError(f"{error}{no_profile_either(settings) if is_both else ''}") from error
+    return settings
 
 
 def _workspace() -> Workspace:
@@ -67,6 +76,10 @@ def _show_workspace(_: str) -> None:
         f"Workspace '{workspace.profile}' at {workspace.host}, signed in as {workspace.user_name()}",
         flush=True,
     )
+
+
+def _check_target(_: str) -> None:
+    _settings()
 
 
 def _init(_: str) -> None:
@@ -138,21 +151,28 @@ def _update_from_template(_: str) -> None:
     update_from_template(ROOT, os.environ.get("TEMPLATE", ""), os.environ.get("TO", ""))
 
 
-def _models() -> "RegisteredModel":
+def _models(*, moves_champion: bool = False) -> "RegisteredModel":
     from deployment.models import open_model  # here, because importing MLflow takes seconds
 
     workspace = _workspace()
-    return open_model(workspace, _target(workspace).text("model_name"))
+    target = _target(workspace)
+    scoring = find_scoring_job(workspace, target) if moves_champion else None
+    return open_model(workspace, target.text("model_name"), scoring)
+
+
+def _describe_model() -> str:
+    workspace = _workspace()
+    return model_registry.describe(workspace, _target(workspace).text("model_name"))
 
 
 def _promote(_: str) -> None:
-    number = versions.require_number(os.environ.get("VERSION", ""))
-    _models().promote(number)
+    number = versions.require_number(os.environ.get("VERSION", ""), _describe_model)
+    _models(moves_champion=True).promote(number)
 
 
 def _roll_back(_: str) -> None:
     versions.refuse_number(os.environ.get("VERSION", ""))
-    _models().roll_back()
+    _models(moves_champion=True).roll_back()
 
 
 def _compare(_: str) -> None:
@@ -161,6 +181,7 @@ def _compare(_: str) -> None:
 
 
 COMMANDS: dict[str, Callable[[str], None]] = {
+    "target": _check_target,
     "workspace": _show_workspace,
     "version": lambda _: print(wheels.version(ROOT)),
     "dist": lambda _: print(f"Both wheels are in {wheels.build_wheels(ROOT).relative_to(ROOT)}"),

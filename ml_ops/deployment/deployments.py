@@ -2,10 +2,8 @@
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,14 @@ from deployment.clusters import job_cluster, require_cluster
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.jobs import check_owner, find_job, require_job
+from deployment.model_registry import find_needed
+from deployment.records import find_versions, read_record, write_record
+from deployment.serving import warn_of_champion
 from deployment.settings import Settings
 from deployment.tables import format_table
 from deployment.targets import Target
 from deployment.workspace import Workspace
 
-RECORD = "deployment.json"
 JOB_CLUSTER = "main"
 
 
@@ -67,25 +67,26 @@ def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
 def deploy_code(cli: DatabricksCli, target: Target) -> None:
     """Builds the wheels and puts them, with the notebooks, into the version's own folder."""
     version = target.text("version")
-    wheels.build_wheels(target.root)
+    built = wheels.build_wheels(target.root)
     print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
-    if _read_record(cli.workspace, target, version):
+    if read_record(cli.workspace, target, version):
         print(f"{version} is there already", flush=True)
     else:
         cli.deploy_code(target)
         if wheels.version(target.root) != version:
             raise DeploymentError("the sources changed while they were deployed; run it again")
-    _write_record(cli, target)
+    write_record(cli, target, built)
 
 
 def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
     """Creates or updates the jobs, which then point at this version alone, and removes what nobody needs."""
     version = target.text("version")
-    if not _read_record(cli.workspace, target, version):
+    if not read_record(cli.workspace, target, version):
         raise DeploymentError(
             f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
         )
     cli.deploy_jobs(target)
+    warn_of_champion(cli.workspace, target)
     prune(cli, target, keep)
 
 
@@ -121,63 +122,64 @@ def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
     version = _pick([each.version for each in found if each.deployed_at], wanted)
     for job in [require_job(cli, target.job_name(key)) for key in target.job_keys()]:
         settings = _with_version(job["settings"], [each.version for each in found], version)
+        if settings == job["settings"]:
+            print(f"Job '{settings['name']}' runs the code of {version} already", flush=True)
+            continue
         settings = _with_commit(settings, version, target.root)
         if target.run_as:  # the workspace does not tell it, and forgets it when it is not told
             settings["run_as"] = target.run_as
         cli.reset_job(int(job["job_id"]), settings)
         print(f"Job '{settings['name']}' runs the code of {version}", flush=True)
+    warn_of_champion(cli.workspace, target)
     print("The next `make deploy` brings the code of the checkout again.")
 
 
 def prune(cli: DatabricksCli, target: Target, keep: int) -> None:
-    """Removes the versions beyond the last `keep` that no job points at and no active run uses.
+    """Removes the versions beyond the last `keep` that nobody needs: no job, no active run, no model.
 
-    One that is not finished stays: somebody may be deploying it.
+    A model needs the code that trained it when scoring can come to it, by an alias or a rollback. A version
+    that is not finished stays: somebody may be deploying it.
     """
     finished = [each for each in list_deployments(cli, target) if each.deployed_at]
-    for old in finished[keep:]:
-        if not old.is_needed:
-            cli.delete_workspace_folder(f"{target.deployments_folder}/{old.version}")
+    old = [each.version for each in finished[keep:] if not each.is_needed]
+    for version in _without_needed_by_models(cli.workspace, target, old):
+        cli.delete_workspace_folder(f"{target.deployments_folder}/{version}")
+
+
+def _without_needed_by_models(workspace: Workspace, target: Target, old: list[str]) -> list[str]:
+    """The versions of the code that no model needs; none of them where that cannot be told."""
+    name = target.text("model_name")
+    if not old:
+        return []
+    try:
+        needed = find_needed(workspace, name)
+    except DeploymentError as error:
+        print(f"Note: {', '.join(old)} stays, because it cannot be told whether {name} needs it: {error}")
+        return []
+    if needed is None:
+        print(f"Note: {', '.join(old)} stays, because there is no model {name} that tells what it needs")
+        return []
+    for version in needed:
+        if kept := [code for code in old if version.is_of(code)]:
+            print(f"{', '.join(kept)} stays, because it trained version {version.number} of {name}")
+    return [code for code in old if not any(version.is_of(code) for version in needed)]
 
 
 def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
     """Every version that the workspace has for this target, the newest first."""
-    workspace, folder = cli.workspace, target.deployments_folder
-    versions = [item["path"].rpartition("/")[2] for item in _children(workspace, folder)]
+    workspace = cli.workspace
+    versions = find_versions(workspace, target)
     names = [target.job_name(key) for key in target.job_keys()] if versions else []
     jobs = {name: json.dumps(job["settings"]) for name in names if (job := find_job(cli, name))}
     runs = {int(run["run_id"]): json.dumps(run) for run in _active_runs(workspace)} if versions else {}
     found = []
     for version in versions:
-        record = _read_record(workspace, target, version)
+        record = read_record(workspace, target, version)
         pointing = tuple(name for name, text in jobs.items() if _mentions(text, version))
         using = tuple(run for run, text in runs.items() if _mentions(text, version))
         moment, user = record.get("deployed_at", ""), record.get("deployed_by", "")
         found.append(Deployment(version, moment, user, pointing, using))
     return sorted(found, key=lambda each: each.deployed_at, reverse=True)
-
-
-def _write_record(cli: DatabricksCli, target: Target) -> None:
-    """Keeps who deployed a version and when, as the last thing of all: a version without is not finished."""
-    record = {
-        "git_commit": target.text("git_commit"),
-        "deployed_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-        "deployed_by": cli.workspace.user_name(),
-        "deployed_with": cli.title,
-    }
-    path = f"{target.deployments_folder}/{target.text('version')}/{RECORD}"
-    cli.write_file(path, json.dumps(record, indent=2).encode())
-
-
-def _read_record(workspace: Workspace, target: Target, version: str) -> dict[str, str]:
-    """What is kept of a version's deployment, {} where it was not finished."""
-    path = f"{target.deployments_folder}/{version}/{RECORD}"
-    kept = workspace.find("/api/2.0/workspace/export", path=path, format="AUTO")
-    return dict(json.loads(b64decode(kept["content"]))) if kept else {}
-
-
-def _children(workspace: Workspace, folder: str) -> list[dict[str, Any]]:
-    return list((workspace.find("/api/2.0/workspace/list", path=folder) or {}).get("objects", []))
 
 
 def _active_runs(workspace: Workspace) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
+from deployment.workspace import Workspace
 
 
 def check_owner(cli: DatabricksCli, name: str, bundle: str) -> None:
@@ -36,9 +37,13 @@ def _bundle_of(job: Mapping[str, Any]) -> str:
 
 def find_job(cli: DatabricksCli, name: str) -> dict[str, Any] | None:
     """The job of exactly this name with its tasks, None when there is none; two of one name are an error."""
-    # Not through the program, whose start costs more than half a second: a deployment looks often.
+    return find_job_in(cli.workspace, name)
+
+
+def find_job_in(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """As `find_job`, without a program, whose start costs more than half a second."""
     params = {"name": name, "expand_tasks": "true"}
-    listed = cli.workspace.call("GET", "/api/2.1/jobs/list", params=params).get("jobs", [])
+    listed = workspace.call("GET", "/api/2.1/jobs/list", params=params).get("jobs", [])
     found = [job for job in listed if job["settings"]["name"] == name]
     if len(found) > 1:
         ids = [job["job_id"] for job in found]

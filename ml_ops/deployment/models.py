@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import mlflow
 from diabetes_mlops import registry
+from diabetes_mlops.contract import Contract
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
 from deployment.errors import DeploymentError
+from deployment.model_registry import ModelVersion
+from deployment.serving import ScoringJob
 from deployment.tables import format_table
 from deployment.workspace import Workspace
 
 REFUSALS = (
     registry.ModelNotFoundError,
     registry.NoEarlierChampionError,
-    registry.AlreadyChampionError,
     registry.ChampionChangedError,
     registry.SameVersionError,
     MlflowException,
@@ -31,11 +35,12 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """One registered model, and the user in whose name it is changed."""
+    """One registered model, who changes it, and the job that scores with its champion, if there is one."""
 
     client: MlflowClient
     name: str
     user: str
+    scoring: ScoringJob | None = None
 
     def print_versions(self) -> None:
         """Prints one line for each version, newest first, and what there is to know or to do about them."""
@@ -49,24 +54,44 @@ class RegisteredModel:
             print("", *remarks, sep="\n")
 
     def promote(self, number: str) -> None:
-        """Makes the version of this number the champion, also where the gate refused it: a person decides."""
+        """Makes the version of this number the champion, also where the gate refused it: a person decides.
+
+        Raises DeploymentError for one that the code cannot score with. The champion stays as it is.
+        """
         with _refusals_explained():
             version = registry.resolve_version(self.client, self.name, number)
             champion = registry.find_champion(self.client, self.name)
             before = str(champion.version) if champion else None
-            registry.promote(self.client, version, by=self.user, expected_champion=before)
+            if before != number:
+                self._check(number, version.tags, f"make promote VERSION={number}")
+            try:
+                registry.promote(self.client, version, by=self.user, expected_champion=before)
+            except registry.AlreadyChampionError:  # also where somebody has promoted it a moment ago
+                print(f"Version {number} is the champion of {self.name} already")
+                return
         if version.tags.get("gate") == "refused":
             print(f"Note: the gate had refused version {number}: {version.tags.get('gate_reasons', '')}")
         replaced = f"in place of version {before}; `make rollback` goes back" if before else "the first one"
         print(f"Version {number} is the champion of {self.name}, {replaced}")
 
     def roll_back(self) -> None:
-        """Makes the version champion again that was it before the present one; which one, nobody chooses."""
+        """Makes the version champion again that was it before the present one; which one, nobody chooses.
+
+        Raises DeploymentError where there is none, or the code cannot score with it.
+        """
         with _refusals_explained():
             left = registry.find_champion(self.client, self.name)
+            earlier = registry.find_earlier_champion(self.client, self.name)
+            if earlier:
+                self._check(str(earlier.version), earlier.tags, "make rollback")
             champion = registry.roll_back(self.client, self.name, by=self.user)
         replaced = f", in place of version {left.version}" if left else ""
         print(f"Version {champion.version} is the champion of {self.name} again{replaced}")
+
+    def _check(self, number: str, tags: Mapping[str, str], then: str) -> None:
+        """Refuses a version with which the next scoring would fail."""
+        if self.scoring:
+            self.scoring.check(ModelVersion(number, tags), then)
 
     def compare(self, a: str, b: str) -> None:
         """Prints the metrics of two versions side by side, on which rows they rest, and what else differs."""
@@ -84,8 +109,27 @@ class RegisteredModel:
         print("\nWhat else differs\n\n" + format_table(_columns(others, ("kind", "name", "a", "b"))))
 
 
-def open_model(workspace: Workspace, name: str) -> RegisteredModel:
-    """The model of this name in the workspace; a cloud workspace keeps its models in Unity Catalog."""
+def open_model(workspace: Workspace, name: str, scoring: ScoringJob | None = None) -> RegisteredModel:
+    """The model of this name in the workspace, and the job that scores with its champion, if there is one."""
+    return RegisteredModel(MlflowClient(*_addresses(workspace)), name, workspace.user_name(), scoring)
+
+
+def read_contract(workspace: Workspace, name: str, version: ModelVersion) -> Contract | None:
+    """What the files of a version ask of the code that scores with it; None where they cannot be read."""
+    from diabetes_mlops.models import contract_of  # here, because few need scikit-learn
+
+    tracking, models = _addresses(workspace)
+    mlflow.set_tracking_uri(tracking)
+    mlflow.set_registry_uri(models)
+    try:
+        contract = contract_of(Model.load(f"models:/{name}/{version.number}"), version.tags)
+    except (MlflowException, OSError, ValueError):
+        return None
+    return contract if contract.features else None
+
+
+def _addresses(workspace: Workspace) -> tuple[str, str]:
+    """Signs in, and says where runs and models are; a cloud workspace keeps its models in Unity Catalog."""
     for logger, level in (("mlflow", logging.WARNING), ("databricks.sdk", logging.ERROR)):
         logging.getLogger(logger).setLevel(level)
     environment = _sign_in(workspace)
@@ -95,7 +139,7 @@ def open_model(workspace: Workspace, name: str) -> RegisteredModel:
     tracking, models = f"databricks{profile}", f"databricks-uc{profile}"
     if workspace.is_local:
         tracking = models = workspace.host
-    return RegisteredModel(MlflowClient(tracking, models), name, workspace.user_name())
+    return tracking, models
 
 
 def describe_rows(a: Mapping[str, str], b: Mapping[str, str]) -> str:

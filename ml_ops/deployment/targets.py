@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from deployment.workspace import User
 
 DEFINITION = "databricks.yml"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
+
+
+class UnknownTargetError(DeploymentError):
+    """databricks.yml has no such target."""
 
 
 class Target:
@@ -32,11 +37,7 @@ class Target:
     ) -> None:
         self.root = root
         definition = _read(root / DEFINITION)
-        targets = definition.get("targets", {})
-        if name not in targets:
-            raise DeploymentError(
-                f"no target '{name}' in {DEFINITION}; it has {list(targets)}. Name one with TARGET=<target>"
-            )
+        targets = _require_target(definition, name)
         self.name = name
         self.run_as = (targets[name] or {}).get("run_as")
         self._bundle = definition["bundle"]["name"]
@@ -126,6 +127,20 @@ class Target:
         if kind == "workspace.current_user":
             return self._user.name if name == "userName" else self._user.short_name
         return self._fill(known[name], where, (*seen, reference))
+
+
+def require_target(name: str, root: Path = ROOT) -> None:
+    """Refuses a target that databricks.yml does not have; asks nobody else."""
+    _require_target(_read(root / DEFINITION), name)
+
+
+def _require_target(definition: Mapping[str, Any], name: str) -> dict[str, Any]:
+    targets: dict[str, Any] = definition.get("targets", {})
+    if name not in targets:
+        close = get_close_matches(name.strip().lower(), targets, n=1)
+        hint = f"; did you mean TARGET={close[0]}?" if close else ". Name one with TARGET=<target>"
+        raise UnknownTargetError(f"no target '{name}' in {DEFINITION}; it has {list(targets)}{hint}")
+    return targets
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Which versions of the model a target names: checked before MLflow is imported, which takes seconds."""
 
+from collections.abc import Callable
+
 from deployment.errors import DeploymentError
 
+LISTED = "`make models` lists them"
 
-def require_number(text: str) -> str:
-    """The number of a version as it was typed; anything else is an error."""
+
+def require_number(text: str, describe: Callable[[], str] = lambda: LISTED) -> str:
+    """The number of a version as it was typed; anything else is an error, which ends in what there is."""
     if not text:
-        raise DeploymentError("which version? `make promote VERSION=3`; `make models` lists them")
+        raise DeploymentError(f"which version? `make promote VERSION=3`; {LISTED}")
     if not (text.isascii() and text.isdigit()):
-        raise DeploymentError(
-            f"VERSION takes the number of a version; got '{text}'. `make models` lists them"
-        )
+        raise DeploymentError(f"VERSION takes the number of a version; got '{text}'. {_or_where(describe)}")
     return text
 
 
@@ -28,3 +30,11 @@ def require_two(a: str, b: str) -> tuple[str, str]:
     if not (a and b):
         raise DeploymentError("which two versions? `make compare A=champion B=3`, by number or alias")
     return a, b
+
+
+def _or_where(describe: Callable[[], str]) -> str:
+    """What there is, or how to see it where the workspace does not tell."""
+    try:
+        return describe()
+    except DeploymentError:
+        return LISTED

@@ -318,6 +318,15 @@ def open_workspace(settings: Settings) -> Workspace:
     )
 
 
+def no_profile_either(settings: Settings) -> str:
+    """A word on the profiles there are, where no target and no profile is called like the workspace."""
+    config_file = _config_file(settings)
+    names = _read_profiles(config_file).sections()
+    if settings.workspace in (LOCAL, *names):
+        return ""
+    return f" There is no profile '{settings.workspace}' in {config_file} either; it has {names}"
+
+
 def _read_profiles(config_file: Path) -> ConfigParser:
     # [DEFAULT] is a profile like the others, whose values are no values of theirs.
     profiles = ConfigParser(interpolation=None, default_section="")

@@ -1,0 +1,156 @@
+"""A model and the code that scores with it go back together, and neither leaves the other behind."""
+
+import io
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_deployments import Team, make_checkout
+from workspace_under_test import ROOT
+
+FOLDER, MODEL = "/Shared/rolling_back", "spark_catalog.rolling_back.diabetes"
+DATA_ROOT = "dbfs:/rolling_back/data"
+HERE = (
+    *("CATALOG=spark_catalog", "SCHEMA=rolling_back", "SECRET_SCOPE=rolling_back"),
+    *(f"WORKSPACE_FOLDER={FOLDER}", f"EXPERIMENT={FOLDER}/experiment", f"DATA_ROOT={DATA_ROOT}"),
+)
+TRAIN, SCORE = "run-diabetes-model-training", "run-diabetes-batch-scoring"
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@dataclass
+class Story:
+    """What each command printed, by a name for the moment."""
+
+    team: Team
+    codes: list[str] = field(default_factory=list)
+    printed: dict[str, str] = field(default_factory=dict)
+    listed_at_the_end: list[str] = field(default_factory=list)
+
+    def make(self, moment: str, *arguments: str, ok: bool = True) -> None:
+        self.printed[moment] = self.team.make(*arguments, *HERE, ok=ok)
+
+    def deploy(self, moment: str, mark: str) -> None:
+        self.codes.append(self.team.deploy(mark, *HERE, "KEEP_DEPLOYMENTS=1"))
+        self.printed[moment] = self.team.printed
+
+    def bring_input(self, without: list[str]) -> None:
+        """Puts the rows to score where the job reads them, without some columns."""
+        table = pd.read_csv(ROOT / "ml_data" / "data_batch_input.csv").drop(columns=without)
+        content = io.BytesIO(table.to_csv(index=False).encode())
+        client = self.team.workspace.client
+        client.dbfs.upload(f"{DATA_ROOT}/data_batch_input.csv", content, overwrite=True)
+
+
+def add_column(checkout: Path) -> None:
+    """Gives the schema and the data one more number, S7."""
+    schema = checkout / "ml_source" / "src" / "diabetes" / "schema.py"
+    head = "FEATURES: tuple[Column, ...] = ("
+    text = schema.read_text()
+    assert head in text
+    schema.write_text(text.replace(head, f'{head}\n    Column("S7", "number", "one more", "", 0, 1000000),'))
+    for name in ("data_raw.csv", "data_batch_input.csv"):
+        table = pd.read_csv(checkout / "ml_data" / name)
+        table.assign(S7=range(len(table))).to_csv(checkout / "ml_data" / name, index=False)
+
+
+@pytest.fixture(scope="module")
+def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """A column is added, a model trained on it; then both go back, and forth again."""
+    checkout = make_checkout(tmp_path_factory.mktemp("rolling_back") / "checkout")
+    shutil.copytree(ROOT / "ml_data", checkout / "ml_data")
+    team = Team(demo.workspace, checkout, "staging")
+    demo.workspace.delete_jobs("[staging] ")
+    story = Story(team)
+    story.make("report before anything", "report", ok=False)
+    story.make("init", "databricks-init")
+    story.make("upload", "databricks-upload-data")
+    story.deploy("first code", "one")
+    story.make("first model", TRAIN)
+    story.make("first scoring", SCORE)
+    add_column(checkout)
+    story.make("upload again", "databricks-upload-data", "OVERWRITE=1")
+    story.deploy("second code", "two")
+    story.make("scoring between", SCORE, ok=False)
+    story.make("second model", TRAIN)
+    story.make("promote", "promote", "VERSION=2")
+    story.make("promote again", "promote", "VERSION=2")
+    story.make("second scoring", SCORE)
+    story.make("rollback too early", "rollback", ok=False)
+    story.make("promote too early", "promote", "VERSION=1", ok=False)
+    story.deploy("third code", "three")
+    story.make("rollback of the code", "rollback-code", f"VERSION={story.codes[0]}")
+    story.make("rollback of the code again", "rollback-code", f"VERSION={story.codes[0]}")
+    story.bring_input(without=["BMI"])
+    story.make("rollback without a column in the input", "rollback", ok=False)
+    story.bring_input(without=[])
+    story.make("rollback", "rollback")
+    story.make("third scoring", SCORE)
+    story.make("rollback once more", "rollback", ok=False)
+    story.listed_at_the_end = list(team.listed(*HERE))
+    return story
+
+
+DIFFERENCE = "the model does not know columns ['S7']"
+
+
+def test_a_rollback_of_the_model_alone_is_refused_with_the_columns_and_the_command(story: Story) -> None:
+    first, second, _ = story.codes
+
+    for moment, then in (
+        ("rollback too early", "make rollback"),
+        ("promote too early", "make promote VERSION=1"),
+    ):
+        assert f"scoring runs the code of {second}, which cannot use version 1" in story.printed[moment]
+        assert f"{DIFFERENCE}. Nothing was changed" in story.printed[moment]
+        assert f"first with `make rollback-code VERSION={first}`, then `{then}`\n" in story.printed[moment]
+
+
+def test_code_and_model_go_back_one_after_the_other_and_score(story: Story) -> None:
+    told = story.printed["rollback of the code"]
+
+    assert "cannot use version 2, the champion of" in told and "the code lacks columns ['S7']" in told
+    assert "`make rollback` goes to version 1, which it can use" in told
+    assert f"Version 1 is the champion of {MODEL} again" in story.printed["rollback"]
+    assert "rows_scored      100" in story.printed["third scoring"]
+
+
+def test_a_rollback_is_refused_while_the_input_lacks_a_column(story: Story) -> None:
+    told = story.printed["rollback without a column in the input"]
+
+    assert "the input of scoring, data_batch_input.csv, lacks columns ['BMI'], which version 1 reads" in told
+
+
+def test_code_stays_that_trained_the_champion_or_the_version_before_it(story: Story) -> None:
+    first, second, _ = story.codes
+
+    assert f"{first} stays, because it trained version 1 of {MODEL}" in story.printed["third code"]
+    assert f"{second} stays, because it trained version 2 of {MODEL}" in story.printed["third code"]
+    assert set(story.codes) <= set(story.listed_at_the_end)
+
+
+def test_a_deployment_says_when_its_code_cannot_score_with_the_champion(story: Story) -> None:
+    assert "Note: " not in story.printed["first code"] + story.printed["third code"]
+    told = story.printed["second code"]
+    assert "scoring fails from now on" in told and "version 1, the champion of" in told
+    assert DIFFERENCE in told
+
+
+def test_scoring_with_a_model_of_other_columns_says_which_and_what_to_do(story: Story) -> None:
+    told = story.printed["scoring between"]
+
+    assert f"{DIFFERENCE}. It was trained by the code of {story.codes[0]}: `make promote`" in told
+
+
+def test_what_is_so_already_is_said_and_is_no_error(story: Story) -> None:
+    assert f"Version 2 is the champion of {MODEL} already" in story.printed["promote again"]
+    again = story.printed["rollback of the code again"]
+    assert again.count(f"runs the code of {story.codes[0]} already") == 3
+
+
+def test_what_has_nothing_to_go_back_to_or_to_show_says_what_is_missing(story: Story) -> None:
+    assert "deploy it with `make deploy`" in story.printed["report before anything"]
+    assert "version 1 is the only one so far" in story.printed["rollback once more"]
