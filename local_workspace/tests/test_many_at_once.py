@@ -204,3 +204,46 @@ def test_a_run_whose_folder_is_deleted_afterwards_stays_successful_and_says_that
     output = call(local, "GET", "2.1/jobs/runs/get-output", params={"run_id": run_id}).json()
     assert output["error"] == f"the output of this run was deleted: {folder}"
     assert state_of(run_id)["result_state"] == "SUCCESS"
+
+
+def test_whoever_comes_second_for_the_same_thing_is_told_in_databricks_words(local, cluster_id, notebook):
+    def codes(method: str, path: str, **options: Any) -> list[str]:
+        answers = at_once(lambda _: call(local, method, path, **options))
+        assert all(answer.status_code < 500 for answer in answers), [answer.text for answer in answers]
+        return sorted(answer.json().get("error_code", "") for answer in answers)
+
+    for name in ("one", "two", "three"):
+        scope = {"scope": f"crowd-{name}"}
+        job = {"name": name, "tasks": submission(cluster_id, notebook)["tasks"]}
+        job_id = call(local, "POST", "2.1/jobs/create", json=job).json()["job_id"]
+        folder, body = f"/Shared/crowd-{name}", {"format": "AUTO", "content": "MQ=="}
+        call(local, "POST", "2.0/workspace/mkdirs", json={"path": folder})
+        made = codes("POST", "2.0/secrets/scopes/create", json=scope)
+        put = codes("POST", "2.0/secrets/put", json=scope | {"key": "k", "string_value": "v"})
+        dropped = codes("POST", "2.0/secrets/delete", json=scope | {"key": "k"})
+        removed = codes("POST", "2.0/secrets/scopes/delete", json=scope)
+        imported = codes("POST", "2.0/workspace/import", json=body | {"path": f"{folder}/file.txt"})
+        changed = codes("POST", "2.1/jobs/update", json={"job_id": job_id, "new_settings": {"name": "new"}})
+        gone = codes("POST", "2.1/jobs/delete", json={"job_id": job_id})
+
+        assert made == imported == ["", *["RESOURCE_ALREADY_EXISTS"] * (CLIENTS - 1)]
+        assert dropped == removed == ["", *["RESOURCE_DOES_NOT_EXIST"] * (CLIENTS - 1)]
+        assert put == changed == [""] * CLIENTS
+        assert gone == ["", *["INVALID_PARAMETER_VALUE"] * (CLIENTS - 1)]
+
+
+def test_permissions_that_are_added_at_once_are_all_kept(local, cluster_id, notebook):
+    job = {"name": "shared", "tasks": submission(cluster_id, notebook)["tasks"]}
+    job_id = call(local, "POST", "2.1/jobs/create", json=job).json()["job_id"]
+
+    def grant(client: int) -> None:
+        for number in range(5):
+            entry = {"group_name": f"g{client}-{number}", "permission_level": "CAN_VIEW"}
+            added = call(
+                local, "PATCH", f"2.0/permissions/jobs/{job_id}", json={"access_control_list": [entry]}
+            )
+            assert added.ok, added.text
+
+    at_once(grant)
+    kept = call(local, "GET", f"2.0/permissions/jobs/{job_id}").json()["access_control_list"]
+    assert len([entry for entry in kept if "group_name" in entry]) == CLIENTS * 5

@@ -7,6 +7,7 @@ import inspect
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -74,7 +75,9 @@ def _rows() -> list[Row]:
         database = Database(state.database)
         runs = RunManager(database, state, lambda run: {}, profile.host)
         try:
-            routers = rest_routers(state, profile, database, runs, cluster, store, Sources(state))
+            routers = rest_routers(
+                state, profile, database, runs, cluster, store, Sources(state), nullcontext()
+            )
             return list(_rows_of(routers))
         finally:
             runs.shutdown()

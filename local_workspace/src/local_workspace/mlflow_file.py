@@ -1,12 +1,16 @@
-"""Creates MLflow's sqlite file, and keeps it in its place while the server runs."""
+"""Creates MLflow's sqlite file, keeps it in its place while the server runs, and lets one write at a time."""
 
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from local_workspace.sqlite_file import SqliteFile, identity, new_file
@@ -47,3 +51,37 @@ def keep_in_place(file: SqliteFile) -> None:
             file.in_place()
         if record.info.get("file") != identity(file.path):
             raise DisconnectionError(f"{file.path} was put back")  # has the pool connect again
+
+
+class _OpenSession(Protocol):
+    def __call__(self, read_only: bool = True) -> AbstractContextManager[Session]: ...
+
+
+def take_turns(*stores: Any) -> AbstractContextManager[Any]:
+    """Has these stores write one after the other, and read what no write changes meanwhile.
+
+    MLflow looks first and writes then (is this alias there? what is the highest version?), and sqlite's
+    driver begins a transaction at the write only: what another client has written in between ends in an error
+    of the database, or is lost. Gives the lock, for whoever writes in several calls that belong together.
+
+    The lock is one that its thread may take again, since MLflow opens sessions inside of sessions: a
+    transaction of sqlite that takes the lock of its file at once would wait for itself there.
+    """
+    lock = threading.RLock()
+    for store in stores:
+        store.ManagedSessionMaker = _in_turn(store.ManagedSessionMaker, lock)
+    return lock
+
+
+def _in_turn(opened: _OpenSession, lock: AbstractContextManager[Any]) -> _OpenSession:
+    @contextmanager
+    def session(read_only: bool = True) -> Iterator[Session]:
+        if read_only:
+            with opened(read_only=True) as reading:
+                reading.execute(text("BEGIN"))  # all its statements see the same moment
+                yield reading
+        else:
+            with lock, opened(read_only=False) as writing:
+                yield writing
+
+    return session

@@ -6,9 +6,9 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -132,7 +132,7 @@ def create_app(
     keyring: access.Keyring,
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
-    app, store = _mlflow_app(state)
+    app, store, writing = _mlflow_app(state)
     sources = Sources(state)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
@@ -141,7 +141,7 @@ def create_app(
             access.router(keyring, cookie_name),
             pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
             _mlflow_page(),
-            *rest_routers(state, profile, database, runs, cluster, store, sources),
+            *rest_routers(state, profile, database, runs, cluster, store, sources, writing),
             _cluster_router(cluster),
             openapi.router(),
             fallback.router(),
@@ -168,6 +168,7 @@ def rest_routers(
     cluster: SparkCluster,
     store: "SqlAlchemyStore",
     sources: Sources,
+    writing: AbstractContextManager[Any],
 ) -> list[APIRouter]:
     """What is served of Databricks' REST API."""
     # It imports MLflow, whose environment is set before.
@@ -183,7 +184,7 @@ def rest_routers(
         secrets.router(database, state),
         permissions.router(database),
         policies.router(database),
-        unity_catalog.router(store, state, sources),
+        unity_catalog.router(store, state, sources, writing),
         tracking_files.router(state),
     ]
 
@@ -239,8 +240,8 @@ def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
     app.router.routes.extend(theirs)
 
 
-def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
-    """MLflow's own server application on a sqlite file, and the store of its models.
+def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", AbstractContextManager[Any]]:
+    """MLflow's own server application on a sqlite file, the store of its models, and the lock of its writers.
 
     Leans on names that MLflow does not promise.
     """
@@ -261,4 +262,4 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore"]:
 
     store = handlers._get_model_registry_store()
     assert isinstance(store, SqlAlchemyStore)
-    return app, store
+    return app, store, mlflow_file.take_turns(handlers._get_tracking_store(), store)

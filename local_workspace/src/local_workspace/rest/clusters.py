@@ -71,45 +71,50 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
     @routes.post("/start")
     def start_cluster(fields: RequestFields) -> dict[str, Any]:
         """Start a terminated cluster."""
-        cluster = find_cluster(database, fields.text("cluster_id"))
-        if not cluster["terminated"]:
-            state = spark_state().capitalize()
-            raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state {state}.")
-        start(database, cluster["cluster_id"])
+        with database.transaction():
+            cluster = find_cluster(database, fields.text("cluster_id"))
+            if not cluster["terminated"]:
+                state = spark_state().capitalize()
+                raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state {state}.")
+            start(database, cluster["cluster_id"])
         return {}
 
     @routes.post("/restart")
     def restart_cluster(fields: RequestFields) -> dict[str, Any]:
         """Accepted for a running cluster; Spark itself goes on."""
-        cluster = find_cluster(database, fields.text("cluster_id"))
-        if cluster["terminated"]:
-            raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
-        change = {"start_time": now()}
-        database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+        with database.transaction():
+            cluster = find_cluster(database, fields.text("cluster_id"))
+            if cluster["terminated"]:
+                raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
+            change = {"start_time": now()}
+            database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
         return {}
 
     @routes.post("/delete")
     def terminate_cluster(fields: RequestFields) -> dict[str, Any]:
         """Terminate a cluster; a run on it starts it again."""
-        cluster = find_cluster(database, fields.text("cluster_id"))
-        change = {"terminated": True, "terminated_time": now()}
-        database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+        with database.transaction():
+            cluster = find_cluster(database, fields.text("cluster_id"))
+            change = {"terminated": True, "terminated_time": now()}
+            database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
         return {}
 
     @routes.post("/permanent-delete")
     def delete_cluster(fields: RequestFields) -> dict[str, Any]:
         """Remove a cluster."""
-        database.delete("cluster", find_cluster(database, fields.text("cluster_id"))["cluster_id"])
+        with database.transaction():
+            database.delete("cluster", find_cluster(database, fields.text("cluster_id"))["cluster_id"])
         return {}
 
     @routes.post("/edit")
     def edit_cluster(fields: RequestFields) -> dict[str, Any]:
         """Replace the settings of a cluster."""
-        fields.text("spark_version")
-        cluster = find_cluster(database, fields.text("cluster_id"))
-        kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")
-        document = {**_settings(fields), **{name: cluster[name] for name in kept}}
-        database.put("cluster", cluster["cluster_id"], document)
+        with database.transaction():
+            fields.text("spark_version")
+            cluster = find_cluster(database, fields.text("cluster_id"))
+            kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")
+            document = {**_settings(fields), **{name: cluster[name] for name in kept}}
+            database.put("cluster", cluster["cluster_id"], document)
         return {}
 
     return routes

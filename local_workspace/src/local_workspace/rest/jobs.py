@@ -47,7 +47,8 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
     @routes.post("/reset")
     def reset(fields: RequestFields) -> dict[str, Any]:
         """Replace the settings of a job."""
-        save(job_runs.find_job(database, fields), fields.mapping("new_settings"))
+        with database.transaction():
+            save(job_runs.find_job(database, fields), fields.mapping("new_settings"))
         return {}
 
     @routes.post("/update")
@@ -62,7 +63,8 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
     @routes.post("/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a job; its runs stay."""
-        database.delete("job", str(job_runs.find_job(database, fields)["job_id"]))
+        with database.transaction():
+            database.delete("job", str(job_runs.find_job(database, fields)["job_id"]))
         return {}
 
 

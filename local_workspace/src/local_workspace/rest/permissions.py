@@ -52,12 +52,14 @@ def _permissions(database: Database, plural: str) -> APIRouter:
     @routes.put("/{object_id}")
     def set_permissions(object_id: str, fields: RequestFields) -> dict[str, Any]:
         """Replace what was set."""
-        return save(object_id, fields, {})
+        with database.transaction():
+            return save(object_id, fields, {})
 
     @routes.patch("/{object_id}")
     def update_permissions(object_id: str, fields: RequestFields) -> dict[str, Any]:
         """Add to what was set."""
-        return save(object_id, fields, kept(object_id))
+        with database.transaction():
+            return save(object_id, fields, kept(object_id))
 
     def save(object_id: str, fields: Fields, before: dict[str, Document]) -> Document:
         _require(database, plural, object_id)

@@ -25,10 +25,11 @@ def router(database: Database) -> APIRouter:
     @routes.post("/create")
     def create_policy(fields: RequestFields) -> dict[str, Any]:
         """Make a policy of a name that no other has."""
-        policy_id = secrets.token_hex(8).upper()
-        fixed = {"policy_id": policy_id, "creator_user_name": USER_NAME, "created_at_timestamp": now()}
-        database.put(KIND, policy_id, _settings(database, fields, policy_id) | fixed)
-        return {"policy_id": policy_id}
+        with database.transaction():
+            policy_id = secrets.token_hex(8).upper()
+            fixed = {"policy_id": policy_id, "creator_user_name": USER_NAME, "created_at_timestamp": now()}
+            database.put(KIND, policy_id, _settings(database, fields, policy_id) | fixed)
+            return {"policy_id": policy_id}
 
     @routes.get("/get")
     def get_policy(fields: RequestFields) -> dict[str, Any]:
@@ -43,15 +44,17 @@ def router(database: Database) -> APIRouter:
     @routes.post("/edit")
     def edit_policy(fields: RequestFields) -> dict[str, Any]:
         """Replace name and definition; clusters that are there stay as they are."""
-        policy = find_policy(database, fields.text("policy_id"))
-        change = _settings(database, fields, policy["policy_id"])
-        database.put(KIND, policy["policy_id"], policy | change)
+        with database.transaction():
+            policy = find_policy(database, fields.text("policy_id"))
+            change = _settings(database, fields, policy["policy_id"])
+            database.put(KIND, policy["policy_id"], policy | change)
         return {}
 
     @routes.post("/delete")
     def delete_policy(fields: RequestFields) -> dict[str, Any]:
         """Remove a policy; clusters that obey it stay."""
-        database.delete(KIND, find_policy(database, fields.text("policy_id"))["policy_id"])
+        with database.transaction():
+            database.delete(KIND, find_policy(database, fields.text("policy_id"))["policy_id"])
         return {}
 
     return routes

@@ -37,14 +37,15 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
     @routes.post("/scopes/create")
     def create_scope(fields: RequestFields) -> dict[str, Any]:
         """Make a scope; `initial_manage_principal` manages it, a Key Vault may back it."""
-        name = _name(fields, "scope")
-        vault = _key_vault(fields)
-        if database.get("secret_scope", name) is not None:
-            raise AlreadyExists(f"Scope {name} already exists!")
-        _check_count("scopes", database.all("secret_scope"), MOST_SCOPES)
-        manager = fields.text("initial_manage_principal", USER_NAME)
-        scope = {"name": name, "acls": {manager: "MANAGE"}}
-        database.put("secret_scope", name, scope | ({"key_vault": vault} if vault else {}))
+        with database.transaction():
+            name = _name(fields, "scope")
+            vault = _key_vault(fields)
+            if database.get("secret_scope", name) is not None:
+                raise AlreadyExists(f"Scope {name} already exists!")
+            _check_count("scopes", database.all("secret_scope"), MOST_SCOPES)
+            manager = fields.text("initial_manage_principal", USER_NAME)
+            scope = {"name": name, "acls": {manager: "MANAGE"}}
+            database.put("secret_scope", name, scope | ({"key_vault": vault} if vault else {}))
         return {}
 
     @routes.get("/scopes/list")
@@ -93,8 +94,9 @@ def _add_secrets(routes: APIRouter, database: Database, vault: Vault) -> None:
     @routes.post("/delete")
     def delete_secret(fields: RequestFields) -> dict[str, Any]:
         """Remove a secret."""
-        secret = _secret(database, fields)
-        database.delete("secret", f"{secret['scope']}/{secret['key']}")
+        with database.transaction():
+            secret = _secret(database, fields)
+            database.delete("secret", f"{secret['scope']}/{secret['key']}")
         return {}
 
 
@@ -102,15 +104,16 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
     @routes.post("/acls/put")
     def put_acl(fields: RequestFields) -> dict[str, Any]:
         """Set the permission of a principal on a scope; it keeps nobody out."""
-        name, principal, permission = (
-            _name(fields, "scope"),
-            fields.text("principal"),
-            fields.text("permission"),
-        )
-        if permission not in PERMISSIONS:
-            raise InvalidParameter(f"permission {permission[:100]!r} is none of {PERMISSIONS}")
-        _scope(database, fields)
-        database.update("secret_scope", name, lambda scope: scope["acls"].update({principal: permission}))
+        with database.transaction():
+            name, principal, permission = (
+                _name(fields, "scope"),
+                fields.text("principal"),
+                fields.text("permission"),
+            )
+            if permission not in PERMISSIONS:
+                raise InvalidParameter(f"permission {permission[:100]!r} is none of {PERMISSIONS}")
+            _scope(database, fields)
+            database.update("secret_scope", name, lambda scope: scope["acls"].update({principal: permission}))
         return {}
 
     @routes.get("/acls/list")
@@ -128,9 +131,12 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
     @routes.post("/acls/delete")
     def delete_acl(fields: RequestFields) -> dict[str, Any]:
         """Take the permission of a principal away."""
-        principal, scope = fields.text("principal"), _scope(database, fields)
-        _permission(scope, principal)
-        database.update("secret_scope", scope["name"], lambda document: document["acls"].pop(principal, None))
+        with database.transaction():
+            principal, scope = fields.text("principal"), _scope(database, fields)
+            _permission(scope, principal)
+            database.update(
+                "secret_scope", scope["name"], lambda document: document["acls"].pop(principal, None)
+            )
         return {}
 
 

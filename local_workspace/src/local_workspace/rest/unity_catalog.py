@@ -6,6 +6,7 @@ What a client registers here is the same model that plain MLflow sees, and the o
 import json
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -56,12 +57,17 @@ class _MlflowRoute(APIRoute):
         return answer
 
 
-def router(store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> APIRouter:
-    """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`."""
+def router(
+    store: SqlAlchemyStore, state: StateFolder, sources: Sources, writing: AbstractContextManager[Any]
+) -> APIRouter:
+    """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`.
+
+    `writing` keeps other writers away while a row and its files change together.
+    """
     routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
-    _add_models(routes, store, state)
+    _add_models(routes, store, state, writing)
     _add_model_tags_and_aliases(routes, store)
-    _add_versions(routes, store, state, sources)
+    _add_versions(routes, store, state, sources, writing)
     _add_version_tags(routes, store)
     _add_storage(routes, store)
     both = APIRouter()
@@ -97,7 +103,9 @@ class ModelFiles:
         return root
 
 
-def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -> None:
+def _add_models(
+    routes: APIRouter, store: SqlAlchemyStore, state: StateFolder, writing: AbstractContextManager[Any]
+) -> None:
     @routes.post("/registered-models/create")
     def create_model(fields: RequestFields) -> dict[str, Any]:
         """Make a model of three levels, without versions."""
@@ -132,8 +140,9 @@ def _add_models(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder) -
     def delete_model(fields: RequestFields) -> dict[str, Any]:
         """Remove a model with its versions and their files."""
         name = _name(fields)
-        store.delete_registered_model(name)
-        _remove_files(state, _folder(state, name))
+        with writing:
+            store.delete_registered_model(name)
+            _remove_files(state, _folder(state, name))
         return {}
 
 
@@ -170,28 +179,35 @@ def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> No
         return {}
 
 
-def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder, sources: Sources) -> None:
+def _add_versions(
+    routes: APIRouter,
+    store: SqlAlchemyStore,
+    state: StateFolder,
+    sources: Sources,
+    writing: AbstractContextManager[Any],
+) -> None:
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
         """Make a version that waits for its files."""
         name = _name(fields)
         tags = [ModelVersionTag(key, value) for key, value in _tags(fields)]
         source, run_id = fields.text("source"), fields.text("run_id", "") or None
-        made = store.create_model_version(
-            name,
-            source,
-            run_id,
-            tags,
-            None,
-            fields.text("description", ""),
-            model_id=fields.text("model_id", "") or None,
-        )
-        found_at = store.get_model_version_download_uri(name, made.version)
-        folder = _folder(state, name, made.version)
-        _remove_files(state, folder)  # of a deleted version that had this number
-        _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
-        sources.remember(found_at, folder)
-        return {"model_version": _version(store.get_model_version(name, made.version))}
+        with writing:
+            made = store.create_model_version(
+                name,
+                source,
+                run_id,
+                tags,
+                None,
+                fields.text("description", ""),
+                model_id=fields.text("model_id", "") or None,
+            )
+            found_at = store.get_model_version_download_uri(name, made.version)
+            folder = _folder(state, name, made.version)
+            _remove_files(state, folder)  # of a deleted version that had this number
+            _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
+            sources.remember(found_at, folder)
+            return {"model_version": _version(store.get_model_version(name, made.version))}
 
     @routes.post("/model-versions/finalize")
     def finalize_version(fields: RequestFields) -> dict[str, Any]:
@@ -225,8 +241,9 @@ def _add_versions(routes: APIRouter, store: SqlAlchemyStore, state: StateFolder,
     def delete_version(fields: RequestFields) -> dict[str, Any]:
         """Remove a version and its files."""
         name, version = _name(fields), fields.natural("version")
-        store.delete_model_version(name, version)
-        _remove_files(state, _folder(state, name, version))
+        with writing:
+            store.delete_model_version(name, version)
+            _remove_files(state, _folder(state, name, version))
         return {}
 
 
