@@ -1,46 +1,80 @@
-"""A checkout on a system that ends lines with CRLF, such as Windows, and a project that is made there."""
+"""A checkout as Windows makes it: with ends of lines of its own, and without executable bits."""
 
+import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from checkouts import Checkout, copy_template
 
+SCRIPTS = {
+    ".devcontainer/devcontainer.json": r'"postCreateCommand": "(.*)"',
+    ".github/workflows/ci.yml": r"- run: (.*\.ci/run)",
+    ".azure-pipelines/ci_cd.yml": r"- script: (.*\.ci/run)",
+}
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The template as git of such a system checks it out."""
-    folder = tmp_path_factory.mktemp("line_ends")
-    template = copy_template(folder / "template")
-    template.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(folder / "clone"))
-    return Checkout(folder / "clone")
+
+def clone_as_windows_does(checkout: Checkout, folder: Path) -> Checkout:
+    given = ("-c", "core.autocrlf=true", "-c", "core.eol=crlf", "clone", "--quiet")
+    checkout.git(*given, "--config", "core.autocrlf=true", str(checkout.folder), str(folder))
+    return Checkout(folder)
 
 
 def with_carriage_returns(checkout: Checkout) -> list[str]:
-    """Text files in the working folder that have CRLF somewhere."""
-    lines = [line.split("\t") for line in checkout.git("ls-files", "--eol").splitlines()]
-    return [path for attributes, path in lines if "w/crlf" in attributes or "w/mixed" in attributes]
+    """The files that have any, but those that git takes for binary."""
+    listed = checkout.git("ls-files", "--eol").splitlines()
+    binary = {line.partition("\t")[2] for line in listed if line.startswith("i/-text")}
+    files = [path for path in checkout.files() if path not in binary]
+    return [path for path in files if b"\r" in (checkout.folder / path).read_bytes()]
 
 
-def test_every_text_file_ends_its_lines_as_linux_does(checkout: Checkout) -> None:
-    assert with_carriage_returns(checkout) == []
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = tmp_path_factory.mktemp("windows")
+    return clone_as_windows_does(copy_template(folder / "template"), folder / "clone")
+
+
+def test_no_text_of_a_clone_has_other_ends_of_lines_nor_one_of_a_project_made_in_it(
+    cloned: Checkout, tmp_path: Path
+) -> None:
+    made = cloned.make_project(tmp_path / "project")
+    project = clone_as_windows_does(made, tmp_path / "clone")
+
+    assert with_carriage_returns(cloned) == []
+    assert with_carriage_returns(made) == []
+    assert with_carriage_returns(project) == []
+    assert project.read(".gitattributes") == cloned.read(".gitattributes")
+
+
+def test_pictures_are_never_taken_for_text(cloned: Checkout) -> None:
+    kinds = ("a.png", "a.gz", "a.parquet", "a.whl", "a.zip", "a.jar")
+
+    said = cloned.git("check-attr", "text", "--", *kinds).splitlines()
+
+    assert said == [f"{name}: text: unset" for name in kinds]
+
+
+@pytest.mark.parametrize("file", SCRIPTS)
+def test_scripts_are_run_also_where_they_lost_their_executable_bits(
+    cloned: Checkout, tmp_path: Path, file: str
+) -> None:
     for script in (".ci/run", ".devcontainer/post-create.sh"):
-        read = subprocess.run(["bash", "-n", checkout.folder / script], check=False, capture_output=True)
-        assert (read.returncode, read.stderr) == (0, b"")
+        (cloned.folder / script).chmod(0o644)
+    for program in ("make", "chromium"):  # what the scripts call is looked at elsewhere
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    found = re.search(SCRIPTS[file], cloned.read(file))
 
-
-def test_scripts_run_where_their_executable_bit_was_lost(checkout: Checkout) -> None:
-    for path, script in (
-        (".devcontainer/devcontainer.json", ".devcontainer/post-create.sh"),
-        (".github/workflows/ci.yml", ".ci/run"),
-        (".azure-pipelines/ci_cd.yml", ".ci/run"),
-    ):
-        assert checkout.read(path).count(script) == checkout.read(path).count(f"bash {script}") == 1
-
-
-def test_a_project_that_is_made_there_keeps_its_line_ends(checkout: Checkout, tmp_path: Path) -> None:
-    project = checkout.make_project(tmp_path / "churn", name="churn")
-    project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
-
-    assert with_carriage_returns(Checkout(tmp_path / "clone")) == []
-    assert b"\r" not in (tmp_path / "clone" / "Makefile").read_bytes()
+    assert found
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    ran = subprocess.run(
+        ["bash", "-c", found[1]],
+        cwd=cloned.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
