@@ -6,28 +6,35 @@ MAKEFLAGS += --no-print-directory
 # The goals build on each other, in the order in which they are named, also under -j.
 .NOTPARALLEL:
 
+# What a person types is taken as it is: make would look for a variable `w` in PARAMS='input_data=$web/a.csv'.
+# Recipes find it in their environment, "$$PARAMS", where no shell takes a quote in it for one of its own either.
+take_as_typed = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
+origin_of = $(firstword $(origin $(1)))
+OF_MAKE_ITSELF := SHELL CURDIR MAKE% MFLAGS GNUMAKEFLAGS VPATH SUFFIXES V .%
+ON_COMMAND_LINE := $(foreach name,$(filter-out $(OF_MAKE_ITSELF),$(.VARIABLES)),$(if $(filter command,$(call origin_of,$(name))),$(name)))
+$(foreach name,$(ON_COMMAND_LINE),$(call take_as_typed,$(name)))
+
 # Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with. One of them is enough
 # where both are called alike.
 # only: local-workspace
-WORKSPACE ?= $(or $(value TARGET),local)
-# instead: WORKSPACE ?= $(or $(value TARGET),dev)
+override WORKSPACE := $(or $(value WORKSPACE),$(value TARGET),local)
+# instead: override WORKSPACE := $(or $(value WORKSPACE),$(value TARGET),dev)
 # end only
-WORKSPACE := $(WORKSPACE)
-TARGET ?= $(WORKSPACE)
+override TARGET := $(or $(value TARGET),$(WORKSPACE))
 # only: local-workspace
 LOCAL_WORKSPACE_STATE ?= .local_workspace
 LOCAL_WORKSPACE_PORT ?=
+LOCAL_WORKSPACE_RUN_MEMORY_GB ?=
 # end only
 
-# What is to differ from the target's variables in databricks.yml; empty: nothing.
-OVERRIDES := WORKSPACE_FOLDER DATA_ROOT DATA_CREDENTIAL MOUNT_SOURCE CATALOG SCHEMA MODEL_NAME \
-	EXPERIMENT SECRET_SCOPE CLUSTER_NAME CLUSTER_POLICY SINGLE_USER_NAME COMPUTE
+# What is to differ from the target's variables in databricks.yml: CATALOG=trial; empty: nothing.
+OVERRIDES := $(shell awk '/^[a-z]/ {on = /^variables:/} on && /^  [a-z_]+:$$/ {print toupper(substr($$1, 1, length($$1) - 1))}' databricks.yml)
 
-# How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster, WAIT=0 only triggers a run,
-# PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks` program; empty: the first that
-# ml_ops/deployment/command_lines.py finds. KEEP_DEPLOYMENTS versions of the code stay. TELEMETRY=1 brings the
-# packages of docs/telemetry.md beside the wheels.
-CREATE_CLUSTER ?= $(if $(filter local,$(WORKSPACE)),1,0)
+# How a target acts: CREATE_CLUSTER=1 lets databricks-init make a cluster (empty: in the workspace of this machine
+# alone), WAIT=0 only triggers a run, PARAMS='alpha=0.3' sets its widgets. DATABRICKS_CLI names the `databricks`
+# program; empty: the first that ml_ops/deployment/command_lines.py finds. KEEP_DEPLOYMENTS versions of the code stay.
+# TELEMETRY=1 brings the packages of docs/telemetry.md beside the wheels.
+CREATE_CLUSTER ?=
 WAIT ?= 1
 PARAMS ?=
 DATABRICKS_CLI ?=
@@ -42,10 +49,19 @@ VERSION :=
 A :=
 B :=
 
-SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI \
-	KEEP_DEPLOYMENTS STORAGE_KEY_FILE OVERWRITE TELEMETRY VERSION A B
-SETTINGS += LOCAL_WORKSPACE_STATE # only: local-workspace
-export $(SETTINGS)
+# KEY_VAULT_ID backs the secret scope by a Key Vault (`outputs`: that of azure-deploy), SECRETS_READERS names the
+# group that may read it, SECRETS_FILE holds `key=value` lines for databricks-secrets-put.
+RESOURCE_GROUP ?=
+KEY_VAULT_ID ?=
+SECRETS_READERS ?=
+SECRETS_FILE ?=
+
+# Every variable that a person may give; more follow where they are used.
+SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI KEEP_DEPLOYMENTS \
+	STORAGE_KEY_FILE OVERWRITE TELEMETRY A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
+SETTINGS += LOCAL_WORKSPACE_STATE LOCAL_WORKSPACE_PORT LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
+# Tests and benchmarks are told what to use, and not what the person uses who runs them.
+WITHOUT_SETTINGS = env $(addprefix -u ,$(filter-out PYTHON LOCAL_WORKSPACE_RUN_MEMORY_GB,$(SETTINGS)) SETTINGS ON_COMMAND_LINE MAKEFLAGS MFLAGS MAKELEVEL)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
 # matplotlib keeps its list of fonts in .venv, and not in HOME.
@@ -69,7 +85,7 @@ help: ## Show this list
 # only: local-workspace
 .PHONY: demo
 demo: install ## Everything on this machine: workspace, deploy, training, scoring, report
-	@test '$(WORKSPACE)' = local || { echo "make demo runs on the local workspace; WORKSPACE is '$(WORKSPACE)'." >&2; exit 1; }
+	@[[ "$$WORKSPACE" == local ]] || { echo "make demo runs on the local workspace; WORKSPACE is '$$WORKSPACE'." >&2; exit 1; }
 	@$(DEPLOYMENT) target
 	@$(MAKE) local-workspace-start
 	@$(MAKE) databricks-init
@@ -97,9 +113,9 @@ ENSURE_JAVA = for java in "$${JAVA_HOME:+$$JAVA_HOME/bin/java}" java .venv/lib/p
 		"$$java" -XX:-UsePerfData -version 2>&1 | grep -E 'version "(17|21)[."]' >/dev/null && exit 0; done; \
 		echo 'No Java 17 or 21 here: installing $(JDK) into .venv'; $(UV) pip install --python .venv --quiet --reinstall $(JDK) || $(NO_INDEX)
 $(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make install needs Python 3.11 or newer; %s is %s. Name another one: make install PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
+	@"$${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make install needs Python 3.11 or newer; %s is %s. Name another one: make install PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
 	@echo 'Setting up .venv'
-	@$(PYTHON) -m venv $(MOVED) .venv
+	@"$${PYTHON:-python3}" -m venv $(MOVED) .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || $(NO_INDEX)
 	@$(UV) pip install --python .venv -r requirements.txt || $(NO_INDEX)
 	@$(UV) pip install --python .venv --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(PACKAGES))
@@ -116,16 +132,16 @@ FORCE:
 NAME :=
 DEST :=
 WITHOUT :=
-export NAME DEST WITHOUT
+SETTINGS += NAME DEST WITHOUT
 .PHONY: new-project
 new-project: $(INSTALLED) ## Make a project of your own; NAME=churn DEST=../churn, WITHOUT='local-workspace ...'
-	@test -n "$$NAME" -a -n "$$DEST" || { echo 'make new-project needs NAME=<its package> and DEST=<a new folder>.' >&2; exit 1; }
-	@.venv/bin/python -m template new "$$NAME" "$$DEST" --without="$$WITHOUT"
+	@[[ -n "$$NAME" && -n "$$DEST" ]] || { echo 'make new-project needs NAME=<its package> and DEST=<a new folder>.' >&2; exit 1; }
+	@.venv/bin/python -m template new --without="$$WITHOUT" -- "$$NAME" "$$DEST"
 
 # end only
 TEMPLATE :=
 TO :=
-export TEMPLATE TO
+SETTINGS += TEMPLATE TO
 .PHONY: update-from-template
 update-from-template: $(INSTALLED) ## Take a newer template into a project made from it; TEMPLATE=<address>, TO=v0.2.0
 	@$(DEPLOYMENT) update-from-template
@@ -135,7 +151,7 @@ update-from-template: $(INSTALLED) ## Take a newer template into a project made 
 .PHONY: test
 # In three processes: each waits for servers now and then, so that two leave a seventh of two cores unused.
 test: $(INSTALLED) ## Run every test
-	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) .venv/bin/pytest --numprocesses 3 --dist loadgroup
+	@$(WITHOUT_SETTINGS) .venv/bin/pytest --numprocesses 3 --dist loadgroup
 
 # only: template
 .PHONY: test-new-project
@@ -146,13 +162,13 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
 	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
-	env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTEST_ADDOPTS="-o 'testpaths=ml_source/tests ml_ops/tests tests'" \
+	$(WITHOUT_SETTINGS) PYTEST_ADDOPTS="-o 'testpaths=ml_source/tests ml_ops/tests tests'" \
 		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
 
 # end only
 .PHONY: test-runtime
 test-runtime: $(INSTALLED) ## Test the wheels with the versions of Databricks Runtime 18 LTS ML; takes minutes
-	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) $(DEPLOYMENT) test-runtime
+	@$(WITHOUT_SETTINGS) $(DEPLOYMENT) test-runtime
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, the walls between the packages, scripts and workflows
@@ -185,7 +201,7 @@ docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from
 # only: template
 .PHONY: pictures
 pictures: has-local-workspace $(INSTALLED) ## Take the pictures of README.md from a demo of its own; needs Chromium
-	@env $(addprefix -u ,$(SETTINGS) MAKEFLAGS MFLAGS MAKELEVEL) PYTHONPATH=local_workspace/tests .venv/bin/python docs/pictures.py
+	@$(WITHOUT_SETTINGS) PYTHONPATH=local_workspace/tests .venv/bin/python docs/pictures.py
 
 # end only
 # end only
@@ -211,11 +227,12 @@ lint-infrastructure: $(INSTALLED) ## Scan the Azure template for what is open or
 
 .PHONY: bench-scoring bench-memory bench-run
 ROWS ?=
-BENCHMARK = env $(addprefix -u ,$(SETTINGS)) .venv/bin/python benchmarks/
+SETTINGS += ROWS
+BENCHMARK = $(WITHOUT_SETTINGS) .venv/bin/python benchmarks/
 bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000
-	@$(BENCHMARK)scoring.py $(addprefix --rows ,$(ROWS))
+	@$(BENCHMARK)scoring.py $${ROWS:+--rows="$$ROWS"}
 bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000'
-	@$(BENCHMARK)memory.py $(if $(ROWS),--rows $(ROWS))
+	@set -f; $(BENCHMARK)memory.py $${ROWS:+--rows $$ROWS}
 bench-run: has-local-workspace $(INSTALLED) ## A training by make against a plain script and `mlflow run`; start and idle memory
 	@$(BENCHMARK)run.py
 
@@ -223,34 +240,26 @@ bench-run: has-local-workspace $(INSTALLED) ## A training by make against a plai
 
 .PHONY: has-local-workspace local-workspace-start local-workspace-stop local-workspace-status local-workspace-logs
 LOCAL_WORKSPACE := .venv/bin/python -m local_workspace
+STATE = $${LOCAL_WORKSPACE_STATE:+--state="$$LOCAL_WORKSPACE_STATE"}
 has-local-workspace:
 	@test -d local_workspace || { echo 'This checkout has no folder local_workspace/: name a workspace with WORKSPACE=<profile>.' >&2; exit 1; }
 local-workspace-start: has-local-workspace $(INSTALLED) ## Start the workspace of this machine
-	@$(LOCAL_WORKSPACE) start --state '$(LOCAL_WORKSPACE_STATE)' $(addprefix --port ,$(LOCAL_WORKSPACE_PORT))
+	@$(LOCAL_WORKSPACE) start $(STATE) $${LOCAL_WORKSPACE_PORT:+--port="$$LOCAL_WORKSPACE_PORT"}
 local-workspace-stop: has-local-workspace $(INSTALLED) ## Stop it; its state stays in .local_workspace
-	@$(LOCAL_WORKSPACE) stop --state '$(LOCAL_WORKSPACE_STATE)'
+	@$(LOCAL_WORKSPACE) stop $(STATE)
 local-workspace-status: has-local-workspace $(INSTALLED) ## Say whether it runs, and where
-	@$(LOCAL_WORKSPACE) status --state '$(LOCAL_WORKSPACE_STATE)'
+	@$(LOCAL_WORKSPACE) status $(STATE)
 local-workspace-logs: has-local-workspace $(INSTALLED) ## Show its log
-	@$(LOCAL_WORKSPACE) logs --state '$(LOCAL_WORKSPACE_STATE)'
+	@$(LOCAL_WORKSPACE) logs $(STATE)
 
 EXAMPLES ?= 20000
+SETTINGS += EXAMPLES
 .PHONY: fuzz-local-workspace
 fuzz-local-workspace: has-local-workspace $(INSTALLED) ## Send made-up requests to a workspace of its own, count the answers; EXAMPLES=20000
-	@env $(addprefix -u ,$(SETTINGS)) .venv/bin/python local_workspace/tests/fuzzing.py --examples $(EXAMPLES)
+	@$(WITHOUT_SETTINGS) .venv/bin/python local_workspace/tests/fuzzing.py $${EXAMPLES:+--examples="$$EXAMPLES"}
 
 # end only
 ##@ Azure
-
-# KEY_VAULT_ID backs the secret scope by a Key Vault (`outputs`: that of azure-deploy), SECRETS_READERS names the
-# group that may read it, SECRETS_FILE holds `key=value` lines for databricks-secrets-put.
-AZURE_SETTINGS := RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE
-RESOURCE_GROUP ?=
-KEY_VAULT_ID ?=
-SECRETS_READERS ?=
-SECRETS_FILE ?=
-SETTINGS += $(AZURE_SETTINGS)
-export $(AZURE_SETTINGS)
 
 .PHONY: azure-deploy
 azure-deploy: $(INSTALLED) ## Make the Azure resources of a target; RESOURCE_GROUP=<name> TARGET=dev
@@ -266,8 +275,8 @@ ifeq ($(WORKSPACE),local)
 	@echo 'Workspace local: nothing to do, `make local-workspace-start` writes the sign-in.'
 else
 # end only
-	@echo 'Workspace $(WORKSPACE): enter its address (https://adb-....azuredatabricks.net) and a personal access token (not shown).'
-	@umask 077 && PATH=".venv/bin:$$PATH" databricks configure --token --profile $(WORKSPACE)
+	@echo "Workspace $$WORKSPACE: enter its address (https://adb-....azuredatabricks.net) and a personal access token (not shown)."
+	@umask 077 && PATH=".venv/bin:$$PATH" databricks configure --token --profile "$$WORKSPACE"
 endif # only: local-workspace
 
 .PHONY: which-workspace
@@ -339,3 +348,7 @@ rollback: which-workspace ## Make the version champion again that was it before;
 .PHONY: compare
 compare: which-workspace ## Show two versions side by side, by number or alias; A=champion B=3
 	@$(DEPLOYMENT) compare
+
+# Here each variable is known. Of those that are not typed on the command line, the environment's are taken likewise.
+$(foreach name,$(SETTINGS),$(if $(filter environment,$(call origin_of,$(name))),$(call take_as_typed,$(name))))
+export $(foreach name,$(SETTINGS),$(if $(filter-out undefined,$(origin $(name))),$(name))) SETTINGS ON_COMMAND_LINE

@@ -10,6 +10,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,14 +103,86 @@ def test_a_target_is_signed_in_to_by_the_profile_of_its_name(
     assert shown.stdout.split() == [workspace, target]
 
 
+# What a person types
+
+
+def variables_of(assignment: str) -> set[str]:
+    """The variables that the Makefile gives a default in this way, by a pattern of what follows the name."""
+    found: list[str] = re.findall(rf"^(?:# instead: )?(?:override )?([A-Z_]+) {assignment}", MAKEFILE, re.M)
+    return set(found)
+
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+OVERRIDES = {name.upper() for name in yaml.safe_load((ROOT / "databricks.yml").read_text())["variables"]}
+NOT_FROM_THE_ENVIRONMENT = variables_of(":=$")
+FROM_THE_ENVIRONMENT = (
+    variables_of(r"\?=") | variables_of(r":= \$\(or \$\(value") | OVERRIDES
+) - NOT_FROM_THE_ENVIRONMENT
+TYPED = FROM_THE_ENVIRONMENT | NOT_FROM_THE_ENVIRONMENT
+TRICKY = """$web $$web ${web} $(web) $(shell touch ran) `touch ran` #c "q" it's \\ \\\\ \\$a, ) = %  * ü\n$x """
+SHOW = """include Makefile
+all-of-it:
+\t@env -0
+by-another-make:
+\t@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) all-of-it
+"""
+
+
+def arrived(tmp_path: Path, goal: str, *arguments: str, **environment: str) -> dict[str, str]:
+    """What a recipe finds in its environment."""
+    (tmp_path / "show.mk").write_text(SHOW)
+    shown = make(ROOT, "--silent", "-f", str(tmp_path / "show.mk"), goal, *arguments, **environment)
+    assert shown.returncode == 0, shown.stderr
+    return dict(line.split("=", 1) for line in shown.stdout.rstrip("\0").split("\0"))
+
+
+def test_the_makefile_knows_all_that_a_person_may_type(tmp_path: Path) -> None:
+    known = arrived(tmp_path, "all-of-it")["SETTINGS"].split()
+
+    assert sorted(known) == sorted(TYPED)
+    assert {"WORKSPACE", "PARAMS", "CATALOG", "VERSION", "PYTHON"} <= TYPED
+
+
+@pytest.mark.parametrize("goal", ["all-of-it", "by-another-make"])
+def test_what_is_typed_arrives_as_it_is(tmp_path: Path, goal: str) -> None:
+    values = {name: name + TRICKY for name in (*TYPED, "PIP_INDEX_URL")}
+
+    typed = arrived(tmp_path, goal, *(f"{name}={value}" for name, value in values.items()))
+    exported = arrived(tmp_path, goal, **values)
+
+    assert {name: typed.get(name) for name in values} == values
+    assert {name: exported.get(name) for name in FROM_THE_ENVIRONMENT} == {
+        name: values[name] for name in FROM_THE_ENVIRONMENT
+    }
+    assert {exported[name] for name in NOT_FROM_THE_ENVIRONMENT} == {""}
+    assert not (ROOT / "ran").exists()
+
+
+def test_no_recipe_lets_make_fill_in_what_a_person_types() -> None:
+    names = "|".join(sorted(TYPED))
+    lines = [line for line in MAKEFILE.splitlines() if re.match(r"\t|[A-Z_]+ =", line)]
+
+    assert len(lines) > 50
+    assert [line for line in lines if re.search(rf"\$[({{][^$]*\b({names})[)}}]", line)] == []
+
+
+# only: template
+def test_a_name_with_quotes_and_spaces_is_one_name(tmp_path: Path) -> None:
+    refused = make(ROOT, "new-project", "NAME=(", f"DEST={tmp_path}/it's \"mine\" $(x)")
+
+    assert "Error: " in refused.stderr and "'('" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# end only
 def test_old_python_is_refused_with_its_version(checkout: Path) -> None:
-    old = checkout / "old-python"
+    old = checkout / "an old \"python\", $HOME's"
     pretend = "import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1'"
     old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{pretend}; $1"\n')
     old.chmod(0o700)
     (checkout / ".venv" / ".installed").unlink()
 
-    refused = make(checkout, "install", f"PYTHON='{old}'")
+    refused = make(checkout, "install", f"PYTHON={old}")
 
     assert refused.returncode != 0
     assert "needs Python 3.11 or newer" in refused.stderr and "is 3.9.1" in refused.stderr

@@ -87,9 +87,10 @@ def _init(_: str) -> None:
     target = _target(cli.workspace)
     cli.make_folder(target.text("workspace_folder"))
     if target.text("compute") == "existing":
-        create, policy = os.environ.get("CREATE_CLUSTER") == "1", target.text("cluster_policy")
+        create = os.environ.get("CREATE_CLUSTER", "") or ("1" if cli.workspace.is_local else "0")
+        policy = target.text("cluster_policy")
         name, user = target.text("cluster_name"), target.cluster_user
-        ensure_cluster(cli, name, create=create, policy=policy, user=user)
+        ensure_cluster(cli, name, create=create == "1", policy=policy, user=user)
     ensure_experiment(cli.workspace, target.text("experiment"))
     vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
     vault = azure.find_key_vault(vault_id, target.name) if vault_id else None
