@@ -11,6 +11,7 @@ import yaml
 from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import User
+from diabetes_mlops.settings import MonitoringSettings, ScoringSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
@@ -95,6 +96,26 @@ def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
         widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
 
         assert sorted(task["base_parameters"]) == sorted(widgets)
+
+
+# Where a target's own variables differ from the defaults of the jobs, and what has none.
+OF_THE_TARGET = ("data_root", "secret_scope", "experiment_name", "model_name", "output_table", "git_commit")
+JOBS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "diabetes_model_training": (TrainingSettings, ("training_data", *OF_THE_TARGET)),
+    "diabetes_batch_scoring": (ScoringSettings, ("input_data", *OF_THE_TARGET)),
+    "diabetes_monitoring": (MonitoringSettings, OF_THE_TARGET),
+}
+
+
+@pytest.mark.parametrize("key", JOBS)
+def test_what_a_job_hands_over_is_the_default_of_its_settings(key: str) -> None:
+    settings, of_the_target = JOBS[key]
+    given = rendered("staging", EXISTING).jobs()[key]["tasks"][0]["notebook_task"]["base_parameters"]
+    needed = {name: value for name, value in given.items() if name in of_the_target}
+
+    assert set(of_the_target) & given.keys() and given.keys() - set(of_the_target)
+    for name, value in given.items():
+        assert settings.from_widgets(needed | {name: value}) == settings.from_widgets(needed), name
 
 
 def test_whom_a_target_lets_run_its_jobs_is_in_each(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
 dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
 dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and telemetry")
-dbutils.widgets.text("input_data", "data_batch_input.csv", "Rows to score: files, folder or table")
+dbutils.widgets.text("input_data", "", "Rows to score: files, folder or table")
 dbutils.widgets.dropdown("input_format", "", ["", "csv", "parquet", "delta"], "Format; empty: told by name or folder")
 dbutils.widgets.text("carry_columns", "", "Columns to carry into the output, between commas")
 dbutils.widgets.text("output_table", "", "Delta table to write: catalog.schema.table")
@@ -31,7 +31,8 @@ dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
-wheel_dir = dbutils.widgets.get("wheel_dir")
+wheel_dir = dbutils.widgets.get("wheel_dir").strip()
+assert wheel_dir, "wheel_dir must not be empty: it is the folder of the deployed wheels"
 
 # COMMAND ----------
 

@@ -27,7 +27,8 @@ dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
-wheel_dir = dbutils.widgets.get("wheel_dir")
+wheel_dir = dbutils.widgets.get("wheel_dir").strip()
+assert wheel_dir, "wheel_dir must not be empty: it is the folder of the deployed wheels"
 
 # COMMAND ----------
 

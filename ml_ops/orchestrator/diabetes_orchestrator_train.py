@@ -11,7 +11,7 @@ dbutils.widgets.text("data_root", "", "Folder of the data")
 dbutils.widgets.dropdown("data_credential", "", ["", "account-key", "service-principal"], "Credential of data_root")
 dbutils.widgets.text("mount_source", "", "Mount below /mnt: abfss://container@account...; empty: none")
 dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and telemetry")
-dbutils.widgets.text("training_data", "data_raw.csv", "Labelled data: file or table")
+dbutils.widgets.text("training_data", "", "Labelled data: file or table")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
 dbutils.widgets.text("alpha", "0.5", "Strength of the penalty")
@@ -30,7 +30,8 @@ dbutils.widgets.text("task_run_id", "", "The run of its task")
 
 # COMMAND ----------
 
-wheel_dir = dbutils.widgets.get("wheel_dir")
+wheel_dir = dbutils.widgets.get("wheel_dir").strip()
+assert wheel_dir, "wheel_dir must not be empty: it is the folder of the deployed wheels"
 
 # COMMAND ----------
 

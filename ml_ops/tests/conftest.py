@@ -95,6 +95,7 @@ class Jobs:
 
     def score(self, **widgets: str) -> dict[str, Any]:
         settings = {"input_data": str(DATA / "data_batch_input.csv"), "output_table": self.table}
+        settings |= {"max_rejected_share": "1"}
         given = ScoringSettings.from_widgets(self._common() | settings | widgets)
         return batch_score.run(self.spark, given, self.target)
 

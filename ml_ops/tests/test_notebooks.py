@@ -10,10 +10,6 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
 
-pytestmark = pytest.mark.skipif(
-    "TEST_RUNTIME" not in os.environ, reason="for make test-runtime; else the local workspace runs them"
-)
-
 
 class Widgets(dict[str, str]):
     """The widgets of a notebook: those that the job gives keep their values."""
@@ -40,13 +36,28 @@ def run_notebook(name: str, spark: Any, parameters: dict[str, str]) -> dict[str,
     return found
 
 
+@pytest.mark.parametrize("name", ["train", "batch_score", "monitor"])
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_a_notebook_without_its_wheels_says_which_widget_to_fill_in(name: str, empty: str):
+    with pytest.raises(AssertionError, match="wheel_dir must not be empty"):
+        run_notebook(name, None, {"wheel_dir": empty})
+
+
+@pytest.mark.skipif(
+    "TEST_RUNTIME" not in os.environ, reason="for make test-runtime; else the local workspace runs them"
+)
 def test_the_notebooks_train_score_and_monitor(make_jobs, spark):
     jobs = make_jobs("notebooks")
     data = str(Path(__file__).parents[2] / "ml_data")
-    common = {"data_root": data, "experiment_name": "/tests/notebooks"}
+    common = {"data_root": data, "experiment_name": "/tests/notebooks", "wheel_dir": "dist"}
 
-    trained = run_notebook("train", spark, common | {"model_name": jobs.model_name})
-    scoring = {"model_name": jobs.model_name, "output_table": jobs.table}
+    training = {"training_data": "data_raw.csv", "model_name": jobs.model_name}
+    trained = run_notebook("train", spark, common | training)
+    scoring = {
+        "input_data": "data_batch_input.csv",
+        "model_name": jobs.model_name,
+        "output_table": jobs.table,
+    }
     scored = run_notebook("batch_score", spark, common | scoring)
     monitored = run_notebook("monitor", spark, common | {"output_table": jobs.table})
 

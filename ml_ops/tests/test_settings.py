@@ -1,9 +1,20 @@
 """A job tells which widget is wrong before it does anything."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
 import pytest
 from diabetes.drift import DriftThresholds
 from diabetes_mlops.gate import Thresholds
-from diabetes_mlops.settings import MonitoringSettings, ScoringSettings, SettingsError, TrainingSettings
+from diabetes_mlops.settings import (
+    AccessSettings,
+    MonitoringSettings,
+    ScoringSettings,
+    SettingsError,
+    TrainingSettings,
+)
 
 TRAINING = {
     "data_root": "dbfs:/project/data/",
@@ -19,6 +30,71 @@ SCORING = {
     "experiment_name": "/Shared/project",
     "model_name": "main.diabetes.diabetes",
 }
+
+
+MONITORING = {
+    "data_root": "dbfs:/project/data",
+    "output_table": "main.diabetes.scored",
+    "experiment_name": "/Shared/project",
+}
+# Each job by the end of its notebook's name: its settings, and what stands in for those that are needed.
+ORCHESTRATOR = Path(__file__).parents[1] / "orchestrator"
+JOBS: dict[str, tuple[type, dict[str, str]]] = {
+    "train": (TrainingSettings, {name: value for name, value in TRAINING.items() if name != "alpha"}),
+    "batch_score": (ScoringSettings, SCORING),
+    "monitor": (MonitoringSettings, MONITORING),
+}
+
+
+def widgets_of(job: str) -> dict[str, str]:
+    """The widgets of a job's notebook, with their defaults."""
+    (notebook,) = ORCHESTRATOR.glob(f"*_orchestrator_{job}.py")
+    return dict(re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)", "([^"]*)"', notebook.read_text()))
+
+
+def told(job: str, widgets: dict[str, str]) -> Any:
+    """All that a job makes of its widgets: its settings, or what it says is wrong."""
+    try:
+        return JOBS[job][0].from_widgets(widgets), AccessSettings.from_widgets(widgets)
+    except SettingsError as error:
+        return str(error)
+
+
+WIDGETS = [(job, widget) for job in JOBS for widget in widgets_of(job)]
+
+
+@pytest.mark.parametrize("empty", ["", " \t"])
+@pytest.mark.parametrize(("job", "widget"), WIDGETS)
+def test_an_empty_widget_is_one_that_is_left_out(job: str, widget: str, empty: str):
+    others = {name: value for name, value in JOBS[job][1].items() if name != widget}
+
+    assert told(job, others | {widget: empty}) == told(job, others)
+
+
+@pytest.mark.parametrize(("job", "widget"), WIDGETS)
+def test_what_a_notebook_shows_first_is_the_default(job: str, widget: str):
+    others = {name: value for name, value in JOBS[job][1].items() if name != widget}
+
+    assert told(job, others | {widget: widgets_of(job)[widget]}) == told(job, others)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_what_has_no_default_is_asked_for_by_name(job: str):
+    settings, needed = JOBS[job]
+    names = [each.name for each in fields(settings) if each.name in needed]
+
+    assert names
+    for name in names:
+        assert told(job, needed | {name: " "}) == f"{name} must not be empty"
+
+
+def test_whoever_wants_no_limit_says_so():
+    scoring = ScoringSettings.from_widgets(SCORING | {"max_rejected_share": "1"})
+    monitoring = MonitoringSettings.from_widgets(MONITORING | {"rejected_share_warn": "1"})
+
+    assert (scoring.max_rejected_share, monitoring.rejected_share_warn) == (1.0, 1.0)
+    assert ScoringSettings.from_widgets(SCORING).max_rejected_share == 0.1
+    assert MonitoringSettings.from_widgets(MONITORING).rejected_share_warn == 0.05
 
 
 def test_relative_data_is_taken_under_the_data_root():
@@ -59,7 +135,7 @@ def test_empty_widgets_of_scoring_mean_champion_and_derived_batch():
     settings = ScoringSettings.from_widgets(SCORING | {"model_version": "", "batch_id": " "})
 
     assert (settings.model_version, settings.batch_id, settings.git_commit) == ("", "", "")
-    assert (settings.input_format, settings.carry_columns, settings.max_rejected_share) == ("", (), 1.0)
+    assert (settings.input_format, settings.carry_columns, settings.max_rejected_share) == ("", (), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +165,6 @@ def test_a_share_is_at_most_one():
 
 FORMS = "rmse<=<number>, mae<=<number>, r2>=<number>"
 THRESHOLDS = f"thresholds must be some of {FORMS}, with commas between"
-MONITORING = {
-    "data_root": "dbfs:/project/data",
-    "output_table": "main.diabetes.scored",
-    "experiment_name": "/Shared/project",
-    "lookback_days": "7",
-    "max_error_ratio": "1.5",
-}
 
 
 def test_monitoring_needs_no_labels_and_fails_on_nothing_unless_told():
@@ -119,7 +188,6 @@ def test_relative_labels_are_taken_under_the_data_root():
     ("widget", "value", "message"),
     [
         ("fail_on", "ok", "fail_on must be warn or alert; got 'ok'"),
-        ("lookback_days", "", "lookback_days must be days, above 0 and at most 36500; got ''"),
         ("lookback_days", "0", "lookback_days must be days, above 0 and at most 36500; got '0'"),
         ("lookback_days", "1e9", "lookback_days must be days, above 0 and at most 36500; got '1e9'"),
         ("rejected_share_warn", "5", "rejected_share_warn must be a share from 0 to 1; got 5"),

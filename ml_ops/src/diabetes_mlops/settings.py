@@ -1,8 +1,12 @@
-"""What a job is told through its widgets, checked before anything else happens."""
+"""What a job is told through its widgets, checked before anything else happens.
+
+An empty widget means the default that its settings declare here; one without a default has to be filled in.
+"""
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
@@ -37,6 +41,10 @@ class Widgets(Protocol):
         """Give the value of one widget."""
 
 
+# How the value of one widget is read.
+Reader = Callable[[Widgets, str], Any]
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What a training run needs to know; `training_data` is a full path or a table name.
@@ -49,7 +57,7 @@ class TrainingSettings:
     training_data: str
     experiment_name: str
     model_name: str
-    alpha: float
+    alpha: float = 0.5
     search_trials: int = 0
     search_on: Literal["driver", "workers"] = "driver"
     seed: int = 0
@@ -60,18 +68,20 @@ class TrainingSettings:
     @classmethod
     def from_widgets(cls, widgets: Widgets) -> Self:
         """Read and check the widgets of the training notebook; raises SettingsError."""
-        return cls(
-            training_data=_data(widgets, "training_data"),
-            experiment_name=_filled(widgets, "experiment_name"),
-            model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
-            alpha=_positive_number(widgets, "alpha"),
-            search_trials=_whole_number(widgets, "search_trials"),
-            search_on=_choice(widgets, "search_on", ("driver", "workers")),
-            seed=_whole_number(widgets, "seed"),
-            thresholds=_thresholds(widgets),
-            promotion=_choice(widgets, "promotion", ("automatic", "manual")),
-            git_commit=_text(widgets, "git_commit"),
+        given = _filled_in(
+            cls,
+            widgets,
+            training_data=_data,
+            experiment_name=_text,
+            model_name=_model_name,
+            alpha=_positive_number,
+            search_trials=_whole_number,
+            search_on=_choice("driver", "workers"),
+            seed=_whole_number,
+            promotion=_choice("automatic", "manual"),
+            git_commit=_text,
         )
+        return cls(**given, thresholds=_thresholds(widgets))
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class ScoringSettings:
     batch_id: str = ""
     input_format: str = ""
     carry_columns: tuple[str, ...] = ()
-    max_rejected_share: float = 1.0
+    max_rejected_share: float = 0.1
     drift: DriftThresholds = field(default_factory=DriftThresholds)
     git_commit: str = ""
 
@@ -100,19 +110,21 @@ class ScoringSettings:
         """Read and check the widgets of the scoring notebook; raises SettingsError."""
         version = "empty, a version number or an alias"
         batch = "empty, or letters, digits and . _ : = + -"
-        return cls(
-            input_data=_data(widgets, "input_data"),
-            output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
-            experiment_name=_filled(widgets, "experiment_name"),
-            model_name=_matching(widgets, "model_name", _MODEL_NAME, "catalog.schema.model"),
-            model_version=_matching(widgets, "model_version", _VERSION_OR_ALIAS, version),
-            batch_id=_matching(widgets, "batch_id", _BATCH_ID, batch),
-            input_format=_choice(widgets, "input_format", ("", *FILE_FORMATS)),
-            carry_columns=_names(widgets, "carry_columns"),
-            max_rejected_share=_share(widgets, "max_rejected_share"),
-            drift=_drift_thresholds(widgets),
-            git_commit=_text(widgets, "git_commit"),
+        given = _filled_in(
+            cls,
+            widgets,
+            input_data=_data,
+            output_table=_table_name,
+            experiment_name=_text,
+            model_name=_model_name,
+            model_version=_matching(_VERSION_OR_ALIAS, version),
+            batch_id=_matching(_BATCH_ID, batch),
+            input_format=_choice(*FILE_FORMATS),
+            carry_columns=_names,
+            max_rejected_share=_share,
+            git_commit=_text,
         )
+        return cls(**given, drift=_drift_thresholds(widgets))
 
 
 @dataclass(frozen=True)
@@ -138,16 +150,19 @@ class MonitoringSettings:
     @classmethod
     def from_widgets(cls, widgets: Widgets) -> Self:
         """Read and check the widgets of the monitoring notebook; raises SettingsError."""
-        return cls(
-            output_table=_matching(widgets, "output_table", _TABLE_NAME, "[catalog.]schema.table"),
-            experiment_name=_filled(widgets, "experiment_name"),
-            labels_data=_data(widgets, "labels_data") if _text(widgets, "labels_data") else "",
-            lookback_days=_days(widgets, "lookback_days"),
-            rejected_share_warn=_share(widgets, "rejected_share_warn"),
-            max_error_ratio=_max_error_ratio(widgets),
-            fail_on=_choice(widgets, "fail_on", ("", "warn", "alert")),
-            git_commit=_text(widgets, "git_commit"),
+        given = _filled_in(
+            cls,
+            widgets,
+            output_table=_table_name,
+            experiment_name=_text,
+            labels_data=_data,
+            lookback_days=_days,
+            rejected_share_warn=_share,
+            max_error_ratio=_positive_number,
+            fail_on=_choice("warn", "alert"),
+            git_commit=_text,
         )
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -166,16 +181,20 @@ class AccessSettings:
     @classmethod
     def from_widgets(cls, widgets: Widgets) -> Self:
         """Read and check the widgets that each notebook has; raises SettingsError."""
-        credential: Credential = _choice(widgets, "data_credential", get_args(Credential))
+        credentials = [credential for credential in get_args(Credential) if credential]
+        filled = _text(widgets, "data_credential")
+        credential: Credential = (
+            _choice(*credentials)(widgets, "data_credential") if filled else cls.credential
+        )
         mount_source = _text(widgets, "mount_source").rstrip("/")
         container = "abfss://<container>@<account>.dfs.core.windows.net[/<folder>]"
         if mount_source:
-            _matching(widgets, "mount_source", _CONTAINER, container)
-            _matching(widgets, "data_root", _MOUNT, "/mnt/<name>[/<folder>], because mount_source is given")
+            _matching(_CONTAINER, container)(widgets, "mount_source")
+            _matching(_MOUNT, "/mnt/<name>[/<folder>], because mount_source is given")(widgets, "data_root")
             if credential == "account-key":
                 raise SettingsError("a mount takes data_credential service-principal; got 'account-key'")
         elif credential:
-            _matching(widgets, "data_root", _CONTAINER, f"{container}, because data_credential is given")
+            _matching(_CONTAINER, f"{container}, because data_credential is given")(widgets, "data_root")
         return cls(
             data_root=_text(widgets, "data_root"),
             credential=credential,
@@ -210,11 +229,26 @@ def _filled(widgets: Widgets, name: str) -> str:
     return value
 
 
-def _matching(widgets: Widgets, name: str, pattern: re.Pattern[str], form: str) -> str:
-    value = _text(widgets, name)
-    if not pattern.fullmatch(value):
-        raise SettingsError(f"{name} must be {form}; got {value!r}")
-    return value
+def _filled_in(settings: type, widgets: Widgets, **readers: Reader) -> dict[str, Any]:
+    """Read the widgets that are filled in, by field; the others keep their defaults, where they have one."""
+    for needed in fields(settings):
+        if needed.default is needed.default_factory is MISSING:
+            _filled(widgets, needed.name)
+    return {name: read(widgets, name) for name, read in readers.items() if _text(widgets, name)}
+
+
+def _matching(pattern: re.Pattern[str], form: str) -> Callable[[Widgets, str], str]:
+    def read(widgets: Widgets, name: str) -> str:
+        value = _text(widgets, name)
+        if not pattern.fullmatch(value):
+            raise SettingsError(f"{name} must be {form}; got {value!r}")
+        return value
+
+    return read
+
+
+_table_name = _matching(_TABLE_NAME, "[catalog.]schema.table")
+_model_name = _matching(_MODEL_NAME, "catalog.schema.model")
 
 
 def _positive_number(widgets: Widgets, name: str) -> float:
@@ -239,22 +273,15 @@ def _days(widgets: Widgets, name: str) -> float:
 
 
 def _whole_number(widgets: Widgets, name: str) -> int:
-    """Give a count; empty means 0."""
-    value = _text(widgets, name) or "0"
+    value = _text(widgets, name)
     # NumPy's and Optuna's generators take 32 bits of seed.
     if not (re.fullmatch(r"[0-9]{1,10}", value) and int(value) < 2**32):
         raise SettingsError(f"{name} must be a whole number from 0 to {2**32 - 1}; got {value!r}")
     return int(value)
 
 
-def _max_error_ratio(widgets: Widgets) -> float:
-    """Read the limit of monitoring; an empty widget means the default."""
-    name = "max_error_ratio"
-    return _positive_number(widgets, name) if _text(widgets, name) else MAX_ERROR_RATIO
-
-
 def _thresholds(widgets: Widgets) -> Thresholds:
-    """Read the thresholds of the gate; an empty widget means the default."""
+    """Read the thresholds of the gate."""
     given: dict[str, Any] = {
         name: _number(widgets, name) for name in ("margin", "max_slice_ratio") if _text(widgets, name)
     }
@@ -274,7 +301,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
-    """Read the thresholds of drift; an empty widget means the default."""
+    """Read the thresholds of drift."""
     names = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
     given = {
         field: _positive_number(widgets, widget) for widget, field in names.items() if _text(widgets, widget)
@@ -294,13 +321,15 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
     return thresholds
 
 
-def _choice(widgets: Widgets, name: str, choices: tuple[_Word, ...]) -> _Word:
-    """Give one of the choices; empty means the first."""
-    value = _text(widgets, name)
-    for choice in choices:
-        if value in (choice, ""):
-            return choice
-    raise SettingsError(f"{name} must be {' or '.join(filter(None, choices))}; got {value!r}")
+def _choice(*choices: _Word) -> Callable[[Widgets, str], _Word]:
+    def read(widgets: Widgets, name: str) -> _Word:
+        value = _text(widgets, name)
+        for choice in choices:
+            if value == choice:
+                return choice
+        raise SettingsError(f"{name} must be {' or '.join(choices)}; got {value!r}")
+
+    return read
 
 
 def _names(widgets: Widgets, name: str) -> tuple[str, ...]:
@@ -309,8 +338,8 @@ def _names(widgets: Widgets, name: str) -> tuple[str, ...]:
 
 
 def _share(widgets: Widgets, name: str) -> float:
-    """Read a share from 0 to 1; empty means 1, no limit."""
-    share = _number(widgets, name) if _text(widgets, name) else 1.0
+    """Read a share from 0 to 1; 1 is no limit."""
+    share = _number(widgets, name)
     if not 0 <= share <= 1:
         raise SettingsError(f"{name} must be a share from 0 to 1; got {share:g}")
     return share
