@@ -60,8 +60,10 @@ SECRETS_FILE ?=
 SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI KEEP_DEPLOYMENTS \
 	STORAGE_KEY_FILE OVERWRITE TELEMETRY A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
 SETTINGS += LOCAL_WORKSPACE_STATE LOCAL_WORKSPACE_PORT LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
-# Tests and benchmarks are told what to use, and not what the person uses who runs them.
-WITHOUT_SETTINGS = env $(addprefix -u ,$(filter-out PYTHON LOCAL_WORKSPACE_RUN_MEMORY_GB,$(SETTINGS)) SETTINGS ON_COMMAND_LINE MAKEFLAGS MFLAGS MAKELEVEL)
+# Tests and benchmarks are told what to use, and not what the person uses who runs them, but for what is of the machine.
+OF_THE_MACHINE := PYTHON
+OF_THE_MACHINE += LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
+WITHOUT_SETTINGS = env $(addprefix -u ,$(filter-out $(OF_THE_MACHINE),$(SETTINGS)) SETTINGS ON_COMMAND_LINE MAKEFLAGS MFLAGS MAKELEVEL)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
 # matplotlib keeps its list of fonts in .venv, and not in HOME.

@@ -81,6 +81,23 @@ def test_the_scored_table_holds_the_models_own_predictions(scored, registry):
     assert set(scored["model_version"]) == {"1"}
 
 
+def test_an_override_is_for_the_run_that_it_is_given_to(workspace):
+    trial = SCORED.replace("_scored", "_trial")
+    read = f"""
+import json
+tables = [spark.table(name) for name in ("{SCORED}", "{trial}")]
+dbutils.notebook.exit(json.dumps([sorted({{row.run_id for row in table.collect()}}) for table in tables]))
+"""
+
+    finished = workspace.make("run-diabetes-batch-scoring", OUTPUT_TABLE=trial)
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert f"Overrides: OUTPUT_TABLE={trial}\n" in finished.stdout
+    run_id = re.search(r"run_id +([0-9a-f]{32})", finished.stdout)[1]
+    real, tried = workspace.run_cells(read)
+    assert tried == [run_id] and run_id not in real
+
+
 def test_the_training_run_holds_what_a_reader_looks_for(registry):
     version = registry.get_model_version_by_alias(MODEL, "champion")
     run = registry.get_run(version.run_id)

@@ -119,7 +119,7 @@ FROM_THE_ENVIRONMENT = (
     variables_of(r"\?=") | variables_of(r":= \$\(or \$\(value") | OVERRIDES
 ) - NOT_FROM_THE_ENVIRONMENT
 TYPED = FROM_THE_ENVIRONMENT | NOT_FROM_THE_ENVIRONMENT
-TRICKY = """$web $$web ${web} $(web) $(shell touch ran) `touch ran` #c "q" it's \\ \\\\ \\$a, ) = %  * ü\n$x """
+TRICKY = """$web $$x ${x} $(web) $(shell touch ran) `touch ran` #c "q" it's \\ \\\\ \\$a, ) = %  * ü\n$x """
 SHOW = """include Makefile
 all-of-it:
 \t@env -0
@@ -168,7 +168,7 @@ def test_no_recipe_lets_make_fill_in_what_a_person_types() -> None:
 
 # only: template
 def test_a_name_with_quotes_and_spaces_is_one_name(tmp_path: Path) -> None:
-    refused = make(ROOT, "new-project", "NAME=(", f"DEST={tmp_path}/it's \"mine\" $(x)")
+    refused = make(ROOT, "new-project", "NAME=(", f'DEST={tmp_path}/it\'s "mine" $(x)')
 
     assert "Error: " in refused.stderr and "'('" in refused.stderr
     assert list(tmp_path.iterdir()) == []
@@ -176,7 +176,7 @@ def test_a_name_with_quotes_and_spaces_is_one_name(tmp_path: Path) -> None:
 
 # end only
 def test_old_python_is_refused_with_its_version(checkout: Path) -> None:
-    old = checkout / "an old \"python\", $HOME's"
+    old = checkout / 'an old "python", $HOME\'s'
     pretend = "import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1'"
     old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{pretend}; $1"\n')
     old.chmod(0o700)
@@ -278,6 +278,24 @@ def test_a_mistyped_target_is_no_matter_of_a_right_profile(checkout: Path) -> No
 
     assert "no target 'dve'" in refused.stderr and "TARGET=dev?" in refused.stderr
     assert "profile" not in refused.stderr
+
+
+def test_a_mistyped_variable_is_refused_before_anything_is_done(checkout: Path) -> None:
+    refused = make(checkout, "-j4", "deploy", "CATALOGUE=trial", "V=1", HOME=str(checkout.parent))
+
+    assert refused.returncode != 0
+    assert (
+        "Error: CATALOGUE is not a variable of the Makefile or of databricks.yml; did you mean CATALOG?"
+        in (refused.stderr)
+    )
+    assert not (checkout / "dist").exists()
+
+
+@pytest.mark.parametrize("own", ["V=1", "MAKEFLAGS=-k", "SHELL=bash", "CURDIR=.", "VERSION=", "CATALOG="])
+def test_what_make_itself_reads_may_be_given(checkout: Path, own: str) -> None:
+    refused = make(checkout, "deploy", "WORKSPACE=prod", own, HOME=str(checkout.parent))
+
+    assert "no profile 'prod'" in refused.stderr and "is not a variable" not in refused.stderr
 
 
 # Wheels

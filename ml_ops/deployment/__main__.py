@@ -13,18 +13,23 @@ from deployment.data import SAMPLE_TARGETS, upload_data
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
+from deployment.jobs import require_job
 from deployment.newer_template import update_from_template
+from deployment.overrides import of_deployment, params_of_run, show_overrides
 from deployment.report import print_report
 from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
 from deployment.secret_scope import ensure_scope, put_secrets
 from deployment.serving import find_scoring_job
-from deployment.settings import ROOT, Settings
+from deployment.settings import ROOT, Settings, refuse_version
 from deployment.targets import Target, UnknownTargetError, require_target
 from deployment.workspace import Workspace, no_profile_either, open_workspace
 
 if TYPE_CHECKING:
     from deployment.models import RegisteredModel
+
+# What leads to the deployed versions, and to the jobs that point at them.
+CODE = ("root_path", "name_prefix")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,7 +70,14 @@ def _cli() -> DatabricksCli:
     return open_cli(open_workspace(settings), settings.databricks_cli)
 
 
-def _target(workspace: Workspace) -> Target:
+def _target(workspace: Workspace, *used: str) -> Target:
+    """The target of a command that uses these variables; prints which of them are overridden."""
+    target = _overridden_target(workspace)
+    show_overrides(target, target.behind_variables(*used))
+    return target
+
+
+def _overridden_target(workspace: Workspace) -> Target:
     settings = _settings()
     return Target(settings.target, workspace.user, settings.overrides)
 
@@ -84,9 +96,11 @@ def _check_target(_: str) -> None:
 
 def _init(_: str) -> None:
     cli = _cli()
-    target = _target(cli.workspace)
+    compute = _overridden_target(cli.workspace).text("compute")
+    cluster = ("cluster_name", "cluster_policy", "single_user_name") if compute == "existing" else ()
+    target = _target(cli.workspace, "workspace_folder", "compute", *cluster, "experiment", "secret_scope")
     cli.make_folder(target.text("workspace_folder"))
-    if target.text("compute") == "existing":
+    if compute == "existing":
         create = os.environ.get("CREATE_CLUSTER", "") or ("1" if cli.workspace.is_local else "0")
         policy = target.text("cluster_policy")
         name, user = target.text("cluster_name"), target.cluster_user
@@ -99,12 +113,14 @@ def _init(_: str) -> None:
 
 def _put_secrets(_: str) -> None:
     cli = _cli()
-    put_secrets(cli, _target(cli.workspace).text("secret_scope"), os.environ.get("SECRETS_FILE", ""))
+    put_secrets(
+        cli, _target(cli.workspace, "secret_scope").text("secret_scope"), os.environ.get("SECRETS_FILE", "")
+    )
 
 
 def _upload_data(_: str) -> None:
     cli = _cli()
-    target = _target(cli.workspace)
+    target = _target(cli.workspace, "data_root", "mount_source")
     mount_source, key_source = target.text("mount_source"), os.environ.get("STORAGE_KEY_FILE", "")
     upload_data(
         cli,
@@ -116,7 +132,10 @@ def _upload_data(_: str) -> None:
 
 
 def _deploy(*, code: bool, jobs: bool) -> None:
+    refuse_version(os.environ.get("VERSION", ""))
     cli = _cli()
+    named = _overridden_target(cli.workspace)
+    show_overrides(named, of_deployment(named) if jobs else named.behind_variables(*CODE))
     target = deployments.open_deployment(cli, _settings(), ROOT)
     deployments.check_owners(cli, target)
     if code:
@@ -127,25 +146,28 @@ def _deploy(*, code: bool, jobs: bool) -> None:
 
 def _list_deployments(_: str) -> None:
     cli = _cli()
-    deployments.print_deployments(cli, _target(cli.workspace))
+    deployments.print_deployments(cli, _target(cli.workspace, *CODE))
 
 
 def _roll_back_code(_: str) -> None:
     cli = _cli()
-    deployments.roll_back(cli, _target(cli.workspace), os.environ.get("VERSION", ""))
+    deployments.roll_back(cli, _target(cli.workspace, *CODE), os.environ.get("VERSION", ""))
 
 
 def _run(job: str) -> None:
+    refuse_version(os.environ.get("VERSION", ""))
     params = parse_params(os.environ.get("PARAMS", ""))
     _show_workspace("")
     cli = _cli()
-    name = _target(cli.workspace).job_name(job)
+    target = _overridden_target(cli.workspace)
+    name = target.job_name(job)
+    params = params_of_run(cli, target, job, require_job(cli, name), params)
     run_job(cli, name, params, wait=os.environ.get("WAIT", "1") != "0")
 
 
 def _report(_: str) -> None:
     cli = _cli()
-    print_report(cli, _target(cli.workspace))
+    print_report(cli, _target(cli.workspace, "name_prefix"))
 
 
 def _update_from_template(_: str) -> None:
@@ -156,14 +178,14 @@ def _models(*, moves_champion: bool = False) -> "RegisteredModel":
     from deployment.models import open_model  # here, because importing MLflow takes seconds
 
     workspace = _workspace()
-    target = _target(workspace)
+    target = _target(workspace, "model_name")
     scoring = find_scoring_job(workspace, target) if moves_champion else None
     return open_model(workspace, target.text("model_name"), scoring)
 
 
 def _describe_model() -> str:
     workspace = _workspace()
-    return model_registry.describe(workspace, _target(workspace).text("model_name"))
+    return model_registry.describe(workspace, _overridden_target(workspace).text("model_name"))
 
 
 def _promote(_: str) -> None:

@@ -1,40 +1,36 @@
 """What the Makefile hands over: which workspace, which target, and what is to differ from the target."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from deployment.errors import DeploymentError
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFINITION = "databricks.yml"
 REQUIRED = ("workspace", "target")
-# Variables of databricks.yml that a make variable of the same name, in capitals, overrides.
-OVERRIDABLE = (
-    "workspace_folder",
-    "data_root",
-    "data_credential",
-    "mount_source",
-    "catalog",
-    "schema",
-    "model_name",
-    "experiment",
-    "secret_scope",
-    "cluster_name",
-    "cluster_policy",
-    "single_user_name",
-    "compute",
-)
+# Variables of databricks.yml that `make deploy` finds out, so that nobody can give them.
+FOUND_OUT = ("version", "wheels", "cluster_id", "job_cluster_key", "job_clusters", "wheel_dir", "git_commit")
+# One of them is called like a variable of the Makefile, which means a version that is there.
+ALSO_OF_MAKE = ("VERSION",)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One field for each variable of the Makefile, named like it in small letters."""
+    """One field for each variable of the Makefile, named like it in small letters.
+
+    `overrides` are values for variables of databricks.yml, each from the variable of its name in capitals.
+    """
 
     workspace: str
     target: str
     local_workspace_state: str = ".local_workspace"
     databricks_cli: str = ""
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -42,10 +38,58 @@ class Settings:
         missing = [name.upper() for name in REQUIRED if not environment.get(name.upper())]
         if missing:
             raise DeploymentError(f"settings {missing} are not set; the Makefile sets them, so call make")
-        given = {name: environment.get(name.upper(), "") for name in OVERRIDABLE}
+        typed, known = (environment.get(name, "").split() for name in ("ON_COMMAND_LINE", "SETTINGS"))
+        for name in typed:
+            _check_known(name, environment.get(name, ""), known)
         return cls(
             **{name: environment[name.upper()] for name in REQUIRED},
             local_workspace_state=environment.get("LOCAL_WORKSPACE_STATE") or cls.local_workspace_state,
             databricks_cli=environment.get("DATABRICKS_CLI", ""),
-            overrides={name: value for name, value in given.items() if value},
+            overrides=_overrides(environment),
         )
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A definition of the project."""
+    try:
+        return dict(yaml.safe_load(file.read_text()))
+    except yaml.YAMLError as error:
+        raise DeploymentError(f"{file.name} is no YAML: {error}") from error
+
+
+def refuse_version(text: str) -> None:
+    """An error where a version of the code is named though a deployment finds it out."""
+    if text.strip():
+        raise DeploymentError(
+            "VERSION cannot be given here: `make deploy` finds the version of the code out itself; "
+            f"`make rollback-code VERSION={text}` goes back to an earlier one"
+        )
+
+
+def _check_known(name: str, value: str, known: Collection[str]) -> None:
+    """Refuses a name on make's command line that nothing reads, and a value that is found out."""
+    found_out = [each.upper() for each in FOUND_OUT if each.upper() not in ALSO_OF_MAKE]
+    if name in found_out and value.strip():
+        raise DeploymentError(f"{name} cannot be given: `make deploy` finds it out itself")
+    if name not in known:
+        possible = [each for each in known if each not in found_out]
+        close = difflib.get_close_matches(name.upper(), possible, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        raise DeploymentError(
+            f"{name} is not a variable of the Makefile or of {DEFINITION}{hint} "
+            f"What another program is to read stands before make: {name}=... make ..."
+        )
+
+
+def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The variables of databricks.yml that the environment has a value for, under their names in capitals."""
+    variables = read_yaml(ROOT / DEFINITION)["variables"]
+    given = {name: environment.get(name.upper(), "") for name in variables if name not in FOUND_OUT}
+    return {name: _value(variables[name], text) for name, text in given.items() if text.strip()}
+
+
+def _value(variable: Mapping[str, Any], text: str) -> Any:
+    """The text itself, or the texts between its commas for a variable that is a list."""
+    if variable.get("type") != "complex":
+        return text
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,5 +1,6 @@
 """The targets of databricks.yml, with their variables and jobs, as `databricks bundle` makes them of it."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -7,13 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deployment.errors import DeploymentError
-from deployment.settings import ROOT
+from deployment.settings import DEFINITION, ROOT, read_yaml
 from deployment.workspace import User
 
-DEFINITION = "databricks.yml"
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -36,7 +34,7 @@ class Target:
         root: Path = ROOT,
     ) -> None:
         self.root = root
-        definition = _read(root / DEFINITION)
+        definition = read_yaml(root / DEFINITION)
         targets = _require_target(definition, name)
         self.name = name
         self.run_as = (targets[name] or {}).get("run_as")
@@ -55,6 +53,26 @@ class Target:
         """The value of a variable that is a text."""
         return str(self.variable(name))
 
+    def fill(self, node: Any) -> Any:
+        """A part of a definition with the values of all that it refers to."""
+        return self._fill(node, DEFINITION, ())
+
+    def behind(self, *nodes: Any) -> set[str]:
+        """The variables that parts of a definition take their values from, directly or through others."""
+        known = {"var": self._raw, "workspace": self._workspace}
+        found: set[str] = set()
+        waiting = [json.dumps(nodes)]
+        while waiting:
+            for reference in set(REFERENCE.findall(waiting.pop())) - found:
+                found.add(reference)
+                kind, _, name = reference.rpartition(".")
+                waiting.append(json.dumps(known.get(kind, {}).get(name)))
+        return {name.removeprefix("var.") for name in found if name.startswith("var.")}
+
+    def behind_variables(self, *names: str) -> set[str]:
+        """These variables, and those that they take their values from."""
+        return self.behind(*(f"${{var.{name}}}" for name in names))
+
     @property
     def cluster_user(self) -> str:
         """Whom a cluster that is made for the target is for; empty: who makes it."""
@@ -69,6 +87,10 @@ class Target:
         """The settings of every job by its key: variables filled in, notebooks by their workspace path."""
         return {key: self._render(job, file) for key, (job, file) in self._definitions.items()}
 
+    def definition(self, key: str) -> dict[str, Any]:
+        """What the definition of a job says, with its references as they are."""
+        return self._definitions[key][0]
+
     def job_keys(self) -> list[str]:
         """The keys of the jobs, by which the definitions know them."""
         return list(self._definitions)
@@ -82,7 +104,9 @@ class Target:
     @cached_property
     def _definitions(self) -> dict[str, tuple[dict[str, Any], Path]]:
         files = sorted(file for pattern in self._include for file in self.root.glob(pattern))
-        return {key: (job, file) for file in files for key, job in _read(file)["resources"]["jobs"].items()}
+        return {
+            key: (job, file) for file in files for key, job in read_yaml(file)["resources"]["jobs"].items()
+        }
 
     @cached_property
     def _user(self) -> User:
@@ -131,7 +155,7 @@ class Target:
 
 def require_target(name: str, root: Path = ROOT) -> None:
     """Refuses a target that databricks.yml does not have; asks nobody else."""
-    _require_target(_read(root / DEFINITION), name)
+    _require_target(read_yaml(root / DEFINITION), name)
 
 
 def _require_target(definition: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -141,13 +165,6 @@ def _require_target(definition: Mapping[str, Any], name: str) -> dict[str, Any]:
         hint = f"; did you mean TARGET={close[0]}?" if close else ". Name one with TARGET=<target>"
         raise UnknownTargetError(f"no target '{name}' in {DEFINITION}; it has {list(targets)}{hint}")
     return targets
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load(file.read_text()))
-    except yaml.YAMLError as error:
-        raise DeploymentError(f"{file.name} is no YAML: {error}") from error
 
 
 def _defaults(definition: Mapping[str, Any]) -> dict[str, Any]:
