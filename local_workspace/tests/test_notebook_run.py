@@ -114,6 +114,18 @@ def test_pip_installs_for_the_run_alone_and_restart_loses_the_state(execute, tmp
     assert here.returncode != 0
 
 
+def test_a_comment_behind_pip_is_no_requirement_and_a_sign_within_a_word_is_no_comment(execute, tmp_path):
+    make_wheel(tmp_path / "dbfs" / "of #1", "made_up_package", "1.2")
+
+    run = execute(
+        "# MAGIC %pip install --quiet --no-index --find-links '/dbfs/of #1' made_up_package # 'why' not",
+        "import made_up_package",
+        "# MAGIC %pip install --no-index absent#1",
+    )
+
+    assert "absent#1" in run.result["error"], run.result
+
+
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):
     run = execute("# MAGIC %pip install --no-index --find-links /dbfs/none absent_package")
 

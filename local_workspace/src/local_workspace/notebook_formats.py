@@ -1,6 +1,7 @@
 """The forms in which a notebook travels: source with a header line, or Jupyter's JSON."""
 
 import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,11 @@ def imported(path: str, content: bytes, format: str, language: str | None) -> No
     AUTO follows Databricks: a notebook is Jupyter's JSON, or source with the header line.
     """
     suffix = "." + path.rpartition(".")[2].lower()
-    if format == "JUPYTER" or (format == "AUTO" and suffix == ".ipynb"):
+    is_jupyter = format == "JUPYTER" or (format == "AUTO" and suffix == ".ipynb")
+    if is_jupyter or format == "SOURCE":
+        _check_encoding(path, content)
+    content = content.removeprefix(BOM_UTF8)
+    if is_jupyter:
         return _jupyter(path, content)
     if format == "SOURCE":
         return _with_header(content, _language(language))
@@ -85,17 +90,23 @@ def imported(path: str, content: bytes, format: str, language: str | None) -> No
     raise NotSupported(f"import format {format!r}; there are SOURCE, JUPYTER, AUTO and RAW")
 
 
+def _check_encoding(path: str, content: bytes) -> None:
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise InvalidParameter(f"{path} is UTF-16; a notebook is UTF-8: save it so, and import it again")
+
+
 def recognised(file: Path) -> NotebookSource | None:
     """The notebook in a file of which nothing else is known, told by its name and how it begins."""
     if file.suffix.lower() in {".ipynb", *(language.suffix for language in LANGUAGES.values())}:
         return None  # a notebook is kept without its suffix
     with file.open("rb") as opened:
-        start = opened.read(64)
+        start = opened.read(64).removeprefix(BOM_UTF8)
     if start.lstrip().startswith(b"{"):
         with suppress(InvalidParameter):
-            return _jupyter(file.name, file.read_bytes())
+            return _jupyter(file.name, file.read_bytes().removeprefix(BOM_UTF8))
     language = next((each for each in LANGUAGES.values() if start.startswith(each.header.encode())), None)
-    return NotebookSource(file.read_bytes(), language.name, "SOURCE") if language else None
+    content = file.read_bytes().removeprefix(BOM_UTF8)
+    return NotebookSource(content, language.name, "SOURCE") if language else None
 
 
 def notebook_path(path: str, notebook: NotebookSource) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,7 @@ class FileSystem(Utility):
 
     def put(self, file: str, contents: str, overwrite: bool = False) -> bool:
         """Writes text to a file."""
+        _check_flag("overwrite", overwrite)
         path, content = local_path(file), contents.encode()
         if path.exists() and not overwrite:
             raise FileExistsError(f"{file} already exists; pass overwrite=True to replace it")
@@ -79,23 +81,28 @@ class FileSystem(Utility):
 
     def cp(self, from_: str, to: str, recurse: bool = False) -> bool:
         """Copies a file, or with `recurse` a folder; what is at the target is overwritten."""
+        _check_flag("recurse", recurse)
         source, target = _existing(from_), _target(from_, to)
         if source.is_dir() and not recurse:
             raise IsADirectoryError(f"{from_} is a folder; pass recurse=True to copy it with what is in it")
+        _check_apart(from_, source, to, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
-            shutil.copyfile(source, target)
+            _copy_file(source, target)
         return True
 
     def mv(self, from_: str, to: str, recurse: bool = False) -> bool:
-        """Moves a file, or with `recurse` a folder; it is a copy followed by a removal."""
+        """Moves a file, or with `recurse` a folder: a copy, and where that is whole a removal."""
+        _check_root(from_)
         self.cp(from_, to, recurse)
         return self.rm(from_, recurse)
 
     def rm(self, dir: str, recurse: bool = False) -> bool:
         """Removes a file, or with `recurse` a folder; False when there is nothing at the path."""
+        _check_flag("recurse", recurse)
+        _check_root(dir)
         path = local_path(dir)
         if not path.exists():
             return False
@@ -187,6 +194,43 @@ def local_path(path: str) -> Path:
     if plain.startswith(tuple(f"{root}/" for root in _ROOTS)) or plain in _ROOTS:
         return state.local_path(plain)
     return Path(plain) if scheme == "file" else state.local_path(f"dbfs:{plain}")
+
+
+def _check_flag(name: str, value: bool) -> None:
+    """Raises TypeError for a text: "false" would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False; got {value!r}")
+
+
+def _check_root(path: str) -> None:
+    """Raises OSError for a path that is a whole file system and not something in it."""
+    state, place = own_state(), local_path(path).resolve()
+    if place in [root.resolve() for root in (state.dbfs, state.volumes, state.workspace_files, Path("/"))]:
+        raise OSError(f"{path!r} is the root of a file system, which stays; name something in it")
+
+
+def _check_apart(from_: str, source: Path, to: str, target: Path) -> None:
+    """Raises OSError where a copy would go into what it is made of, or over it."""
+    from_place, to_place = source.resolve(), target.resolve()
+    if from_place == to_place:
+        raise OSError(f"Cannot copy {from_} onto itself: {to} is the same place")
+    if source.is_dir() and to_place.is_relative_to(from_place):
+        raise OSError(f"Cannot copy {from_} to its subdirectory {to}")
+    if from_place.is_relative_to(to_place) and target.is_file():
+        raise OSError(f"Cannot copy {from_} onto {to}, in which it lies")
+    if source.is_dir() and target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"Cannot copy folder {from_} onto {to}, which is a file")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copies in one step: where it breaks off, what was at the target is still there."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".copy-", delete=False) as partial:
+        copy = Path(partial.name)
+    try:
+        shutil.copyfile(source, copy)
+        copy.replace(target)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _existing(path: str) -> Path:

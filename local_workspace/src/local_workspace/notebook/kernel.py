@@ -12,16 +12,19 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
+from IPython.core.magic import MAGIC_NO_VAR_EXPAND_ATTR
 from IPython.display import Markdown
 from sqlparse.lexer import tokenize
 from sqlparse.tokens import Name
 
+from local_workspace.notebook import fs_magic
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
@@ -31,7 +34,14 @@ from local_workspace.notebook.source import read_notebook
 from local_workspace.run_processes import uses_cluster
 
 OTHER_LANGUAGES = ("scala", "r")
+_Magic = TypeVar("_Magic", bound=Callable[..., Any])
 _WHOLE_CELL_MAGICS = ("sql", "sh", "md", "python", "fs", *OTHER_LANGUAGES)
+
+
+def _as_written(magic: _Magic) -> _Magic:
+    """Keeps IPython from filling variables into a line, where `$alpha="0.5"` is a parameter."""
+    setattr(magic, MAGIC_NO_VAR_EXPAND_ATTR, True)
+    return magic
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -73,6 +83,7 @@ class Magics:
             self.shell.push({"spark": open_session()})
         return self.shell.user_ns["spark"]
 
+    @_as_written
     def sql(self, line: str, cell: str) -> None:
         """Runs SQL statements and shows the table of the last, which stays at hand as `_sqldf`.
 
@@ -85,6 +96,7 @@ class Magics:
             self.shell.push({"_sqldf": table})
             display(table)
 
+    @_as_written
     def sh(self, line: str, cell: str) -> None:
         """Runs a shell script; with `-e` after the magic it stops, and fails the cell, at the first error."""
         option, _, rest = f"{line}\n{cell}".lstrip().partition("\n")
@@ -94,18 +106,20 @@ class Magics:
         if code != 0 and strict:
             raise ShellError(f"%sh -e ended with exit code {code}; its output is above")
 
+    @_as_written
     def md(self, line: str, cell: str) -> None:
         """Shows Markdown."""
         display(Markdown(f"{line}\n{cell}"))
 
+    @_as_written
     def python(self, line: str, cell: str) -> None:
         """Runs Python, which a Python notebook does anyway."""
         self._run_inside(f"{line}\n{cell}")
 
+    @_as_written
     def fs(self, line: str, cell: str) -> None:
         """Calls `dbutils.fs`: `%fs ls /path`."""
-        name, *arguments = shlex.split(f"{line} {cell}") or ["help"]
-        result = getattr(self.dbutils.fs, name)(*arguments)
+        result = fs_magic.call(self.dbutils.fs, f"{line} {cell}")
         if result is not None:
             display(result)
 
@@ -117,8 +131,11 @@ class Magics:
         )
 
     def pip(self, line: str) -> None:
-        """Installs packages for this run alone; paths of the workspace's file systems are understood."""
-        words = [_local_path(word) for word in shlex.split(line)]
+        """Installs packages for this run alone; paths of the workspace's file systems are understood.
+
+        As on Databricks, `$name` is the variable of the notebook: an index may need a token.
+        """
+        words = [_local_path(word) for word in shlex.split(_without_comment(line))]
         code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
         if code != 0:
             raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
@@ -127,9 +144,12 @@ class Magics:
         """Starts a new Python process."""
         self.dbutils.library.restartPython()
 
+    @_as_written
     def run(self, line: str) -> None:
         """Runs the cells of another notebook in this kernel: `%run ./other $alpha="0.5"`."""
-        name, *words = shlex.split(line)
+        name, *words = shlex.split(_without_comment(line)) or [""]
+        if not name:
+            raise ValueError("%run takes the path of a notebook, such as ./other")
         path = self.dbutils.notebook._resolve(name)
         notebook = read_notebook(source_of(path), "SOURCE")
         with self.dbutils.widgets._called_with(_arguments(words)), self.dbutils.notebook._inside(path):
@@ -243,6 +263,19 @@ def _with_values(statement: str, values: dict[str, str]) -> str:
 def _literal(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _without_comment(line: str) -> str:
+    """What stands before a `#` that begins a word outside quotes, as in a shell; an address may hold one."""
+    quote = ""
+    for place, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign == "#" and (place == 0 or line[place - 1].isspace()):
+            return line[:place]
+    return line
 
 
 def _arguments(words: list[str]) -> dict[str, str]:

@@ -13,9 +13,10 @@ _MAGIC = "# MAGIC"
 
 def read_notebook(text: str, source_format: str) -> NotebookNode:
     """Reads a notebook from `text`, whose format is `SOURCE` or `JUPYTER`."""
+    text = text.lstrip("\ufeff")
     if source_format == "JUPYTER":
         return nbformat.reads(text, as_version=4)
-    body = text.replace("\r\n", "\n").lstrip("\ufeff").removeprefix(HEADER)
+    body = text.replace("\r\n", "\n").removeprefix(HEADER)
     cells = [_read_cell(part.strip("\n")) for part in _SEPARATOR.split(body)]
     return nbformat.v4.new_notebook(cells=[cell for cell in cells if cell.source.strip()])
 
