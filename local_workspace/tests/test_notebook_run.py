@@ -126,6 +126,29 @@ def test_a_comment_behind_pip_is_no_requirement_and_a_sign_within_a_word_is_no_c
     assert "absent#1" in run.result["error"], run.result
 
 
+def test_a_notebook_imports_and_reads_what_lies_beside_it(execute, tmp_path):
+    beside = tmp_path / "workspace_files" / "Shared"
+    (beside / "parts").mkdir(parents=True)
+    (beside / "helper.py").write_text("VALUE = 1")
+    (beside / "parts" / "more.py").write_text("VALUE = 2")
+    (beside / "settings.json").write_text("{}")
+    (beside / "requirements.txt").write_text("made_up_package")
+    make_wheel(tmp_path / "dbfs" / "wheels", "made_up_package", "1.2")
+
+    run = execute(
+        "import helper, parts.more; print(helper.VALUE, parts.more.VALUE, open('settings.json').read())",
+        "# MAGIC %pip install --quiet --no-index --find-links /dbfs/wheels -r requirements.txt",
+        "dbutils.library.restartPython()",
+        "import helper, made_up_package; print(helper.VALUE, made_up_package.VERSION)",
+        "open('written.txt', 'w').write('by the notebook')",
+    )
+
+    assert run.result["status"] == "SUCCESS", run.result
+    assert (run.printed(0), run.printed(3)) == ("1 2 {}\n", "1 1.2\n")
+    assert (beside / "written.txt").read_text() == "by the notebook"
+    assert not list(beside.rglob("__pycache__"))
+
+
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):
     run = execute("# MAGIC %pip install --no-index --find-links /dbfs/none absent_package")
 

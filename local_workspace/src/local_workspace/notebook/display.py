@@ -2,7 +2,9 @@
 
 import dataclasses
 import html
+import itertools
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from IPython.display import HTML
@@ -13,18 +15,20 @@ DISPLAY_LIMIT = 1000
 
 def display(value: Any, *_: Any, **__: Any) -> None:
     """Shows a value: of a Spark or pandas table the first 1,000 rows, a figure, or what it says itself."""
-    kind = type(value).__module__
     if _is_spark_table(value):
-        _show_table(value.limit(DISPLAY_LIMIT + 1).toPandas(), dict(value.dtypes))
-    elif kind.partition(".")[0] == "pandas":
-        table = value.to_frame() if hasattr(value, "to_frame") else value
-        _show_table(table.head(DISPLAY_LIMIT + 1), None, len(table))
-    elif kind == "matplotlib.figure":
+        _show_spark_table(value)
+    elif _is_pandas_table(value):
+        _show_pandas_table(value)
+    elif type(value).__module__ == "matplotlib.figure":
         _show_figure(value)
     elif records := _records(value):
-        import pandas
-
-        display(pandas.DataFrame(records))
+        names = list(dict.fromkeys(name for record in records for name in record))
+        rows = [[record.get(name) for name in names] for record in records]
+        kinds = [
+            next((type(v).__name__ for v in column if v is not None), "null")
+            for column in zip(*rows, strict=True)
+        ]
+        _show_table(list(map(str, names)), kinds, rows)
     else:
         display_in_jupyter(value)
 
@@ -38,19 +42,60 @@ def _is_spark_table(value: Any) -> bool:
     return type(value).__module__.startswith("pyspark.sql") and hasattr(value, "toPandas")
 
 
-def _show_table(table: Any, types: dict[str, str] | None, rows: int | None = None) -> None:
-    """Shows a pandas table that holds one row more than is shown where there are more."""
-    shown = table.head(DISPLAY_LIMIT)
-    types = types or {str(name): str(kind) for name, kind in table.dtypes.items()}
-    body = shown.to_html(
-        index=shown.index.name is not None, max_rows=None, border=0, classes="table", na_rep="null"
-    )
-    text = {"text/html": f"{body}<p>{_note(len(table), rows, types)}</p>", "text/plain": repr(shown)}
-    display_in_jupyter(text, raw=True)
+def _is_pandas_table(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index)
 
 
-def _note(fetched: int, rows: int | None, types: dict[str, str]) -> str:
-    columns = html.escape(", ".join(f"{name}: {kind}" for name, kind in types.items()))
+def _show_spark_table(table: Any) -> None:
+    """Has Spark itself write each value as text: any other way changes some."""
+    from pyspark.sql import functions as F
+
+    names = [field.name for field in table.schema]
+    kinds = [field.dataType.simpleString() for field in table.schema]
+    places = [f"_{place}" for place in range(len(names))]  # names may be there twice, or hold a dot
+    texts = [
+        F.base64(place) if kind == "binary" else F.col(place).cast("string")
+        for place, kind in zip(places, kinds, strict=True)
+    ]
+    rows = table.toDF(*places).limit(DISPLAY_LIMIT + 1).select(*texts).collect() if names else []
+    _show_table(names, kinds, rows)
+
+
+def _show_pandas_table(table: Any) -> None:
+    frame = table if hasattr(table, "columns") else table.to_frame()
+    named_index = any(name is not None for name in frame.index.names)
+    if named_index and not set(frame.index.names) & set(frame.columns):
+        frame = frame.reset_index()
+    rows = itertools.islice(frame.itertuples(index=False, name=None), DISPLAY_LIMIT + 1)
+    _show_table(list(map(str, frame.columns)), list(map(str, frame.dtypes)), rows, len(frame))
+
+
+def _show_table(
+    names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[Any]], count: int | None = None
+) -> None:
+    """Shows rows of which there is one more than is shown where there are more."""
+    texts = [[_text(value) for value in row] for row in rows]
+    shown = texts[:DISPLAY_LIMIT]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in shown)
+    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    note = _note(len(texts), count, zip(names, kinds, strict=True))
+    plain = "\n".join("\t".join(row) for row in [list(names), *shown])
+    display_in_jupyter({"text/html": f"{table}<p>{note}</p>", "text/plain": plain}, raw=True)
+
+
+def _text(value: Any) -> str:
+    """A value as text: a number with all its digits, NaN apart from nothing at all."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return "NaN" if value != value else repr(float(value))
+    return str(value)
+
+
+def _note(fetched: int, rows: int | None, types: Iterable[tuple[str, str]]) -> str:
+    columns = html.escape(", ".join(f"{name}: {kind}" for name, kind in types))
     if fetched <= DISPLAY_LIMIT:
         count = f"{fetched:,} row{'' if fetched == 1 else 's'}"
     else:
@@ -67,10 +112,11 @@ def _show_figure(figure: Any) -> None:
 
 
 def _records(value: Any) -> list[dict[str, Any]]:
-    """A list of rows, file entries or the like as records; empty when it is none."""
+    """A list of rows, file entries or the like as records; empty when anything else is in it."""
     if not isinstance(value, list):
         return []
-    return [record for item in value if (record := _record(item)) is not None] if value else []
+    records = [_record(item) for item in value]
+    return [] if None in records else [record for record in records if record is not None]
 
 
 def _record(item: Any) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from nbformat import NotebookNode
 
 from local_workspace.notebook import bounds
 from local_workspace.notebook.environment import create_environment
+from local_workspace.notebook.file_system import own_state
 from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.redaction import Redactor
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
@@ -158,7 +159,9 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
         "LOCAL_WORKSPACE_TASK": str(folder / "task.json"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    async with client.async_setup_kernel(cleanup_kc=True, env=kernel_environment, cwd=str(_workdir(folder))):
+    async with client.async_setup_kernel(
+        cleanup_kc=True, env=kernel_environment, cwd=str(_working_folder(folder))
+    ):
         for index, cell in enumerate(client.nb.cells):
             try:
                 cell.metadata["state"] = "running"
@@ -273,7 +276,15 @@ def _kernel_manager(folder: Path, forker: "Forker | None") -> AsyncKernelManager
     return manager
 
 
-def _workdir(folder: Path) -> Path:
+def _working_folder(folder: Path) -> Path:
+    """The notebook's own folder in the workspace, as since runtime 14: it can import and read what is there.
+
+    A notebook that is not in the workspace, such as one of a test, works in the folder of its run.
+    """
+    path = json.loads((folder / "task.json").read_text())["notebook_path"]
+    beside = own_state().local_path(f"/Workspace{PurePosixPath(path).parent}")
+    if beside.is_dir():
+        return beside
     workdir = folder / "workdir"
     workdir.mkdir(exist_ok=True)
     return workdir

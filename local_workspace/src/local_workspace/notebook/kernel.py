@@ -48,6 +48,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Prepares the kernel for the task that `LOCAL_WORKSPACE_TASK` names."""
     limit_memory()
     _show_outputs_only()
+    sys.dont_write_bytecode = True  # modules that lie beside the notebook leave no folders there
     task = json.loads(Path(os.environ["LOCAL_WORKSPACE_TASK"]).read_text())
     os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(_mlflow_tags(task))
     dbutils = DbUtils(task["parameters"], task["notebook_path"])
