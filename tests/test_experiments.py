@@ -28,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def executed(folder: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
+    (folder.parent / "home").mkdir()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder.parent / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return client.execute()
 
@@ -75,6 +77,7 @@ def test_the_exploration_leaves_nothing_that_git_would_take(executed, folder):
 
     assert "mlflow.db" in left
     assert left <= {"mlflow.db", "mlruns"}
+    assert list((folder.parent / "home").iterdir()) == []
 
 
 def test_the_exploration_is_committed_without_outputs():

@@ -125,6 +125,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     try:
         finished = workspace.make("demo", timeout=400)
         assert finished.returncode == 0, finished.stdout + finished.stderr
+        # pip asks `rustc`, where there is one, for its version, and that makes a folder of its own.
+        assert {path.name for path in workspace.home.iterdir()} <= {".rustup"}
         yield Demo(workspace, finished)
     finally:
         stopped = workspace.make("local-workspace-stop")
