@@ -66,9 +66,6 @@ OF_THE_MACHINE += LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
 WITHOUT_SETTINGS = env $(addprefix -u ,$(filter-out $(OF_THE_MACHINE),$(SETTINGS)) SETTINGS ON_COMMAND_LINE MAKEFLAGS MFLAGS MAKELEVEL)
 # MLflow tells nobody what is done with it.
 export MLFLOW_DISABLE_TELEMETRY := true
-# matplotlib keeps its list of fonts in .venv, and not in HOME.
-MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
-export MPLCONFIGDIR
 # Kept bytecode halves the start of each of the many Python programs that these targets call.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -157,7 +154,10 @@ test: $(INSTALLED) ## Run every test
 
 # only: template
 .PHONY: test-new-project
-# Its local workspace is that of here to the byte, and so are the tests of it.
+# Its local workspace is that of here to the byte, and so are the tests of it. A short name, one late in the alphabet
+# and the longest share its .venv, and run what is quick and looks at names.
+OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
+OF_NAMES := deployment_unit models_unit secret_scope telemetry_wheels workflows
 test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and its tests have to pass; takes minutes
 	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
@@ -165,7 +165,14 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
 	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
 	$(WITHOUT_SETTINGS) PYTEST_ADDOPTS="-o 'testpaths=ml_source/tests ml_ops/tests tests'" \
-		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"
+		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"; \
+	for name in $(OTHER_NAMES); do other="$$scratch/$$name"; $(MAKE) new-project NAME="$$name" DEST="$$other" WITHOUT=; \
+		$(UV) pip install --python "$$project/.venv" --quiet --no-deps --no-build-isolation \
+			--editable "$$other/ml_source" --editable "$$other/ml_ops"; \
+		ln -s "$$project/.venv" "$$other/.venv"; cd "$$other"; \
+		.venv/bin/ruff check --quiet; .venv/bin/ruff format --quiet --check; .venv/bin/lint-imports; \
+		$(WITHOUT_SETTINGS) .venv/bin/pytest --quiet --numprocesses 2 --dist loadgroup $(OF_NAMES:%=tests/test_%.py); \
+		cd "$(CURDIR)"; done
 
 # end only
 .PHONY: test-runtime

@@ -392,24 +392,3 @@ def test_signing_in_to_the_local_workspace_needs_nothing(checkout: Path) -> None
 
 
 # end only
-
-
-def test_tests_that_pass_leave_nothing_outside_the_checkout(tmp_path: Path) -> None:
-    home, temporary = tmp_path / "home", tmp_path / "tmp"
-    home.mkdir()
-    temporary.mkdir()
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")
-    }
-    finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "ml_ops/tests/test_report.py"],
-        cwd=ROOT,
-        env=kept | {"HOME": str(home), "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert finished.returncode == 0, finished.stdout
-    assert list(home.iterdir()) == []
-    assert [path for path in temporary.rglob("*") if path.is_file()] == []

@@ -1,7 +1,6 @@
 """What the tests run on: a real Spark Connect server with Delta, and a real MLflow store."""
 
 # isort: off
-import caches  # noqa: F401 -- before anything that imports matplotlib or MLflow
 from science import DATA, PYTHONPATH  # before anything that imports the wheel
 # isort: on
 
