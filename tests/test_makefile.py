@@ -291,7 +291,7 @@ def test_a_mistyped_variable_is_refused_before_anything_is_done(checkout: Path) 
     assert not (checkout / "dist").exists()
 
 
-@pytest.mark.parametrize("own", ["V=1", "MAKEFLAGS=-k", "SHELL=bash", "CURDIR=.", "VERSION=", "CATALOG="])
+@pytest.mark.parametrize("own", ["V=1", "MAKEFLAGS=-k", "SHELL=bash", "VERSION=", "CATALOG="])
 def test_what_make_itself_reads_may_be_given(checkout: Path, own: str) -> None:
     refused = make(checkout, "deploy", "WORKSPACE=prod", own, HOME=str(checkout.parent))
 
