@@ -407,3 +407,23 @@ def test_an_object_of_somebody_else_is_no_user(here: Place) -> None:
 
     with pytest.raises(DeploymentError, match="does not say who is signed in; is it a Databricks workspace"):
         Workspace("staging", None, here.host, lambda: "mine").user_name()
+
+
+# only: local-workspace
+def test_a_program_that_listens_in_the_place_of_the_local_workspace_gets_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("deployment.workspace.ROOT", tmp_path)
+    (tmp_path / "state").mkdir()
+    with opened_place() as place:
+        profile = f"[local]\nhost = {place.host}\ntoken = of-the-workspace\n"
+        (tmp_path / "state" / "databrickscfg").write_text(profile)
+        workspace = open_workspace(Settings("local", "local", local_workspace_state="state"))
+
+        with pytest.raises(DeploymentError, match="another program than the local workspace listens at"):
+            workspace.user_name()
+
+    assert place.got == [""]
+
+
+# end only

@@ -1,12 +1,14 @@
 """The workspace that a profile of the Databricks configuration file names, and its REST API."""
 
+import hmac
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionError, Error, ParsingError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,6 +51,9 @@ _TOKEN = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _THIS_MACHINE = re.compile(r"localhost|::1|127(?:\.[0-9]+){3}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+# Where the local workspace shows that it knows its token, and those that have shown it.
+_PROOF = "/.well-known/local-workspace"
+_SHOWN: set[tuple[str, str]] = set()
 # Of these nothing is taken: WORKSPACE names the profile.
 _PROFILES = ("DATABRICKS_CONFIG_PROFILE", "DATABRICKS_CONFIG_FILE")
 
@@ -163,6 +168,34 @@ class Workspace:
             environment["DATABRICKS_INSECURE"] = "True"
         given = {"DATABRICKS_HOST": self.host, "DATABRICKS_TOKEN": self.token}
         return environment | given | {"DATABRICKS_CONFIG_FILE": os.devnull}
+
+    def token_if_known(self) -> str:
+        """The token, where what listens has shown that it knows it already; raises DeploymentError.
+
+        While the workspace of this machine is stopped, another program may listen on its port.
+        """
+        token = self.sign_in()
+        if (self.host, token) in _SHOWN:
+            return token
+        challenge = secrets.token_hex(16)
+        key = hmac.digest(token.encode(), b"proof of the server", "sha256")
+        expected = hmac.new(key, f"{self.host} {challenge}".encode(), "sha256").hexdigest()
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                answer = session.get(
+                    self.host + _PROOF, params={"challenge": challenge}, timeout=TIMEOUT_SECONDS
+                )
+            except requests.RequestException as error:
+                raise DeploymentError(self._unreachable(error)) from error
+        if not hmac.compare_digest(answer.text.encode(), expected.encode()):
+            raise DeploymentError(
+                f"another program than the local workspace listens at {self.host}; the token was not sent. "
+                "End it, or start the workspace on another port: "
+                "`make local-workspace-stop local-workspace-start LOCAL_WORKSPACE_PORT=5116`"
+            )
+        _SHOWN.add((self.host, token))
+        return token
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self.token}"
@@ -374,7 +407,10 @@ def _of_profile(profile: str, config_file: Path, values: Mapping[str, str]) -> W
     # Other programs may take an address in fewer forms, and % for the beginning of a reference.
     is_plain = written.rstrip("/") == values["host"] and _TOKEN.fullmatch(token) and "%" not in token
     verify = "insecure" not in values
-    return Workspace(profile, config_file if is_plain else None, values["host"], lambda: token, verify, where)
+    found = Workspace(
+        profile, config_file if is_plain else None, values["host"], lambda: token, verify, where
+    )
+    return replace(found, sign_in=found.token_if_known) if profile == LOCAL else found
 
 
 def _of_environment(name: str) -> Workspace:
