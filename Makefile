@@ -16,6 +16,8 @@ $(foreach name,$(ON_COMMAND_LINE),$(call take_as_typed,$(name)))
 
 # Where to: a target of databricks.yml, and the profile of ~/.databrickscfg to sign in with. One of them is enough
 # where both are called alike.
+NAMED_TARGET := $(value TARGET)
+export NAMED_TARGET
 # only: local-workspace
 override WORKSPACE := $(or $(value WORKSPACE),$(value TARGET),local)
 # instead: override WORKSPACE := $(or $(value WORKSPACE),$(value TARGET),dev)
@@ -278,7 +280,7 @@ azure-deploy: $(INSTALLED) ## Make the Azure resources of a target; RESOURCE_GRO
 
 .PHONY: databricks-authenticate
 databricks-authenticate: $(INSTALLED) ## Sign in: asks for host and token, keeps them in ~/.databrickscfg
-	@$(if $(filter file,$(origin TARGET)),,$(DEPLOYMENT) target)
+	@[[ -z "$$NAMED_TARGET" ]] || $(DEPLOYMENT) target
 # only: local-workspace
 ifeq ($(WORKSPACE),local)
 	@echo 'Workspace local: nothing to do, `make local-workspace-start` writes the sign-in.'
