@@ -43,6 +43,7 @@ FILES = {
         "tests/test_end_to_end.py",
         "tests/test_with_go_cli.py",
         "tests/test_model_targets.py",
+        "tests/test_rolling_back.py",
         "tests/test_security.py",
         "tests/test_unity_catalog.py",
         "tests/test_workflow_runs.py",

@@ -99,7 +99,7 @@ def test_target_that_is_not_named_is_the_workspace(checkout: Path, az: Az) -> No
     refused = make(checkout, "azure-deploy", "RESOURCE_GROUP=ml", "WORKSPACE=qa")
 
     assert refused.returncode != 0
-    assert "qa.parameters.json for target 'qa'; there are ['dev.parameters.json', " in refused.stderr
+    assert "no target 'qa' in databricks.yml" in refused.stderr
     assert az.calls == []
 
 

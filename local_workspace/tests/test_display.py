@@ -10,7 +10,7 @@ from real_workspace import FOLDER, NOTEBOOKS, RealWorkspace
 @pytest.fixture(scope="module")
 def shown(real_workspace: RealWorkspace) -> dict[str, str]:
     """What the cells put out, by their titles."""
-    for name in ("values", "helpers/child"):
+    for name in ("values", "helpers/with_parameters"):
         real_workspace.upload(f"{FOLDER}/{name}", (NOTEBOOKS / f"{name}.py").read_text())
     run = real_workspace.finished(real_workspace.submit(real_workspace.task("values")))
     assert run["state"]["result_state"] == "SUCCESS", real_workspace.client.jobs.get_run_output(
@@ -71,10 +71,10 @@ def test_a_table_without_rows_has_its_columns(shown):
     assert "0 rows · id: bigint" in shown["no rows"]
 
 
-def test_a_pandas_table_shows_what_pandas_has(shown):
+def test_a_pandas_table_shows_its_values_and_what_is_missing_as_null(shown):
     assert cells(shown["pandas"]) == [
         *("9007199254740993", "1.234e-06", "2024-01-02 00:00:00", "x", "u", "y" * 80),
-        *("<NA>", "NaN", "NaT", "null", "v", "[1, 'a']"),
+        *("null", "null", "null", "null", "v", "[1, 'a']"),
     ]
     assert heads(shown["an index with a name"]) == ["row", "n", "idx"]
 

@@ -96,4 +96,4 @@ alpha = 1
 # COMMAND ----------
 
 # DBTITLE 1,run with a parameter
-# MAGIC %run ./helpers/child $alpha="0.5" $text="{alpha} $alpha = 'x'"  # why
+# MAGIC %run ./helpers/with_parameters $alpha="0.5" $text="{alpha} $alpha = 'x'"  # why

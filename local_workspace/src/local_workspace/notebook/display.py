@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -67,7 +66,9 @@ def _show_pandas_table(table: Any) -> None:
     named_index = any(name is not None for name in frame.index.names)
     if named_index and not set(frame.index.names) & set(frame.columns):
         frame = frame.reset_index()
-    rows = itertools.islice(frame.itertuples(index=False, name=None), DISPLAY_LIMIT + 1)
+    fetched = frame.head(DISPLAY_LIMIT + 1)
+    # What is missing is null, as in the Spark table that Databricks makes of it.
+    rows = fetched.astype(object).where(fetched.notna(), None).itertuples(index=False, name=None)
     _show_table(list(map(str, frame.columns)), list(map(str, frame.dtypes)), rows, len(frame))
 
 

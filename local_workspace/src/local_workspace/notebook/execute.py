@@ -281,10 +281,11 @@ def _working_folder(folder: Path) -> Path:
 
     A notebook that is not in the workspace, such as one of a test, works in the folder of its run.
     """
-    path = json.loads((folder / "task.json").read_text())["notebook_path"]
-    beside = own_state().local_path(f"/Workspace{PurePosixPath(path).parent}")
-    if beside.is_dir():
-        return beside
+    if "LOCAL_WORKSPACE_STATE" in os.environ:
+        path = json.loads((folder / "task.json").read_text())["notebook_path"]
+        beside = own_state().local_path(f"/Workspace{PurePosixPath(path).parent}")
+        if beside.is_dir():
+            return beside
     workdir = folder / "workdir"
     workdir.mkdir(exist_ok=True)
     return workdir
