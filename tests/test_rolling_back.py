@@ -1,12 +1,14 @@
 """A model and the code that scores with it go back together, and neither leaves the other behind."""
 
 import io
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from databricks.sdk.service.workspace import ImportFormat
 from test_deployments import Team, make_checkout
 from workspace_under_test import ROOT
 
@@ -43,6 +45,18 @@ class Story:
         content = io.BytesIO(table.to_csv(index=False).encode())
         client = self.team.workspace.client
         client.dbfs.upload(f"{DATA_ROOT}/data_batch_input.csv", content, overwrite=True)
+
+    def forget_contracts(self) -> None:
+        """Makes of both versions of the model, and of the deployed code, what they were before contracts."""
+        client = self.team.workspace.client
+        for number in ("1", "2"):
+            tag = {"name": MODEL, "version": number, "key": "contract"}
+            client.api_client.do("DELETE", "/api/2.0/mlflow/model-versions/delete-tag", body=tag)
+        path = f"{FOLDER}/code/deployments/{self.codes[-1]}/deployment.json"
+        record = json.loads(client.workspace.download(path).read())
+        assert record.pop("contract")["features"]
+        content = io.BytesIO(json.dumps(record).encode())
+        client.workspace.upload(path, content, format=ImportFormat.AUTO, overwrite=True)
 
 
 def add_column(checkout: Path) -> None:
@@ -81,6 +95,8 @@ def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     story.make("second scoring", SCORE)
     story.make("rollback too early", "rollback", ok=False)
     story.make("promote too early", "promote", "VERSION=1", ok=False)
+    story.forget_contracts()
+    story.make("rollback without contracts", "rollback", ok=False)
     story.deploy("third code", "three")
     story.make("rollback of the code", "rollback-code", f"VERSION={story.codes[0]}")
     story.make("rollback of the code again", "rollback-code", f"VERSION={story.codes[0]}")
@@ -103,6 +119,7 @@ def test_a_rollback_of_the_model_alone_is_refused_with_the_columns_and_the_comma
     for moment, then in (
         ("rollback too early", "make rollback"),
         ("promote too early", "make promote VERSION=1"),
+        ("rollback without contracts", "make rollback"),
     ):
         assert f"scoring runs the code of {second}, which cannot use version 1" in story.printed[moment]
         assert f"{DIFFERENCE}. Nothing was changed" in story.printed[moment]
