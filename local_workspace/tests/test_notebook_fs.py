@@ -29,6 +29,23 @@ def contents(state: StateFolder) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", ["cp", "mv"])
+def test_a_folder_does_not_go_up_over_itself(state, command):
+    (state.dbfs / "a" / "b" / "b").mkdir(parents=True)
+    (state.dbfs / "a" / "b" / "b" / "keep.txt").write_text("kept")
+    before = contents(state)
+
+    with pytest.raises(OSError, match="its b would be put over it"):
+        getattr(FileSystem(), command)("/a/b", "/a", True)
+
+    assert contents(state) == before
+
+
+def test_a_folder_may_go_up_where_nothing_of_it_is_in_its_own_way(state):
+    assert FileSystem().mv("/in/deep er", "/in", True) is True
+    assert (state.dbfs / "in" / "b.csv").read_text() == "2"
+
+
+@pytest.mark.parametrize("command", ["cp", "mv"])
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [

@@ -216,8 +216,10 @@ def _check_apart(from_: str, source: Path, to: str, target: Path) -> None:
         raise OSError(f"Cannot copy {from_} onto itself: {to} is the same place")
     if source.is_dir() and to_place.is_relative_to(from_place):
         raise OSError(f"Cannot copy {from_} to its subdirectory {to}")
-    if from_place.is_relative_to(to_place) and target.is_file():
-        raise OSError(f"Cannot copy {from_} onto {to}, in which it lies")
+    if source.is_dir() and from_place.is_relative_to(to_place):
+        way = from_place.relative_to(to_place).parts[0]
+        if (from_place / way).exists():
+            raise OSError(f"Cannot copy {from_} to {to}, in which it lies: its {way} would be put over it")
     if source.is_dir() and target.exists() and not target.is_dir():
         raise NotADirectoryError(f"Cannot copy folder {from_} onto {to}, which is a file")
 
