@@ -25,6 +25,7 @@ def call(real_workspace: RealWorkspace) -> Iterator[Call]:
     """Sends a request below `/api/2.0/mlflow`, and checks that a refusal is one that Databricks knows."""
     profile = real_workspace.profile
     sessions = threading.local()
+    made: list[str] = []
 
     def send(method: str, path: str, **fields: Any) -> Answer:
         if not hasattr(sessions, "own"):
@@ -37,9 +38,13 @@ def call(real_workspace: RealWorkspace) -> Iterator[Call]:
         assert answer.status_code < 500, answer.text
         assert answer.ok is ("error_code" not in body), answer.text
         assert body.get("error_code") in (None, TAKEN, GONE, CONFLICT), answer.text
+        if path == "experiments/create" and answer.ok:
+            made.append(body["experiment_id"])
         return body
 
     yield send
+    for experiment in made:  # MLflow's front page shows others the newest few
+        send("POST", "experiments/delete", experiment_id=experiment)
 
 
 def at_once(*works: Callable[[int], Any]) -> list[Any]:
