@@ -40,7 +40,15 @@ def test_numbers_are_shown_as_spark_writes_them(shown):
 
 def test_values_within_values_keep_what_is_missing(shown):
     assert cells(shown["values within values"]) == [
-        *("[1, null]", "[NaN, null]", "{k -> null}", "{9007199254740993, null}", "[{1}]")
+        "[1,null]",
+        '["NaN",null]',
+        '{"k":null}',
+        '{"x":9007199254740993,"y":null}',
+        '[{"z":1}]',
+        '["null",null]',
+        '["AQI="]',
+        "{\x01 -> 1}",
+        '{"t":"2020-01-01T00:00:00.000001Z","d":1.10}',
     ]
 
 
@@ -76,7 +84,25 @@ def test_a_pandas_table_shows_its_values_and_what_is_missing_as_null(shown):
         *("9007199254740993", "1.234e-06", "2024-01-02 00:00:00", "x", "u", "y" * 80),
         *("null", "null", "null", "null", "v", "[1, 'a']"),
     ]
-    assert heads(shown["an index with a name"]) == ["row", "n", "idx"]
+    assert heads(shown["an index with a name"]) == ["row", "n", "idx", "0"]
+
+
+def test_an_index_that_says_something_is_shown(shown):
+    assert heads(shown["an index without a name"]) == ["", "n", "n"]
+    assert cells(shown["an index without a name"])[:6] == ["count", "2.0", "mean", "2.0", "std", repr(2**0.5)]
+    assert cells(shown["an index without a name"])[-3:] == ["max", "3.0", "3"]
+    levels = shown["an index of two levels beside columns that are a category"]
+    assert heads(levels) == ["a", "b", "k", "l"]
+    assert cells(levels) == ["x", "u", "1.0", "null", "y", "v", "null", "2.0"]
+
+
+def test_a_narrow_number_is_shown_as_it_was_written(shown):
+    assert cells(shown["narrow numbers"]) == ["0.1", "null", "0.1"]
+
+
+def test_a_list_of_rows_keeps_each_value(shown):
+    assert heads(shown["rows"]) == ["a", "a", "_1", "_2", "a", "b"]
+    assert cells(shown["rows"]) == ["1", "2", "1", "2", "3", "4", "1", "null", "null", "Row(c=2)"]
 
 
 def test_a_styled_table_and_what_is_no_table_show_themselves(shown):

@@ -18,7 +18,9 @@ display(
 display(
     spark.sql(
         """select array(1L, null) as a, array(double('NaN'), null) as b, map('k', null) as m,
-        named_struct('x', 9007199254740993L, 'y', null) as s, array(named_struct('z', 1)) as c"""
+        named_struct('x', 9007199254740993L, 'y', null) as s, array(named_struct('z', 1)) as c,
+        array('null', null) as words, array(X'0102') as bytes, map(X'01', 1) as keys,
+        named_struct('t', timestamp'2020-01-01 00:00:00.000001', 'd', 1.10BD) as exact"""
     )
 )
 
@@ -70,6 +72,25 @@ display(frame)
 # DBTITLE 1,an index with a name
 display(frame["n"].rename_axis("row"))
 display(pd.Index([1, 2], name="idx"))
+display(pd.Index([1, 2]))
+
+# COMMAND ----------
+
+# DBTITLE 1,an index without a name
+display(pd.DataFrame({"n": [1.0, 3.0]}).describe())
+display(pd.DataFrame({"n": [1, 2, 3]})[lambda table: table["n"] > 2])
+
+# COMMAND ----------
+
+# DBTITLE 1,an index of two levels beside columns that are a category
+table = pd.DataFrame({"a": ["x", "y"], "b": ["u", "v"], "c": pd.Categorical(["k", "l"]), "n": [1, 2]})
+display(table.pivot_table(index=["a", "b"], columns="c", values="n", observed=False))
+
+# COMMAND ----------
+
+# DBTITLE 1,narrow numbers
+display(pd.DataFrame({"n": pd.Series([0.1, None], dtype="float32")}))
+display([{"n": pd.Series([0.1], dtype="float32")[0]}])
 
 # COMMAND ----------
 
@@ -82,6 +103,15 @@ display(frame[["n"]].style)
 display([1, "a", None, 2.5])
 display([{"id": 9007199254740993, "n": None}, {"id": None, "x": "y"}])
 display(9007199254740993)
+
+# COMMAND ----------
+
+# DBTITLE 1,rows
+from pyspark.sql import Row
+
+display(spark.sql("select 1 as a, 2 as a").collect())
+display([Row(1, 2), Row(3, 4)])
+display([Row(a=1), Row(b=Row(c=2))])
 
 # COMMAND ----------
 

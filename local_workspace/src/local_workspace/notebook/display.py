@@ -2,6 +2,8 @@
 
 import dataclasses
 import html
+import numbers
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +12,12 @@ from IPython.display import HTML
 from IPython.display import display as display_in_jupyter
 
 DISPLAY_LIMIT = 1000
+# How Spark writes values within values: as JSON, with what is missing and all digits of a time.
+JSON_OPTIONS = {
+    "ignoreNullFields": "false",
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 
 
 def display(value: Any, *_: Any, **__: Any) -> None:
@@ -21,13 +29,7 @@ def display(value: Any, *_: Any, **__: Any) -> None:
     elif type(value).__module__ == "matplotlib.figure":
         _show_figure(value)
     elif records := _records(value):
-        names = list(dict.fromkeys(name for record in records for name in record))
-        rows = [[record.get(name) for name in names] for record in records]
-        kinds = [
-            next((type(v).__name__ for v in column if v is not None), "null")
-            for column in zip(*rows, strict=True)
-        ]
-        _show_table(list(map(str, names)), kinds, rows)
+        _show_records(records)
     else:
         display_in_jupyter(value)
 
@@ -53,23 +55,60 @@ def _show_spark_table(table: Any) -> None:
     names = [field.name for field in table.schema]
     kinds = [field.dataType.simpleString() for field in table.schema]
     places = [f"_{place}" for place in range(len(names))]  # names may be there twice, or hold a dot
-    texts = [
-        F.base64(place) if kind == "binary" else F.col(place).cast("string")
-        for place, kind in zip(places, kinds, strict=True)
-    ]
+    texts = [_as_text(F.col(place), kind) for place, kind in zip(places, kinds, strict=True)]
     rows = table.toDF(*places).limit(DISPLAY_LIMIT + 1).select(*texts).collect() if names else []
     _show_table(names, kinds, rows)
 
 
+def _as_text(column: Any, kind: str) -> Any:
+    """The Spark column of a type, written as text."""
+    from pyspark.sql import functions as F
+
+    if kind == "binary":
+        return F.base64(column)
+    # Spark's JSON has no times of the day and only an object's address for a key of bytes.
+    if kind.startswith(("struct<", "array<", "map<")) and not re.search(r"\btime\(|map<binary", kind):
+        return F.to_json(column, JSON_OPTIONS)
+    return column.cast("string")
+
+
 def _show_pandas_table(table: Any) -> None:
-    frame = table if hasattr(table, "columns") else table.to_frame()
-    named_index = any(name is not None for name in frame.index.names)
-    if named_index and not set(frame.index.names) & set(frame.columns):
-        frame = frame.reset_index()
-    fetched = frame.head(DISPLAY_LIMIT + 1)
+    if not hasattr(table, "columns"):
+        table = table.to_frame(index=False) if hasattr(table, "nlevels") else table.to_frame()
+    fetched = table.head(DISPLAY_LIMIT + 1)
+    columns = [*_index_columns(fetched), *fetched.items()]
     # What is missing is null, as in the Spark table that Databricks makes of it.
-    rows = fetched.astype(object).where(fetched.notna(), None).itertuples(index=False, name=None)
-    _show_table(list(map(str, frame.columns)), list(map(str, frame.dtypes)), rows, len(frame))
+    values = [
+        [None if missing else value for value, missing in zip(column.array, column.isna(), strict=True)]
+        for _, column in columns
+    ]
+    rows: list[Any] = list(zip(*values, strict=True)) if values else [()] * len(fetched)
+    kinds = [str(column.dtype) for _, column in columns]
+    _show_table([str(name) for name, _ in columns], kinds, rows, len(table))
+
+
+def _index_columns(frame: Any) -> list[tuple[Any, Any]]:
+    """The index of a pandas table, level by level, where it says more than its columns and places of rows."""
+    index = frame.index
+    places = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
+    if places or set(index.names) & set(frame.columns):
+        return []
+    levels = [index.get_level_values(place) for place in range(index.nlevels)]
+    return [("" if level.name is None else level.name, level) for level in levels]
+
+
+def _show_records(records: list[tuple[list[str], list[Any]]]) -> None:
+    """Shows records; one that lacks a name that another has shows null there."""
+    names = records[0][0]
+    rows = [values for _, values in records]
+    if any(keys != names for keys, _ in records):
+        names = list(dict.fromkeys(name for keys, _ in records for name in keys))
+        rows = [[dict(zip(*record, strict=True)).get(name) for name in names] for record in records]
+    kinds = [
+        next((type(value).__name__ for value in column if value is not None), "null")
+        for column in zip(*rows, strict=True)
+    ]
+    _show_table(list(map(str, names)), kinds, rows)
 
 
 def _show_table(
@@ -90,9 +129,9 @@ def _text(value: Any) -> str:
     """A value as text: a number with all its digits, NaN apart from nothing at all."""
     if value is None:
         return "null"
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(float(value))
-    return str(value)
+    if isinstance(value, numbers.Real) and value != value:
+        return "NaN"
+    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def _note(fetched: int, rows: int | None, types: Iterable[tuple[str, str]]) -> str:
@@ -112,18 +151,21 @@ def _show_figure(figure: Any) -> None:
         pyplot.close(figure)
 
 
-def _records(value: Any) -> list[dict[str, Any]]:
-    """A list of rows, file entries or the like as records; empty when anything else is in it."""
+def _records(value: Any) -> list[tuple[list[str], list[Any]]]:
+    """A list of rows, file entries or the like: names and values of each; empty when it has anything else."""
     if not isinstance(value, list):
         return []
     records = [_record(item) for item in value]
     return [] if None in records else [record for record in records if record is not None]
 
 
-def _record(item: Any) -> dict[str, Any] | None:
+def _record(item: Any) -> tuple[list[str], list[Any]] | None:
+    if type(item).__module__ == "pyspark.sql.types" and isinstance(item, tuple):
+        # Not by asDict: a row may have a name twice, and one without names has none of its fields there.
+        names = getattr(item, "__fields__", None) or [f"_{place + 1}" for place in range(len(item))]
+        return list(names), list(item)
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return dataclasses.asdict(item)
-    for name in ("asDict", "_asdict"):
-        if hasattr(item, name):
-            return dict(getattr(item, name)())
-    return item if isinstance(item, dict) else None
+        item = dataclasses.asdict(item)
+    elif hasattr(item, "_asdict"):
+        item = item._asdict()
+    return (list(item), list(item.values())) if isinstance(item, dict) else None
