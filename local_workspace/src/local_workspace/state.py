@@ -252,7 +252,7 @@ def move_into_place(temporary: Path, target: Path, overwrite: bool = True) -> No
 def rename(source: Path, target: Path) -> None:
     """Move a file or folder to a name that is free; AlreadyExists when it is not."""
     with _MOVING:
-        if target.exists():
+        if target.exists() or target.is_symlink():
             raise AlreadyExists(f"a file or folder of the name {target.name!r} exists")
         source.rename(target)
 
