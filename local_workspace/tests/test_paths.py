@@ -268,7 +268,8 @@ def test_a_mount_is_neither_deleted_nor_moved(local):
 @pytest.mark.parametrize("recursive", [True, False])
 @pytest.mark.parametrize("end", ["full", "empty"])
 def test_a_link_to_a_folder_is_deleted_and_never_the_folder(local, end, recursive):
-    for root in (local.state.dbfs, local.state.volumes):
+    roots = (local.state.dbfs, local.state.volumes, local.state.workspace_files)
+    for root in roots:
         (root / "full" / "below").mkdir(parents=True, exist_ok=True)
         (root / "empty").mkdir(exist_ok=True)
         (root / "a-link").symlink_to(end)
@@ -276,7 +277,8 @@ def test_a_link_to_a_folder_is_deleted_and_never_the_folder(local, end, recursiv
 
     assert api.post("/api/2.0/dbfs/delete", path="/a-link", recursive=recursive) == (200, b"{}")
     assert VOLUMES["directories DELETE"](api, "/Volumes/a-link") == (204, b"")
-    for root in (local.state.dbfs, local.state.volumes):
+    assert api.post("/api/2.0/workspace/delete", path="/a-link", recursive=recursive) == (200, b"{}")
+    for root in roots:
         assert not (root / "a-link").is_symlink()
         assert (root / end).is_dir()
         assert (root / "full" / "below").is_dir()

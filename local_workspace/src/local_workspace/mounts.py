@@ -1,9 +1,12 @@
 """The storages that are mounted on `dbfs:/`: folders of this machine in the place of a cloud's containers."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from local_workspace.processes import locked
 from local_workspace.state import LONGEST_NAME, StateFolder, is_in, make_folder
 from local_workspace.whole_files import write_whole
 
@@ -40,32 +43,49 @@ class Mounts:
 
     def mount(self, source: str, place: Path) -> None:
         """Mount a source where nothing is."""
-        point, container = self.point(place), self._container(source)
-        self._check_free(source, place, self.sources())
-        if place.is_file() or (place.is_dir() and any(place.iterdir())):
-            raise FileExistsError(f"{point} is not an empty folder; mount {source} at another name")
-        container.mkdir(parents=True, exist_ok=True)
-        self._attach(point, container)
-        self._keep(self.sources() | {point: source})
+        with self._alone():
+            self._add(source, place)
 
     def unmount(self, place: Path) -> str:
         """Take a mount away and keep its data; gives the mount point."""
-        sources, point = self.sources(), self.point(place)
-        if point not in sources:
-            raise FileNotFoundError(f"Directory not mounted: {point}; there are {sorted(sources)}")
-        self._detach(point, sources.pop(point))
-        self._keep(sources)
+        with self._alone():
+            sources, point = self.sources(), self.point(place)
+            if point not in sources:
+                raise FileNotFoundError(f"Directory not mounted: {point}; there are {sorted(sources)}")
+            self._detach(point, sources.pop(point))
+            self._keep(sources)
         return point
 
     def update(self, source: str, place: Path) -> None:
         """Mount a source, also in place of one that is mounted there."""
-        sources, point = self.sources(), self.point(place)
-        if point not in sources:
-            return self.mount(source, place)
-        container, mounted = self._container(source), sources.pop(point)
+        with self._alone():
+            if self.point(place) in self.sources():
+                self._change(source, place)
+            else:
+                self._add(source, place)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other run changes the mounts in here."""
+        self._state.mounts.mkdir(exist_ok=True, mode=0o700)
+        with locked(self._state.mounts / "mounts.lock"):
+            yield
+
+    def _add(self, source: str, place: Path) -> None:
+        sources, point, container = self.sources(), self.point(place), self._container(source)
+        self._check_free(source, place, sources)
+        if place.is_file() or (place.is_dir() and any(place.iterdir())):
+            raise FileExistsError(f"{point} is not an empty folder; mount {source} at another name")
+        container.mkdir(exist_ok=True)
+        self._attach(point, container)
+        self._keep(sources | {point: source})
+
+    def _change(self, source: str, place: Path) -> None:
+        sources, point, container = self.sources(), self.point(place), self._container(source)
+        mounted = sources.pop(point)
         self._check_free(source, place, sources)
         if _container_name(mounted) != container.name:
-            container.mkdir(parents=True, exist_ok=True)
+            container.mkdir(exist_ok=True)
             self._detach(point, mounted)
             self._attach(point, container)
         self._keep(sources | {point: source})

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -56,10 +57,8 @@ class FileSystem(Utility):
 
     def head(self, file: str, maxBytes: int = 65536) -> str:
         """The first bytes of a file as text; says so where that is not all."""
-        if isinstance(maxBytes, bool) or not isinstance(maxBytes, int):
-            raise TypeError(f"maxBytes is a whole number; got {maxBytes!r}")
-        if maxBytes < 0:
-            raise ValueError(f"maxBytes is a number from 0 on; got {maxBytes}")
+        if not isinstance(maxBytes, Integral) or maxBytes < 0:
+            raise ValueError(f"maxBytes is a whole number from 0 on; got {maxBytes!r}")
         path = _existing(file)
         if path.is_dir():
             raise IsADirectoryError(f"{file} is a folder; only files can be read")
@@ -294,7 +293,7 @@ def _root(path: Path) -> Path:
 
 def _shown(path: str) -> str:
     """A path with its scheme, as it is shown in a listing."""
-    return path if ":/" in path else f"dbfs:/{path.strip('/')}"
+    return ":".join(_split(path))
 
 
 def _info(folder: str, child: Path) -> FileInfo:
