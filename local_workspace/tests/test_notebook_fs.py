@@ -434,7 +434,7 @@ def test_a_listing_is_silent_about_links_that_lead_nowhere(state):
         ({"in/z": "none"}, "its z is a link to nowhere"),
         ({"in/deep er/z": ".."}, "its deep er/z is a link that leads back"),
         ({"in/deep er/z": "."}, "its deep er/z is a link that leads back"),
-        ({"in/z": ".."}, "subdirectory|leads back"),
+        ({"in/z": ".."}, "to its subdirectory"),
         ({"in/z": "../x", "x/y": "../in"}, "its z/y is a link that leads back"),
         ({"in/z": "../out"}, "to its subdirectory"),
         ({"out/new/a.csv": "../../in/a.csv"}, "its a.csv would be put over it"),

@@ -233,7 +233,7 @@ def _check_tree(source: Path, target: Path, from_: str, to: str, above: tuple[Pa
         there, name = target / child.name, child.relative_to(above[0])
         if not child.is_file() and not child.is_dir():
             raise OSError(f"Cannot copy {from_}: its {name} is a link to nowhere, or it is not a file")
-        if any(child.samefile(folder) for folder in above):
+        if child.is_dir() and any(child.samefile(folder) for folder in above):
             raise OSError(f"Cannot copy {from_}: its {name} is a link that leads back to where it lies")
         if there.exists() and (is_in(there, above[0]) or there.samefile(child)):
             raise OSError(f"Cannot copy {from_} to {to}: its {name} would be put over it")
