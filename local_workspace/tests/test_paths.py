@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from local_workspace.mounts import Mounts
 
 SECRET = b"content of a file outside"
 TOKEN = {"Authorization": "Bearer x"}
@@ -196,7 +197,10 @@ def test_a_folder_with_such_links_is_deleted_without_what_they_lead_to(local, ou
     assert outside.read_bytes() == SECRET
 
 
-@pytest.mark.parametrize("root", ["/", "/Volumes", "/Volumes/", "dbfs:/", "//"])
+@pytest.mark.parametrize(
+    "root",
+    ["/", "/.", "/Volumes", "/Volumes/", "/Volumes/.", "/./Volumes", "dbfs:/", "dbfs:/./", "//", "dbfs:"],
+)
 def test_the_roots_stay_where_they_are(local, root):
     api = Api(local.host)
     answers = [DBFS["dbfs delete"](api, root), DBFS["dbfs move from"](api, root)]
@@ -204,6 +208,89 @@ def test_the_roots_stay_where_they_are(local, root):
     assert [status for status, _ in answers] == [400, 400]
     assert local.state.dbfs.is_dir()
     assert local.state.volumes.is_dir()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", ".", "./", "/.", "//", "%2e", "./.", "x/..", "%2e%2e", "../volumes"]
+)
+def test_the_root_of_the_volumes_is_not_deleted_as_a_folder(own_workspace, path):
+    status, answer = VOLUMES["directories DELETE"](Api(own_workspace.host), f"/Volumes/{path}")
+
+    assert status in (400, 404), answer
+    assert own_workspace.state.volumes.is_dir()
+
+
+@pytest.mark.parametrize("root", ["", "/Volumes"])
+def test_a_folder_is_not_moved_into_itself_by_whatever_way(local, root):
+    folder = local.state.local_path(f"dbfs:{root}/tree")
+    (folder / "deep").mkdir(parents=True, exist_ok=True)
+    (folder.parent / "way").symlink_to("tree")
+    (folder.parent / "up").symlink_to(folder.parent)
+    api = Api(local.host)
+
+    for source in ("tree", "tree/", "up/tree", "./tree"):
+        for target in (
+            "tree/x",
+            "tree/./x",
+            "tree/deep/../x",
+            "way/x",
+            "up/tree/x",
+            "up/up/way/deep/x",
+            "way/",
+        ):
+            body = {"source_path": f"{root}/{source}", "destination_path": f"{root}/{target}"}
+            status, answer = api.post("/api/2.0/dbfs/move", **body)
+            assert status == 400, (body, answer)
+            assert json.loads(answer)["error_code"] != "IO_ERROR", (body, answer)
+
+    assert [child.name for child in folder.iterdir()] == ["deep"]
+    for name in ("way", "up"):
+        (folder.parent / name).unlink()
+
+
+def test_a_mount_is_neither_deleted_nor_moved(local):
+    place = local.state.dbfs / "mnt" / "wards"
+    mounts, api = Mounts(local.state), Api(local.host)
+    mounts.mount("abfss://wards@account.dfs.core.windows.net", place)
+    (place / "rows.csv").write_bytes(b"1")
+
+    for path in ("/mnt", "/mnt/wards", "dbfs:/mnt/./wards/"):
+        for answer in (DBFS["dbfs delete"](api, path), DBFS["dbfs move from"](api, path)):
+            assert answer[0] == 400
+            assert b"the mount /mnt/wards; unmount it first" in answer[1]
+
+    assert (place / "rows.csv").read_bytes() == b"1"
+    assert DBFS["dbfs delete"](api, "/mnt/wards/rows.csv") == (200, b"{}")
+    mounts.unmount(place)
+    assert DBFS["dbfs delete"](api, "/mnt") == (200, b"{}")
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize("end", ["full", "empty"])
+def test_a_link_to_a_folder_is_deleted_and_never_the_folder(local, end, recursive):
+    roots = (local.state.dbfs, local.state.volumes, local.state.workspace_files)
+    for root in roots:
+        (root / "full" / "below").mkdir(parents=True, exist_ok=True)
+        (root / "empty").mkdir(exist_ok=True)
+        (root / "a-link").symlink_to(end)
+    api = Api(local.host)
+
+    assert api.post("/api/2.0/dbfs/delete", path="/a-link", recursive=recursive) == (200, b"{}")
+    assert VOLUMES["directories DELETE"](api, "/Volumes/a-link") == (204, b"")
+    assert api.post("/api/2.0/workspace/delete", path="/a-link", recursive=recursive) == (200, b"{}")
+    for root in roots:
+        assert not (root / "a-link").is_symlink()
+        assert (root / end).is_dir()
+        assert (root / "full" / "below").is_dir()
+
+
+def test_a_link_to_nowhere_is_not_overwritten_by_a_move(local):
+    (local.state.dbfs / "a-file").write_bytes(b"x")
+    (local.state.dbfs / "dangling").symlink_to("none")
+
+    assert DBFS["dbfs move to"](Api(local.host), "/dangling")[0] == 400
+    assert (local.state.dbfs / "dangling").is_symlink()
+    assert (local.state.dbfs / "a-file").read_bytes() == b"x"
 
 
 def census(root: Path) -> list[str]:

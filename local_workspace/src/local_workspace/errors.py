@@ -5,6 +5,7 @@ ApiError
 ├── AlreadyExists         RESOURCE_ALREADY_EXISTS     400
 │   └── NameTaken         RESOURCE_ALREADY_EXISTS     409 (workspace files)
 ├── InvalidParameter      INVALID_PARAMETER_VALUE     400
+│   └── PathRefused       INVALID_PARAMETER_VALUE     400 (in a notebook an OSError)
 ├── MalformedRequest      MALFORMED_REQUEST           400
 ├── InvalidState          INVALID_STATE               400
 ├── DirectoryNotEmpty     DIRECTORY_NOT_EMPTY         400
@@ -63,6 +64,10 @@ class InvalidParameter(ApiError):
 
     error_code = "INVALID_PARAMETER_VALUE"
     status = 400
+
+
+class PathRefused(InvalidParameter, OSError):
+    """What is at a path stays, or does not go there; a notebook catches it as the OSError that it is."""
 
 
 class MalformedRequest(ApiError):

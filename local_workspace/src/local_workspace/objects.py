@@ -106,7 +106,7 @@ class WorkspaceObjects:
         path, file = canonical(path), self._existing(path)
         if path == "/":
             raise InvalidParameter("the root folder cannot be deleted")
-        if file.is_dir() and not recursive and any(file.iterdir()):
+        if file.is_dir() and not file.is_symlink() and not recursive and any(file.iterdir()):
             raise DirectoryNotEmpty(f"Folder ({path}) is not empty")
         self._state.remove(file)
         self._forget(path)

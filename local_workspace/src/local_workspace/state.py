@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
 from local_workspace.errors import AlreadyExists, InvalidParameter
 
+Described = TypeVar("Described")
 LONGEST_NAME = 255
 LONGEST_PATH = 3000  # bytes; Linux takes 4096 with the folder in front, macOS 1024 and says so itself
 # Two requests that want the same name take their turn, so that only one of them finds it free.
@@ -129,16 +130,20 @@ class StateFolder:
         for folder in (*folders, self.mlflow_artifacts, self.registered_models, self.spark):
             folder.mkdir(exist_ok=True, mode=0o700)
 
-    def local_path(self, path: str) -> Path:
-        """Where a `dbfs:/`, `/dbfs/`, `/Volumes/` or `/Workspace/` path lies on this machine."""
+    def local_path(self, path: str, follow: bool = True) -> Path:
+        """Where a `dbfs:/`, `/dbfs/`, `/Volumes/` or `/Workspace/` path lies on this machine.
+
+        Without `follow` it is the last name itself that is asked for, also where that is a link out.
+        """
         plain = "/dbfs/" + path.removeprefix("dbfs:").lstrip("/") if path.startswith("dbfs:") else path
+        plain = str(PurePosixPath(plain))  # without . and with one slash between two names
         if _is_in(plain, "/dbfs/Volumes"):
             plain = plain.removeprefix("/dbfs")
         roots = {"/Volumes": self.volumes, "/dbfs": self.dbfs, "/Workspace": self.workspace_files}
         for prefix, root in roots.items():
             if _is_in(plain, prefix):
-                return resolve(root, plain.removeprefix(prefix))
-        raise InvalidParameter(f"path {path[:300]!r} is none of dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
+                return resolve(root, plain.removeprefix(prefix), follow)
+        raise InvalidParameter(f"path {path[:300]!r} is not in dbfs:/, /dbfs/, /Volumes/ or /Workspace/")
 
     def root_of(self, path: Path) -> Path:
         """The folder of `dbfs:/`, `/Volumes` or `/Workspace` in which `path` lies on this machine."""
@@ -183,7 +188,7 @@ def _is_in(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix + "/")
 
 
-def resolve(root: Path, path: str) -> Path:
+def resolve(root: Path, path: str, follow: bool = True) -> Path:
     """Join `path` to `root`, refusing every path that would leave it: `..`, links, unusable names."""
     parts = [part for part in PurePosixPath(path).parts if part != "/"]
     if not path.isprintable() or ".." in parts:
@@ -194,7 +199,7 @@ def resolve(root: Path, path: str) -> Path:
             f"a path at most {LONGEST_PATH}"
         )
     joined = root.joinpath(*parts)
-    if leads_out(root, joined):
+    if leads_out(root, joined if follow or not parts else joined.parent):
         raise InvalidParameter(f"path {path!r} is not allowed: it leads out of its root through a link")
     return joined
 
@@ -210,6 +215,18 @@ def leads_out(root: Path, path: Path) -> bool:
         return not path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a circle of links
         return True
+
+
+def is_in(inner: Path, outer: Path) -> bool:
+    """Whether `inner` is `outer` or lies in it, however both are spelled: by links, or in another case."""
+    place = Path(os.path.realpath(inner))  # unlike resolve() it takes a circle of links
+    return any(_is_same(each, outer) for each in (place, *place.parents))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with suppress(OSError):  # one of them is not there
+        return path.samefile(other)
+    return False
 
 
 def make_folder(folder: Path) -> None:
@@ -235,12 +252,12 @@ def move_into_place(temporary: Path, target: Path, overwrite: bool = True) -> No
 def rename(source: Path, target: Path) -> None:
     """Move a file or folder to a name that is free; AlreadyExists when it is not."""
     with _MOVING:
-        if target.exists():
+        if target.exists() or target.is_symlink():
             raise AlreadyExists(f"a file or folder of the name {target.name!r} exists")
         source.rename(target)
 
 
-def described(children: Iterable[Path], describe: Callable[[Path], dict[str, Any]]) -> list[dict[str, Any]]:
+def described(children: Iterable[Path], describe: Callable[[Path], Described]) -> list[Described]:
     """What `describe` says of each; one that vanishes while a folder is listed is left out."""
     found = []
     for child in children:

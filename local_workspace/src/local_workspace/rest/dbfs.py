@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.arranging import check_apart, check_removable
 from local_workspace.errors import (
     AlreadyExists,
     BlockTooLarge,
@@ -103,13 +104,12 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     @routes.post("/move")
     def move(fields: RequestFields) -> dict[str, Any]:
         """Give a file or folder another path."""
-        source = _existing(state, fields, "source_path")
-        _refuse_root(state, source)
-        target = _local(state, fields.text("destination_path"))
+        source, from_ = _existing(state, fields, "source_path"), _plain(fields, "source_path")
+        check_removable(state, source, from_)
+        target, to = _local(state, fields.text("destination_path")), _plain(fields, "destination_path")
         if target.exists():
-            raise AlreadyExists(f"A file or directory already exists at {fields['destination_path']}.")
-        if target.is_relative_to(source):
-            raise InvalidParameter(f"{fields['source_path']} cannot be moved into itself")
+            raise AlreadyExists(f"A file or directory already exists at {to}.")
+        check_apart(source, target, from_, to)
         make_folder(target.parent)
         rename(source, target)
         return {}
@@ -118,8 +118,8 @@ def _add_arranging(routes: APIRouter, state: StateFolder) -> None:
     def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a file, or with `recursive` a folder."""
         target = _existing(state, fields, "path")
-        _refuse_root(state, target)
-        if not target.is_dir():
+        check_removable(state, target, _plain(fields))
+        if target.is_symlink() or not target.is_dir():
             target.unlink()
         elif fields.flag("recursive"):
             state.remove(target)
@@ -177,11 +177,6 @@ def _append(file: Path, block: bytes) -> None:
         except OSError:
             opened.truncate(size)
             raise
-
-
-def _refuse_root(state: StateFolder, path: Path) -> None:
-    if path == state.root_of(path):
-        raise InvalidParameter(f"{path.name} is a root folder; it stays where it is")
 
 
 def _plain(fields: Fields, name: str = "path") -> str:

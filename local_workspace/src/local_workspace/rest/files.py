@@ -11,11 +11,11 @@ from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+from local_workspace.arranging import check_removable
 from local_workspace.errors import (
     AlreadyExists,
     DoesNotExist,
     FolderInUse,
-    InvalidParameter,
     NameTaken,
     NotSupported,
 )
@@ -43,7 +43,7 @@ def folder_router(
     """
     routes = APIRouter(prefix="/api/2.0/fs", route_class=route_class)
     _add_files(routes, root, locate, state)
-    _add_directories(routes, root, base, locate)
+    _add_directories(routes, root, base, locate, state)
     return routes
 
 
@@ -86,7 +86,9 @@ def _add_files(routes: APIRouter, root: str, locate: Callable[[str, bool], Path]
         return found
 
 
-def _add_directories(routes: APIRouter, root: str, base: Path, locate: Callable[[str, bool], Path]) -> None:
+def _add_directories(
+    routes: APIRouter, root: str, base: Path, locate: Callable[[str, bool], Path], state: StateFolder
+) -> None:
     where = f"/directories/{root}/{{path:path}}"
 
     @routes.put(where, status_code=204)
@@ -111,11 +113,13 @@ def _add_directories(routes: APIRouter, root: str, base: Path, locate: Callable[
     def delete_directory(path: str) -> None:
         """Remove an empty folder."""
         found = directory(path, write=True)
-        if not path.strip("/"):
-            raise InvalidParameter(f"/{root} cannot be deleted")
-        if any(found.iterdir()):
+        check_removable(state, found, f"/{root}/{path}")
+        if found.is_symlink():
+            found.unlink()
+        elif any(found.iterdir()):
             raise FolderInUse(f"The directory is not empty: /{root}/{path}")
-        found.rmdir()
+        else:
+            found.rmdir()
 
     def directory(path: str, write: bool) -> Path:
         found = locate(path, write)
