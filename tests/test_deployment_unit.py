@@ -24,7 +24,7 @@ from deployment.jobs import check_owner, find_job
 from deployment.overrides import params_of_run
 from deployment.report import mlflow_page
 from deployment.runs import check_params, parse_params, poll_seconds, run_job, succeeded
-from deployment.settings import DEFINITION, FOUND_OUT, ROOT, Settings, read_yaml
+from deployment.settings import DEFINITION, FOUND_OUT, ROOT, Settings, read_count, read_flag, read_yaml
 from deployment.tables import format_table, format_values
 from deployment.targets import Target
 from deployment.workspace import User, Workspace, open_workspace
@@ -165,6 +165,24 @@ def test_what_a_deployment_finds_out_is_refused_by_name_and_left_alone_in_the_en
         Settings.from_environment(typed(name))
     assert Settings.from_environment(typed(name, "")).overrides == {}
     assert Settings.from_environment(GIVEN | {name: "x"}).overrides == {}
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "2", "-1", "1.5", "\u0661"])
+def test_a_switch_or_a_count_that_cannot_be_read_is_refused_with_its_value(monkeypatch, value):
+    monkeypatch.setenv("OVERWRITE", value)
+    monkeypatch.setenv("KEEP_DEPLOYMENTS", "0" if value == "2" else value)
+
+    with pytest.raises(DeploymentError, match=f"OVERWRITE is 1 or 0, not {value!r}"):
+        read_flag("OVERWRITE")
+    with pytest.raises(DeploymentError, match="KEEP_DEPLOYMENTS is a whole number from 1 on, not"):
+        read_count("KEEP_DEPLOYMENTS", default=5)
+
+
+@pytest.mark.parametrize(("value", "is_set", "count"), [("", True, 5), (" 1 ", True, 1)])
+def test_a_switch_or_a_count_that_is_empty_is_the_default(monkeypatch, value, is_set, count):
+    monkeypatch.setenv("WAIT", value)
+
+    assert (read_flag("WAIT", default=True), read_count("WAIT", default=5)) == (is_set, count)
 
 
 @pytest.mark.parametrize(

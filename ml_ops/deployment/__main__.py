@@ -21,7 +21,7 @@ from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
 from deployment.secret_scope import ensure_scope, put_secrets
 from deployment.serving import find_scoring_job
-from deployment.settings import ROOT, Settings, refuse_version
+from deployment.settings import ROOT, Settings, read_count, read_flag, refuse_version
 from deployment.targets import Target, UnknownTargetError, require_target
 from deployment.workspace import Workspace, no_profile_either, open_workspace
 
@@ -99,12 +99,12 @@ def _init(_: str) -> None:
     compute = _overridden_target(cli.workspace).text("compute")
     cluster = ("cluster_name", "cluster_policy", "single_user_name") if compute == "existing" else ()
     target = _target(cli.workspace, "workspace_folder", "compute", *cluster, "experiment", "secret_scope")
+    create = read_flag("CREATE_CLUSTER", default=cli.workspace.is_local)
     cli.make_folder(target.text("workspace_folder"))
     if compute == "existing":
-        create = os.environ.get("CREATE_CLUSTER", "") or ("1" if cli.workspace.is_local else "0")
         policy = target.text("cluster_policy")
         name, user = target.text("cluster_name"), target.cluster_user
-        ensure_cluster(cli, name, create=create == "1", policy=policy, user=user)
+        ensure_cluster(cli, name, create=create, policy=policy, user=user)
     ensure_experiment(cli.workspace, target.text("experiment"))
     vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
     vault = azure.find_key_vault(vault_id, target.name) if vault_id else None
@@ -119,6 +119,7 @@ def _put_secrets(_: str) -> None:
 
 
 def _upload_data(_: str) -> None:
+    overwrites = read_flag("OVERWRITE")
     cli = _cli()
     target = _target(cli.workspace, "data_root", "mount_source")
     mount_source, key_source = target.text("mount_source"), os.environ.get("STORAGE_KEY_FILE", "")
@@ -127,12 +128,13 @@ def _upload_data(_: str) -> None:
         target.text("data_root"),
         mount_source=mount_source,
         key_source=key_source,
-        overwrite=target.name in SAMPLE_TARGETS or os.environ.get("OVERWRITE") == "1",
+        overwrite=target.name in SAMPLE_TARGETS or overwrites,
     )
 
 
 def _deploy(*, code: bool, jobs: bool) -> None:
     refuse_version(os.environ.get("VERSION", ""))
+    keep = read_count("KEEP_DEPLOYMENTS", default=5)
     cli = _cli()
     named = _overridden_target(cli.workspace)
     show_overrides(named, of_deployment(named) if jobs else named.behind_variables(*CODE))
@@ -141,7 +143,7 @@ def _deploy(*, code: bool, jobs: bool) -> None:
     if code:
         deployments.deploy_code(cli, target)
     if jobs:
-        deployments.deploy_jobs(cli, target, keep=int(os.environ.get("KEEP_DEPLOYMENTS") or 5))
+        deployments.deploy_jobs(cli, target, keep=keep)
 
 
 def _list_deployments(_: str) -> None:
@@ -156,13 +158,13 @@ def _roll_back_code(_: str) -> None:
 
 def _run(job: str) -> None:
     refuse_version(os.environ.get("VERSION", ""))
-    params = parse_params(os.environ.get("PARAMS", ""))
+    params, wait = parse_params(os.environ.get("PARAMS", "")), read_flag("WAIT", default=True)
     _show_workspace("")
     cli = _cli()
     target = _overridden_target(cli.workspace)
     name = target.job_name(job)
     params = params_of_run(cli, target, job, require_job(cli, name), params)
-    run_job(cli, name, params, wait=os.environ.get("WAIT", "1") != "0")
+    run_job(cli, name, params, wait=wait)
 
 
 def _report(_: str) -> None:

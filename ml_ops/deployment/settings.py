@@ -1,6 +1,7 @@
 """What the Makefile hands over: which workspace, which target, and what is to differ from the target."""
 
 import difflib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,22 @@ def read_yaml(file: Path) -> dict[str, Any]:
         return dict(yaml.safe_load(file.read_text()))
     except yaml.YAMLError as error:
         raise DeploymentError(f"{file.name} is no YAML: {error}") from error
+
+
+def read_flag(name: str, *, default: bool = False) -> bool:
+    """A variable that is 1 or 0; the default where it is empty."""
+    value = os.environ.get(name, "").strip()
+    if value not in ("", "0", "1"):
+        raise DeploymentError(f"{name} is 1 or 0, not {value!r}")
+    return value == "1" if value else default
+
+
+def read_count(name: str, *, default: int) -> int:
+    """A variable that is a whole number from 1 on; the default where it is empty."""
+    value = os.environ.get(name, "").strip() or str(default)
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise DeploymentError(f"{name} is a whole number from 1 on, not {value!r}")
+    return int(value)
 
 
 def refuse_version(text: str) -> None:

@@ -1,13 +1,13 @@
 """What telemetry needs and the runtime lacks, brought to the cluster beside the wheels: TELEMETRY=1."""
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 from deployment.errors import DeploymentError
+from deployment.settings import read_flag
 
 # Azure Monitor's exporter and what it stands on, as far as that is of Python alone: the rest, such as psutil
 # and cryptography, is part of the runtime. What the runtime has in a version that fits, `%pip` leaves alone.
@@ -30,7 +30,7 @@ PACKAGES = (
 
 def are_wanted() -> bool:
     """Whether this deployment is to send telemetry."""
-    return os.environ.get("TELEMETRY") == "1"
+    return read_flag("TELEMETRY")
 
 
 def require(pyproject: Path) -> None:

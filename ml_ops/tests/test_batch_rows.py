@@ -218,7 +218,7 @@ def test_wrongly_typed_columns_end_the_run_before_a_row_is_scored(trained):
         jobs.score(input_data=jobs.write(batch, "typed.parquet"), batch_id="typed")
 
     assert jobs.last_run().info.status == "FAILED"
-    assert jobs.rows("typed").isEmpty()
+    assert not jobs.spark.catalog.tableExists(jobs.table) or jobs.rows("typed").isEmpty()
 
 
 def test_the_same_rows_in_any_order_have_the_same_digest_and_changed_ones_another(trained):

@@ -7,8 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from diabetes.checking import check_table
-from diabetes.columns import SchemaError
+from diabetes.columns import Column, SchemaError
 from diabetes.features import select_ids, select_labelled
+from diabetes.reading import read_values
 from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES, TARGET
 from diabetes.screening import screen, screen_labels
 from hypothesis import HealthCheck, example, given, settings
@@ -99,3 +100,15 @@ def test_a_table_of_values_of_several_types_is_read_by_their_texts():
 def test_an_id_that_is_no_whole_number_cannot_be_split_by(wrong: str | None):
     with pytest.raises(SchemaError, match="ID: 1 of 2 rows have no whole number"):
         select_ids(pd.DataFrame({ID: ["1", wrong]}))
+
+
+def test_a_number_without_limits_is_only_not_infinite():
+    column = Column("X", "number", "anything")
+
+    read = read_values(column, pa.array([-1e300, 0.0, None, float("inf"), 1e300]))
+
+    assert {problem: np.flatnonzero(wrong).tolist() for problem, wrong in read.problems.items()} == {
+        "range": [3]
+    }
+    assert read.is_missing.tolist() == [False, False, True, False, False]
+    assert (column.limits, Column("Y", "number", "", low=0).limits) == ("the finite numbers", "0 to inf")

@@ -37,7 +37,7 @@ def _find_value_problems(values: pd.Series, read: ReadValues) -> Iterator[str]:
 def _name_problem(column: Column, problem: Problem) -> str:
     return {
         "text": "not a number",
-        "range": f"outside {column.low} to {column.high} {column.unit}".rstrip(),
+        "range": f"outside {column.limits} {column.unit}".rstrip(),
         "fraction": "not a whole number",
         "category": f"not one of {list(column.categories)}",
     }[problem]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 
@@ -13,16 +14,22 @@ class SchemaError(ValueError):
 class Column:
     """One column: its type, its unit and the values that can be real.
 
-    A number outside `low` to `high` (both allowed) is an error of the data, not a rare value.
+    A number outside `low` to `high` (both allowed), or an infinite one, is an error of the data, not a rare
+    value.
     """
 
     name: str
     kind: Literal["integer", "number", "category"]
     description: str
     unit: str = ""
-    low: float | None = None
-    high: float | None = None
+    low: float = -inf
+    high: float = inf
     categories: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> str:
+        """What a number is within, in words."""
+        return "the finite numbers" if (self.low, self.high) == (-inf, inf) else f"{self.low} to {self.high}"
 
 
 def check_columns(names: Iterable[str], required: Iterable[str]) -> None:

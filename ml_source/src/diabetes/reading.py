@@ -95,7 +95,8 @@ def _read_codes(column: Column, values: pa.Array) -> tuple[np.ndarray, np.ndarra
 
 
 def _find_problems(column: Column, numbers: np.ndarray) -> dict[Problem, np.ndarray | None]:
-    outside = (numbers < column.low) | (numbers > column.high)  # both are False for NaN
+    # All three are False for NaN.
+    outside = (numbers < column.low) | (numbers > column.high) | np.isinf(numbers)
     if column.kind == "number":
         return {"range": outside}
     return {"range": outside, "fraction": (np.floor(numbers) != numbers) & ~np.isnan(numbers)}

@@ -93,7 +93,7 @@ def _read(column: Column, batch: pa.RecordBatch, reasons: _Reasons) -> ReadValue
 def _describe(column: Column, problem: Problem) -> str:
     return {
         "text": "is not a number",
-        "range": f"is outside {column.low} to {column.high}",
+        "range": f"is outside {column.limits}",
         "fraction": "is not a whole number",
         "category": "is unknown",
     }[problem]
