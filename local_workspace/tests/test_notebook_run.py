@@ -149,6 +149,107 @@ def test_a_notebook_imports_and_reads_what_lies_beside_it(execute, tmp_path):
     assert not list(beside.rglob("__pycache__"))
 
 
+@pytest.fixture
+def upload(local, monkeypatch):
+    """Puts a notebook beside the one that `execute` runs, where its `%run` finds it."""
+    monkeypatch.setenv("DATABRICKS_HOST", local.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", "x")
+
+    def put(name: str, *cells: str) -> None:
+        source = "# Databricks notebook source\n" + CELL.join(cells)
+        local.client.workspace.upload(f"/Shared/{name}.py", source.encode(), overwrite=True)
+
+    return put
+
+
+ALL = "print(dbutils.widgets.getAll())"
+
+
+def seen(run: Run, *cells: int) -> list[object]:
+    """What each of these cells showed of the widgets."""
+    assert run.result["status"] == "SUCCESS", run.result
+    return [eval(line) for cell in cells for line in run.printed(cell).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("declared", "parameters", "own"),
+    [
+        ('dbutils.widgets.text("alpha", "0.1")', {}, {"alpha": "0.1"}),
+        ("", {"alpha": "0.7"}, {"alpha": "0.7"}),
+        ('dbutils.widgets.text("alpha", "0.1")', {"alpha": "0.7"}, {"alpha": "0.7"}),
+        ("", {}, {}),
+    ],
+    ids=["a widget", "a parameter of the job", "both", "neither"],
+)
+def test_what_run_hands_over_is_the_childs_alone(execute, upload, declared, parameters, own):
+    upload("reads", ALL)
+
+    run = execute(declared + "\n1", '# MAGIC %run ./reads $alpha="0.5" $beta="2"', ALL, parameters=parameters)
+
+    assert seen(run, 1, 2) == [{"alpha": "0.5", "beta": "2"}, own]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "after"),
+    [
+        ({}, {"alpha": "0.1", "beta": "3", "gamma": "4"}),
+        ({"beta": "7"}, {"alpha": "0.1", "beta": "7", "gamma": "4"}),
+    ],
+)
+def test_widgets_that_a_child_declares_stay_without_what_was_handed_over(execute, upload, parameters, after):
+    declares = [
+        f'dbutils.widgets.text("{name}", "{value}")'
+        for name, value in (("alpha", 9), ("beta", 3), ("gamma", 4))
+    ]
+    upload("declares", *declares, ALL)
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1")',
+        '# MAGIC %run ./declares $alpha="0.5" $beta="2"',
+        ALL,
+        parameters=parameters,
+    )
+
+    assert seen(run, 1, 2) == [{"alpha": "0.5", "beta": "2", "gamma": "4"}, after]
+
+
+def test_a_child_has_its_own_again_after_the_one_that_it_runs(execute, upload):
+    upload("inner", ALL)
+    upload("outer", ALL, '# MAGIC %run ./inner $alpha="0.9" $gamma="3"', ALL)
+
+    run = execute('dbutils.widgets.text("alpha", "0.1")', '# MAGIC %run ./outer $alpha="0.5" $beta="2"', ALL)
+
+    outer = {"alpha": "0.5", "beta": "2"}
+    assert seen(run, 1, 2) == [outer, {"alpha": "0.9", "beta": "2", "gamma": "3"}, outer, {"alpha": "0.1"}]
+
+
+def test_a_child_that_fails_leaves_nothing_of_what_it_was_given(execute, upload):
+    upload("fails", 'raise ValueError("no BMI")')
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1")',
+        "try:\n    get_ipython().run_line_magic('run', './fails $alpha=0.5 $beta=2')\n"
+        "except ValueError as error:\n    print(repr(str(error)))",
+        ALL,
+    )
+
+    assert seen(run, 1, 2) == ["no BMI", {"alpha": "0.1"}]
+
+
+def test_what_a_child_removes_is_gone_and_the_parameter_of_the_job_still_wins(execute, upload):
+    upload("removes", "dbutils.widgets.removeAll()", ALL)
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1"); dbutils.widgets.text("other", "1")',
+        '# MAGIC %run ./removes $alpha="0.5" $beta="2"',
+        ALL,
+        'dbutils.widgets.text("alpha", "0.1")\n' + ALL,
+        parameters={"alpha": "0.7", "gamma": "3"},
+    )
+
+    assert seen(run, 1, 2, 3) == [{}, {}, {"alpha": "0.7"}]
+
+
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):
     run = execute("# MAGIC %pip install --no-index --find-links /dbfs/none absent_package")
 
