@@ -275,6 +275,13 @@ def test_a_developers_working_copy_is_out_of_sight(execute):
     assert run.printed(2) == "[]\n"
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "\n# MAGIC "])
+def test_any_blank_ends_the_name_of_a_magic(execute, blank):
+    run = execute(f"# MAGIC %sh{blank}echo from the shell")
+
+    assert run.printed(0) == "from the shell\n"
+
+
 def test_a_kernel_that_dies_fails_the_run_with_a_reason(execute):
     run = execute("import os; os._exit(7)")
 

@@ -1,6 +1,7 @@
 """The forms in which a notebook travels: source with a header line, or Jupyter's JSON."""
 
 import json
+import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ class Language:
     def header(self) -> str:
         """The first line that makes a source file a notebook."""
         return f"{self.comment} Databricks notebook source"
+
+    def begins(self, content: bytes) -> bool:
+        """Whether the first line of `content` is the header; blanks behind it do not count."""
+        return re.match(re.escape(self.header.encode()) + rb"[ \t]*(\r|\n|$)", content) is not None
 
     @property
     def separator(self) -> str:
@@ -100,11 +105,11 @@ def recognised(file: Path) -> NotebookSource | None:
     if file.suffix.lower() in {".ipynb", *(language.suffix for language in LANGUAGES.values())}:
         return None  # a notebook is kept without its suffix
     with file.open("rb") as opened:
-        start = opened.read(64).removeprefix(BOM_UTF8)
+        start = opened.read(1024).removeprefix(BOM_UTF8)
     if start.lstrip().startswith(b"{"):
         with suppress(InvalidParameter):
             return _jupyter(file.name, file.read_bytes().removeprefix(BOM_UTF8))
-    language = next((each for each in LANGUAGES.values() if start.startswith(each.header.encode())), None)
+    language = next((each for each in LANGUAGES.values() if each.begins(start)), None)
     content = file.read_bytes().removeprefix(BOM_UTF8)
     return NotebookSource(content, language.name, "SOURCE") if language else None
 
@@ -122,14 +127,13 @@ def _language(name: str | None) -> Language:
 
 
 def _with_header(content: bytes, language: Language) -> NotebookSource:
-    header = language.header.encode()
-    complete = content if content.startswith(header) else header + b"\n" + content
+    complete = content if language.begins(content) else language.header.encode() + b"\n" + content
     return NotebookSource(complete, language.name, "SOURCE")
 
 
 def _source_with_header(content: bytes, suffix: str) -> NotebookSource | None:
     for language in LANGUAGES.values():
-        if suffix == language.suffix and content.startswith(language.header.encode()):
+        if suffix == language.suffix and language.begins(content):
             return NotebookSource(content, language.name, "SOURCE")
     return None
 
@@ -157,4 +161,4 @@ def _cell_source(cell: dict[str, Any], language: Language) -> str:
         text = "%md\n" + text
     if not text.startswith("%"):
         return text
-    return "\n".join(f"{language.comment} MAGIC {line}".rstrip() for line in text.splitlines())
+    return "\n".join(f"{language.comment} MAGIC {line}".rstrip() for line in text.split("\n"))

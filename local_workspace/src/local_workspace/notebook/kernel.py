@@ -239,10 +239,10 @@ def _names_spark(source: str) -> bool:
 
 def _to_cell_magic(lines: list[str]) -> list[str]:
     """Databricks marks a whole cell with one `%`, IPython with two."""
-    word, _, rest = lines[0].partition(" ") if lines else ("", "", "")
-    if word.strip().removeprefix("%") in _WHOLE_CELL_MAGICS and word.startswith("%"):
-        return [f"%{word.strip()}\n", f"{rest.rstrip()}\n", *lines[1:]]
-    return lines
+    magic = re.match(r"%(\w+)(?:\s+(.*)|$)", lines[0].rstrip()) if lines else None
+    if magic is None or magic[1] not in _WHOLE_CELL_MAGICS:
+        return lines
+    return [f"%%{magic[1]}\n", f"{magic[2] or ''}\n", *lines[1:]]
 
 
 def _statements(text: str) -> list[str]:
