@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from local_workspace.notebook.kernel import _on_this_machine
 from real_workspace import make_wheel
 
 CELL = "\n\n# COMMAND ----------\n\n"
@@ -248,6 +249,56 @@ def test_what_a_child_removes_is_gone_and_the_parameter_of_the_job_still_wins(ex
     )
 
     assert seen(run, 1, 2, 3) == [{}, {}, {"alpha": "0.7"}]
+
+
+def test_pip_finds_what_lies_in_the_workspace_however_it_is_named(execute, tmp_path):
+    files, dbfs = tmp_path / "workspace_files", tmp_path / "dbfs"
+    words = {
+        "equals": "/dbfs/a=b/{}",
+        "extras": "'/Workspace/my wheels/{}[plots]'",
+        "marker": "\"/Workspace/my wheels/{}; python_version >= '3.8'\"",
+        "marker_outside_quotes": "/Workspace/plain/{}; python_version >= '3.8'",
+        "no_marker_fits": "/Workspace/plain/{}; python_version < '3.8'",
+        "escaped": r"/Workspace/my\ wheels/{}",
+        "address": "file:///Workspace/my%20wheels/{}",
+        "named_address": "'named_address @ file:///Workspace/my%20wheels/{}'",
+        "of_a_volume": "dbfs:/Volumes/main/a/b/{}",
+        "found": "--find-links='/Workspace/my wheels' found",
+        "short": "-f/Workspace/plain short",
+        "required": "-r /Workspace/requirements.txt",
+    }
+    (files / "plain").mkdir(parents=True)
+    (files / "requirements.txt").write_text("--find-links ./plain\nrequired\n")
+    for name in words:
+        for folder in (dbfs / "a=b", files / "my wheels", files / "plain", tmp_path / "volumes/main/a/b"):
+            make_wheel(folder, name, "1.2")
+
+    pip = "# MAGIC %pip install --quiet --no-index --no-deps "
+    run = execute(
+        *[pip + word.format(f"{name}-1.2-py3-none-any.whl") for name, word in words.items()],
+        "from importlib.util import find_spec",
+        f"print([name for name in {list(words)} if not find_spec(name)])",
+    )
+
+    assert run.result["status"] == "SUCCESS", run.result
+    assert run.printed(len(words) + 1) == "['no_marker_fits']\n"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "/Workspaces/x.whl",
+        "/home/Workspace/x.whl",
+        "https://a.example/dbfs/x.whl",
+        "x==1",
+        "--a=b=/dbfs/x",
+        "dbfs:x",
+    ],
+)
+def test_what_is_no_path_of_the_workspace_goes_to_pip_as_it_is(word, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCAL_WORKSPACE_STATE", str(tmp_path))
+
+    assert _on_this_machine(word) == word
 
 
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):

@@ -12,10 +12,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
 
 import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
@@ -36,6 +37,11 @@ from local_workspace.run_processes import uses_cluster
 OTHER_LANGUAGES = ("scala", "r")
 _Magic = TypeVar("_Magic", bound=Callable[..., Any])
 _WHOLE_CELL_MAGICS = ("sql", "sh", "md", "python", "fs", *OTHER_LANGUAGES)
+
+_ROOTED = re.compile(
+    r"(?P<before>(--[\w-]+=|-[a-zA-Z]+)?([\w.-]+(\[[^]]*\])?\s*@\s*)?(?P<address>(\w+\+)?file:(//(localhost)?)?)?)"
+    r"(?P<root>dbfs:/+Volumes|dbfs:(?=/)|/dbfs/+Volumes|/dbfs|/Volumes|/Workspace)(?=/|$)"
+)
 
 
 def _as_written(magic: _Magic) -> _Magic:
@@ -136,7 +142,7 @@ class Magics:
 
         As on Databricks, `$name` is the variable of the notebook: an index may need a token.
         """
-        words = [_local_path(word) for word in shlex.split(_without_comment(line))]
+        words = [_on_this_machine(word) for word in _words_of_pip(_without_comment(line))]
         code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
         if code != 0:
             raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
@@ -268,15 +274,29 @@ def _literal(value: str) -> str:
 
 def _without_comment(line: str) -> str:
     """What stands before a `#` that begins a word outside quotes, as in a shell; an address may hold one."""
-    quote = ""
-    for place, sign in enumerate(line):
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-        elif sign == "#" and (place == 0 or line[place - 1].isspace()):
+    for place in _outside_quotes(line, "#"):
+        if place == 0 or line[place - 1].isspace():
             return line[:place]
     return line
+
+
+def _words_of_pip(line: str) -> list[str]:
+    """The words of a line; what follows a `;` outside quotes is the marker of the requirement before it."""
+    place = next(_outside_quotes(line, ";"), len(line))
+    words = shlex.split(line[:place])
+    return [*words[:-1], words[-1] + line[place:].rstrip()] if words else words
+
+
+def _outside_quotes(line: str, wanted: str) -> Iterator[int]:
+    """Where a sign stands outside quotes."""
+    opened = ""
+    for place, sign in enumerate(line):
+        if opened:
+            opened = "" if sign == opened else opened
+        elif sign in "'\"":
+            opened = sign
+        elif sign == wanted and line[place - 1 : place] != "\\":
+            yield place
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -304,9 +324,14 @@ def _run_and_print(command: list[str]) -> int:
     return process.returncode
 
 
-def _local_path(word: str) -> str:
-    """The laptop's path for a path of the workspace, also behind an option; other words stay as they are."""
-    option, separator, value = word.rpartition("=")
-    if not value.startswith(("dbfs:/", "/dbfs/", "/Volumes/", "/Workspace/")):
+def _on_this_machine(word: str) -> str:
+    """A word for pip with this machine's folder in the place of the root of a path of the workspace.
+
+    The path may stand behind an option, the name of a package or `file:`, and may have extras or a marker
+    behind it. Other words stay as they are.
+    """
+    found = _ROOTED.match(word)
+    if found is None:
         return word
-    return f"{option}{separator}{own_state().local_path(value)}"
+    root = str(own_state().local_path(found["root"]))
+    return f"{found['before']}{quote(root) if found['address'] else root}{word[found.end() :]}"
