@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from local_workspace.notebook.kernel import _on_this_machine
+from local_workspace.notebook.pip_words import on_this_machine
 from real_workspace import make_wheel
 
 CELL = "\n\n# COMMAND ----------\n\n"
@@ -284,6 +284,42 @@ def test_pip_finds_what_lies_in_the_workspace_however_it_is_named(execute, tmp_p
     assert run.printed(len(words) + 1) == "['no_marker_fits']\n"
 
 
+def test_pip_finds_what_requirements_files_name_in_the_workspace(execute, tmp_path):
+    files = tmp_path / "workspace_files"
+    for name in ("by_path", "by_address", "found", "beside", "nested", "constrained"):
+        for version in ("1.2", "1.3"):
+            make_wheel(files / "my wheels", name, version)
+            make_wheel(files / "Shared" / "wheels", name, version)
+    lines = [
+        "# what the job's notebook needs \\",
+        '--find-links "/Workspace/my wheels"  # isn\'t it',
+        "-f wheels",
+        "/Workspace/my wheels/by_path-1.2-py3-none-any.whl ; python_version > '3'",
+        "by_address @ file:///Workspace/my%20wheels/by_address-1.2-py3-none-any.whl",
+        "found==1.2 \\",
+        "  --config-settings=a=b",
+        "beside==1.2",
+        "-r more/nested.txt",
+        "-c/Workspace/constraints.txt",
+        "constrained",
+    ]
+    (files / "Shared" / "more").mkdir()
+    (files / "Shared" / "requirements.txt").write_text("\n".join(lines))
+    (files / "Shared" / "more" / "nested.txt").write_text(
+        "/Workspace/my wheels/nested-1.2-py3-none-any.whl\n"
+    )
+    (files / "constraints.txt").write_text("constrained<1.3\n")
+
+    run = execute(
+        "# MAGIC %pip install --quiet --no-index -r requirements.txt",
+        "import by_path, by_address, found, beside, nested, constrained",
+        "print({m.VERSION for m in (by_path, by_address, found, beside, nested, constrained)})",
+    )
+
+    assert run.result["status"] == "SUCCESS", run.printed(0)
+    assert run.printed(2) == "{'1.2'}\n"
+
+
 @pytest.mark.parametrize(
     "word",
     [
@@ -298,7 +334,7 @@ def test_pip_finds_what_lies_in_the_workspace_however_it_is_named(execute, tmp_p
 def test_what_is_no_path_of_the_workspace_goes_to_pip_as_it_is(word, monkeypatch, tmp_path):
     monkeypatch.setenv("LOCAL_WORKSPACE_STATE", str(tmp_path))
 
-    assert _on_this_machine(word) == word
+    assert on_this_machine(word) == word
 
 
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):

@@ -177,7 +177,7 @@ def _source_of(notebook: NotebookNode, language: Language) -> bytes:
 
 
 def _cell_source(cell: NotebookNode, language: Language) -> str:
-    text = "%md\n" + cell.source if cell.cell_type == "markdown" else cell.source
+    text: str = "%md\n" + cell.source if cell.cell_type == "markdown" else cell.source
     if not text.startswith("%"):
         return text
     return "\n".join(f"{language.comment} MAGIC {line}".rstrip() for line in text.split("\n"))

@@ -12,11 +12,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote
 
 import sqlparse
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
@@ -29,19 +29,14 @@ from local_workspace.notebook import fs_magic
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
-from local_workspace.notebook.file_system import own_state
 from local_workspace.notebook.memory import limit_memory
+from local_workspace.notebook.pip_words import without_comment, words_for_pip
 from local_workspace.notebook.source import read_notebook
 from local_workspace.run_processes import uses_cluster
 
 OTHER_LANGUAGES = ("scala", "r")
 _Magic = TypeVar("_Magic", bound=Callable[..., Any])
 _WHOLE_CELL_MAGICS = ("sql", "sh", "md", "python", "fs", *OTHER_LANGUAGES)
-
-_ROOTED = re.compile(
-    r"(?P<before>(--[\w-]+=|-[a-zA-Z]+)?([\w.-]+(\[[^]]*\])?\s*@\s*)?(?P<address>(\w+\+)?file:(//(localhost)?)?)?)"
-    r"(?P<root>dbfs:/+Volumes|dbfs:(?=/)|/dbfs/+Volumes|/dbfs|/Volumes|/Workspace)(?=/|$)"
-)
 
 
 def _as_written(magic: _Magic) -> _Magic:
@@ -142,8 +137,9 @@ class Magics:
 
         As on Databricks, `$name` is the variable of the notebook: an index may need a token.
         """
-        words = [_on_this_machine(word) for word in _words_of_pip(_without_comment(line))]
-        code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
+        with TemporaryDirectory() as folder:
+            words = words_for_pip(line, Path(folder))
+            code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
         if code != 0:
             raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
 
@@ -154,7 +150,7 @@ class Magics:
     @_as_written
     def run(self, line: str) -> None:
         """Runs the cells of another notebook in this kernel: `%run ./other $alpha="0.5"`."""
-        name, *words = shlex.split(_without_comment(line)) or [""]
+        name, *words = shlex.split(without_comment(line)) or [""]
         if not name:
             raise ValueError("%run takes the path of a notebook, such as ./other")
         path = self.dbutils.notebook._resolve(name)
@@ -272,33 +268,6 @@ def _literal(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _without_comment(line: str) -> str:
-    """What stands before a `#` that begins a word outside quotes, as in a shell; an address may hold one."""
-    for place in _outside_quotes(line, "#"):
-        if place == 0 or line[place - 1].isspace():
-            return line[:place]
-    return line
-
-
-def _words_of_pip(line: str) -> list[str]:
-    """The words of a line; what follows a `;` outside quotes is the marker of the requirement before it."""
-    place = next(_outside_quotes(line, ";"), len(line))
-    words = shlex.split(line[:place])
-    return [*words[:-1], words[-1] + line[place:].rstrip()] if words else words
-
-
-def _outside_quotes(line: str, wanted: str) -> Iterator[int]:
-    """Where a sign stands outside quotes."""
-    opened = ""
-    for place, sign in enumerate(line):
-        if opened:
-            opened = "" if sign == opened else opened
-        elif sign in "'\"":
-            opened = sign
-        elif sign == wanted and line[place - 1 : place] != "\\":
-            yield place
-
-
 def _arguments(words: list[str]) -> dict[str, str]:
     """The `$name="value"` words behind `%run`."""
     pairs = [word.partition("=") for word in words]
@@ -322,16 +291,3 @@ def _run_and_print(command: list[str]) -> int:
         for output in process.stdout:
             print(output, end="", flush=True)
     return process.returncode
-
-
-def _on_this_machine(word: str) -> str:
-    """A word for pip with this machine's folder in the place of the root of a path of the workspace.
-
-    The path may stand behind an option, the name of a package or `file:`, and may have extras or a marker
-    behind it. Other words stay as they are.
-    """
-    found = _ROOTED.match(word)
-    if found is None:
-        return word
-    root = str(own_state().local_path(found["root"]))
-    return f"{found['before']}{quote(root) if found['address'] else root}{word[found.end() :]}"

@@ -59,7 +59,7 @@ def _with_what_may_be_absent(document: Any) -> Any:
     """A copy with the parts that a reader does without, which some writers leave out."""
     if not isinstance(document, dict):
         return document
-    whole = {"metadata": {}, "nbformat_minor": 0} | document
+    whole: dict[str, Any] = {"metadata": {}, "nbformat_minor": 0} | document
     if isinstance(whole.get("cells"), list):
         whole["cells"] = [_whole_cell(cell) for cell in whole["cells"]]
     return whole
@@ -68,8 +68,10 @@ def _with_what_may_be_absent(document: Any) -> Any:
 def _whole_cell(cell: Any) -> Any:
     if not isinstance(cell, dict):
         return cell
-    of_code = {"outputs": [], "execution_count": None} if cell.get("cell_type") == "code" else {}
-    return {"metadata": {}} | of_code | cell
+    whole: dict[str, Any] = {"metadata": {}}
+    if cell.get("cell_type") == "code":
+        whole |= {"outputs": [], "execution_count": None}
+    return whole | cell
 
 
 def _first_fault(document: Any) -> str | None:
