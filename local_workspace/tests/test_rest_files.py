@@ -119,7 +119,7 @@ def cell(**changes: object) -> dict[str, object]:
     [
         ("", "Expecting value: line 1"),
         ("{", "line 1 column 2"),
-        ("[" * 100_000, "nested too deeply"),
+        pytest.param("[" * 100_000, "nested too deeply", id="nested deeply"),
         ([], "its JSON is not an object"),
         (None, "its JSON is not an object"),
         ({}, "its nbformat is None"),
