@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from local_workspace.notebook.pip_words import on_this_machine
 from real_workspace import make_wheel
 
 CELL = "\n\n# COMMAND ----------\n\n"
@@ -149,6 +150,193 @@ def test_a_notebook_imports_and_reads_what_lies_beside_it(execute, tmp_path):
     assert not list(beside.rglob("__pycache__"))
 
 
+@pytest.fixture
+def upload(local, monkeypatch):
+    """Puts a notebook beside the one that `execute` runs, where its `%run` finds it."""
+    monkeypatch.setenv("DATABRICKS_HOST", local.host)
+    monkeypatch.setenv("DATABRICKS_TOKEN", "x")
+
+    def put(name: str, *cells: str) -> None:
+        source = "# Databricks notebook source\n" + CELL.join(cells)
+        local.client.workspace.upload(f"/Shared/{name}.py", source.encode(), overwrite=True)
+
+    return put
+
+
+ALL = "print(dbutils.widgets.getAll())"
+
+
+def seen(run: Run, *cells: int) -> list[object]:
+    """What each of these cells showed of the widgets."""
+    assert run.result["status"] == "SUCCESS", run.result
+    return [eval(line) for cell in cells for line in run.printed(cell).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("declared", "parameters", "own"),
+    [
+        ('dbutils.widgets.text("alpha", "0.1")', {}, {"alpha": "0.1"}),
+        ("", {"alpha": "0.7"}, {"alpha": "0.7"}),
+        ('dbutils.widgets.text("alpha", "0.1")', {"alpha": "0.7"}, {"alpha": "0.7"}),
+        ("", {}, {}),
+    ],
+    ids=["a widget", "a parameter of the job", "both", "neither"],
+)
+def test_what_run_hands_over_is_the_childs_alone(execute, upload, declared, parameters, own):
+    upload("reads", ALL)
+
+    run = execute(declared + "\n1", '# MAGIC %run ./reads $alpha="0.5" $beta="2"', ALL, parameters=parameters)
+
+    assert seen(run, 1, 2) == [{"alpha": "0.5", "beta": "2"}, own]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "after"),
+    [
+        ({}, {"alpha": "0.1", "beta": "3", "gamma": "4"}),
+        ({"beta": "7"}, {"alpha": "0.1", "beta": "7", "gamma": "4"}),
+    ],
+)
+def test_widgets_that_a_child_declares_stay_without_what_was_handed_over(execute, upload, parameters, after):
+    declares = [
+        f'dbutils.widgets.text("{name}", "{value}")'
+        for name, value in (("alpha", 9), ("beta", 3), ("gamma", 4))
+    ]
+    upload("declares", *declares, ALL)
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1")',
+        '# MAGIC %run ./declares $alpha="0.5" $beta="2"',
+        ALL,
+        parameters=parameters,
+    )
+
+    assert seen(run, 1, 2) == [{"alpha": "0.5", "beta": "2", "gamma": "4"}, after]
+
+
+def test_a_child_has_its_own_again_after_the_one_that_it_runs(execute, upload):
+    upload("inner", ALL)
+    upload("outer", ALL, '# MAGIC %run ./inner $alpha="0.9" $gamma="3"', ALL)
+
+    run = execute('dbutils.widgets.text("alpha", "0.1")', '# MAGIC %run ./outer $alpha="0.5" $beta="2"', ALL)
+
+    outer = {"alpha": "0.5", "beta": "2"}
+    assert seen(run, 1, 2) == [outer, {"alpha": "0.9", "beta": "2", "gamma": "3"}, outer, {"alpha": "0.1"}]
+
+
+def test_a_child_that_fails_leaves_nothing_of_what_it_was_given(execute, upload):
+    upload("fails", 'raise ValueError("no BMI")')
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1")',
+        "try:\n    get_ipython().run_line_magic('run', './fails $alpha=0.5 $beta=2')\n"
+        "except ValueError as error:\n    print(repr(str(error)))",
+        ALL,
+    )
+
+    assert seen(run, 1, 2) == ["no BMI", {"alpha": "0.1"}]
+
+
+def test_what_a_child_removes_is_gone_and_the_parameter_of_the_job_still_wins(execute, upload):
+    upload("removes", "dbutils.widgets.removeAll()", ALL)
+
+    run = execute(
+        'dbutils.widgets.text("alpha", "0.1"); dbutils.widgets.text("other", "1")',
+        '# MAGIC %run ./removes $alpha="0.5" $beta="2"',
+        ALL,
+        'dbutils.widgets.text("alpha", "0.1")\n' + ALL,
+        parameters={"alpha": "0.7", "gamma": "3"},
+    )
+
+    assert seen(run, 1, 2, 3) == [{}, {}, {"alpha": "0.7"}]
+
+
+def test_pip_finds_what_lies_in_the_workspace_however_it_is_named(execute, tmp_path):
+    files, dbfs = tmp_path / "workspace_files", tmp_path / "dbfs"
+    words = {
+        "equals": "/dbfs/a=b/{}",
+        "extras": "'/Workspace/my wheels/{}[plots]'",
+        "marker": "\"/Workspace/my wheels/{}; python_version >= '3.8'\"",
+        "marker_outside_quotes": "/Workspace/plain/{}; python_version >= '3.8'",
+        "no_marker_fits": "/Workspace/plain/{}; python_version < '3.8'",
+        "escaped": r"/Workspace/my\ wheels/{}",
+        "address": "file:///Workspace/my%20wheels/{}",
+        "named_address": "'named_address @ file:///Workspace/my%20wheels/{}'",
+        "of_a_volume": "dbfs:/Volumes/main/a/b/{}",
+        "found": "--find-links='/Workspace/my wheels' found",
+        "short": "-f/Workspace/plain short",
+        "required": "-r /Workspace/requirements.txt",
+    }
+    (files / "plain").mkdir(parents=True)
+    (files / "requirements.txt").write_text("--find-links ./plain\nrequired\n")
+    for name in words:
+        for folder in (dbfs / "a=b", files / "my wheels", files / "plain", tmp_path / "volumes/main/a/b"):
+            make_wheel(folder, name, "1.2")
+
+    pip = "# MAGIC %pip install --quiet --no-index --no-deps "
+    run = execute(
+        *[pip + word.format(f"{name}-1.2-py3-none-any.whl") for name, word in words.items()],
+        "from importlib.util import find_spec",
+        f"print([name for name in {list(words)} if not find_spec(name)])",
+    )
+
+    assert run.result["status"] == "SUCCESS", run.result
+    assert run.printed(len(words) + 1) == "['no_marker_fits']\n"
+
+
+def test_pip_finds_what_requirements_files_name_in_the_workspace(execute, tmp_path):
+    files = tmp_path / "workspace_files"
+    for name in ("by_path", "by_address", "found", "beside", "nested", "constrained"):
+        for version in ("1.2", "1.3"):
+            make_wheel(files / "my wheels", name, version)
+            make_wheel(files / "Shared" / "wheels", name, version)
+    lines = [
+        "# what the job's notebook needs \\",
+        '--find-links "/Workspace/my wheels"  # isn\'t it',
+        "-f wheels",
+        "/Workspace/my wheels/by_path-1.2-py3-none-any.whl ; python_version > '3'",
+        "by_address @ file:///Workspace/my%20wheels/by_address-1.2-py3-none-any.whl",
+        "found==1.2 \\",
+        "  --config-settings=a=b",
+        "beside==1.2",
+        "-r more/nested.txt",
+        "-c/Workspace/constraints.txt",
+        "constrained",
+    ]
+    (files / "Shared" / "more").mkdir()
+    (files / "Shared" / "requirements.txt").write_text("\n".join(lines))
+    (files / "Shared" / "more" / "nested.txt").write_text(
+        "/Workspace/my wheels/nested-1.2-py3-none-any.whl\n"
+    )
+    (files / "constraints.txt").write_text("constrained<1.3\n")
+
+    run = execute(
+        "# MAGIC %pip install --quiet --no-index -r requirements.txt",
+        "import by_path, by_address, found, beside, nested, constrained",
+        "print({m.VERSION for m in (by_path, by_address, found, beside, nested, constrained)})",
+    )
+
+    assert run.result["status"] == "SUCCESS", run.printed(0)
+    assert run.printed(2) == "{'1.2'}\n"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "/Workspaces/x.whl",
+        "/home/Workspace/x.whl",
+        "https://a.example/dbfs/x.whl",
+        "x==1",
+        "--a=b=/dbfs/x",
+        "dbfs:x",
+    ],
+)
+def test_what_is_no_path_of_the_workspace_goes_to_pip_as_it_is(word, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCAL_WORKSPACE_STATE", str(tmp_path))
+
+    assert on_this_machine(word) == word
+
+
 def test_a_failed_pip_fails_the_run_and_names_the_line(execute):
     run = execute("# MAGIC %pip install --no-index --find-links /dbfs/none absent_package")
 
@@ -172,6 +360,13 @@ def test_a_developers_working_copy_is_out_of_sight(execute):
 
     assert run.printed(1) == "True\n"
     assert run.printed(2) == "[]\n"
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n# MAGIC "])
+def test_any_blank_ends_the_name_of_a_magic(execute, blank):
+    run = execute(f"# MAGIC %sh{blank}echo from the shell")
+
+    assert run.printed(0) == "from the shell\n"
 
 
 def test_a_kernel_that_dies_fails_the_run_with_a_reason(execute):

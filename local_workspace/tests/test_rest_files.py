@@ -1,5 +1,6 @@
 """Workspace objects, DBFS and volumes through the two real clients."""
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -96,6 +97,151 @@ def test_source_comes_back_as_a_jupyter_notebook(local):
         ("code", "x = 1"),
         ("markdown", "hello"),
     ]
+
+
+def import_plainly(local, path: str, content: bytes, form: ImportFormat) -> None:
+    """An import as the command lines ask for it: the SDK would add words of its own to a refusal."""
+    encoded = base64.b64encode(content).decode()
+    body = {"path": path, "format": form.value, "language": "PYTHON", "content": encoded}
+    local.request("POST", "/api/2.0/workspace/import", body=body)
+
+
+CODE = {"cell_type": "code", "metadata": {}, "source": "x = 1", "outputs": [], "execution_count": None}
+
+
+def cell(**changes: object) -> dict[str, object]:
+    """A notebook with one cell that is not as nbformat has it."""
+    return NOTEBOOK | {"cells": [CODE | changes]}
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("", "Expecting value: line 1"),
+        ("{", "line 1 column 2"),
+        pytest.param("[" * 100_000, "nested too deeply", id="nested deeply"),
+        ([], "its JSON is not an object"),
+        (None, "its JSON is not an object"),
+        ({}, "its nbformat is None"),
+        ({"cells": []}, "its nbformat is None"),
+        ({"nbformat": 2, "worksheets": []}, "its nbformat is 2"),
+        (NOTEBOOK | {"nbformat": "4"}, "its nbformat is '4'"),
+        ({"nbformat": 3}, "'worksheets' is a required property"),
+        ({"nbformat": 3, "worksheets": [1]}, "nbformat cannot read it"),
+        ({"nbformat": 4}, "'cells' is a required property"),
+        (NOTEBOOK | {"cells": None}, "in cells, None is not of type 'array'"),
+        (NOTEBOOK | {"cells": [None]}, r"in cells\[0\], None is not of type 'object'"),
+        (NOTEBOOK | {"metadata": None}, "in metadata, None is not of type 'object'"),
+        (NOTEBOOK | {"metadata": {"language_info": None}}, "in metadata.language_info, None is not"),
+        (NOTEBOOK | {"metadata": {"language_info": {"name": "julia"}}}, "JULIA; there are .'PYTHON'"),
+        (NOTEBOOK | {"cells": [{"cell_type": "code"}]}, r"in cells\[0\], 'source' is a required property"),
+        (cell(source=1), r"in cells\[0\].source, 1 is not valid"),
+        (cell(source=[1]), r"in cells\[0\].source"),
+        (cell(source="\ud800"), "surrogates not allowed"),
+        (cell(outputs=None), r"in cells\[0\].outputs, None is not of type 'array'"),
+        (cell(cell_type=None), "nbformat cannot read it"),
+        (cell(cell_type="prose"), r"in cells\[0\].*'prose'"),
+    ],
+)
+def test_what_is_no_jupyter_notebook_is_refused_with_the_reason(local, document, said):
+    content = (document if isinstance(document, str) else json.dumps(document)).encode()
+
+    for form in (ImportFormat.JUPYTER, ImportFormat.AUTO):
+        with pytest.raises(InvalidParameterValue, match=f"^/Shared/broken.ipynb is .*{said}") as refused:
+            import_plainly(local, "/Shared/broken.ipynb", content, form)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"cells": [{"cell_type": "code", "source": ["x = 1\n", "y = 2"]}], "nbformat": 4},
+        NOTEBOOK | {"cells": [CODE | {"source": "x = 1\ny = 2", "of_another_tool": 1}]},
+        NOTEBOOK | {"cells": [{"cell_type": "code", "source": ["x = 1\n", "y = 2"], "id": "a b"}]},
+        {
+            "metadata": {"name": "old"},
+            "nbformat": 3,
+            "nbformat_minor": 0,
+            "worksheets": [
+                {
+                    "cells": [
+                        {
+                            "cell_type": "code",
+                            "language": "python",
+                            "input": ["x = 1\n", "y = 2"],
+                            "outputs": [],
+                        }
+                    ]
+                }
+            ],
+        },
+    ],
+    ids=["without what may be absent", "with more than the format has", "an odd id", "format 3"],
+)
+def test_a_jupyter_notebook_is_read_whatever_its_age(local, document):
+    name = "/Shared/of_any_age"
+    content = json.dumps(document).encode()
+    local.client.workspace.upload(f"{name}.ipynb", content, format=ImportFormat.JUPYTER, overwrite=True)
+
+    exported = json.loads(local.client.workspace.download(name, format=ExportFormat.JUPYTER).read())
+    assert exported["nbformat"] == 4
+    assert local.client.workspace.download(name).read() == HEADER + b"x = 1\ny = 2\n"
+
+
+def test_a_jupyter_notebook_without_cells_is_an_empty_one(local):
+    content = json.dumps(NOTEBOOK | {"cells": []}).encode()
+    local.client.workspace.upload("/Shared/no_cells.ipynb", content, format=ImportFormat.JUPYTER)
+
+    assert local.client.workspace.download("/Shared/no_cells").read() == HEADER + b"\n"
+
+
+TEXT = HEADER.decode() + "# Übung\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (TEXT.encode("latin-1"), "byte 3 of line 2 is 0xdc"),
+        (TEXT.encode("utf-16-le"), "byte 2 of line 1 is 0x00"),
+        (TEXT.encode("utf-16-be"), "byte 1 of line 1 is 0x00"),
+        (TEXT.encode("utf-16"), "UTF-16"),
+        (TEXT.encode("utf-32-le"), "byte 2 of line 1 is 0x00"),
+        (HEADER + b"x = 1\ny = '\0'\n", "byte 6 of line 3 is 0x00"),
+        (HEADER + b"x = '\xe2\x82", "byte 6 of line 2 is 0xe2"),
+    ],
+    ids=["Latin-1", "UTF-16-LE", "UTF-16-BE", "UTF-16", "UTF-32", "a NUL byte", "half a character"],
+)
+def test_a_notebook_that_is_not_utf_8_is_refused_with_the_place(local, content, said):
+    for form in (ImportFormat.SOURCE, ImportFormat.AUTO):
+        with pytest.raises(InvalidParameterValue, match=f"^/Shared/odd.py is .*{said}"):
+            import_plainly(local, "/Shared/odd.py", content, form)
+
+
+def test_a_coding_line_makes_latin_1_no_utf_8(local):
+    content = b"# -*- coding: latin-1 -*-\n# " + "é".encode("latin-1")
+
+    with pytest.raises(InvalidParameterValue, match="byte 3 of line 2 is 0xe9"):
+        import_plainly(local, "/Shared/coded.py", content, ImportFormat.SOURCE)
+
+
+def test_a_jupyter_notebook_that_is_not_utf_8_is_refused_with_the_place(local):
+    content = json.dumps(NOTEBOOK).replace("Title", "Übung").encode("latin-1")
+
+    with pytest.raises(InvalidParameterValue, match=r"odd.ipynb is not text in UTF-8: byte \d+ of line 1"):
+        import_plainly(local, "/Shared/odd.ipynb", content, ImportFormat.JUPYTER)
+
+
+def test_what_is_on_disk_and_not_utf_8_is_no_notebook(local):
+    (local.state.workspace_files / "Shared" / "put_there").write_bytes(TEXT.encode("latin-1"))
+
+    assert local.client.workspace.get_status("/Shared/put_there").object_type == ObjectType.FILE
+
+
+def test_a_plain_file_may_hold_any_bytes(local):
+    content = "# é\0".encode("latin-1")
+    local.client.workspace.upload("/Shared/any_bytes.py", content, format=ImportFormat.AUTO)
+
+    assert local.client.workspace.download("/Shared/any_bytes.py").read() == content
 
 
 def test_workspace_files_follow_the_rules_of_the_newer_cli(local):

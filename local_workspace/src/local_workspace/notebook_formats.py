@@ -1,14 +1,18 @@
 """The forms in which a notebook travels: source with a header line, or Jupyter's JSON."""
 
 import json
+import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from nbformat import NotebookNode
 
 from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.notebook import source
+
+_START = 1024  # bytes, in which a header with blanks behind it has room
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Language:
     def header(self) -> str:
         """The first line that makes a source file a notebook."""
         return f"{self.comment} Databricks notebook source"
+
+    def begins(self, content: bytes) -> bool:
+        """Whether the first line of `content` is the header; blanks behind it do not count."""
+        return re.match(re.escape(self.header.encode()) + rb"[ \t]*(\r|\n|$)", content) is not None
 
     @property
     def separator(self) -> str:
@@ -58,7 +66,7 @@ class NotebookSource:
         language = LANGUAGES[self.language]
         content = self.content
         if self.format == "JUPYTER":
-            content = _source_of(json.loads(content), language)
+            content = _source_of(source.read_notebook(content.decode(), "JUPYTER"), language)
         return content, language.suffix.removeprefix(".")
 
     def _as_jupyter(self) -> bytes:
@@ -66,7 +74,7 @@ class NotebookSource:
             return self.content
         if self.language != "PYTHON":
             raise NotSupported(f"a {self.language} notebook is exported as SOURCE only")
-        return json.dumps(source.read_notebook(self.content.decode(), "SOURCE"), indent=1).encode()
+        return _written(source.read_notebook(self.content.decode(), "SOURCE"))
 
 
 def imported(path: str, content: bytes, format: str, language: str | None) -> NotebookSource | None:
@@ -75,24 +83,35 @@ def imported(path: str, content: bytes, format: str, language: str | None) -> No
     AUTO follows Databricks: a notebook is Jupyter's JSON, or source with the header line.
     """
     suffix = "." + path.rpartition(".")[2].lower()
-    is_jupyter = format == "JUPYTER" or (format == "AUTO" and suffix == ".ipynb")
-    if is_jupyter or format == "SOURCE":
-        _check_encoding(path, content)
-    content = content.removeprefix(BOM_UTF8)
-    if is_jupyter:
-        return _jupyter(path, content)
+    if format == "JUPYTER" or (format == "AUTO" and suffix == ".ipynb"):
+        return _jupyter(path, _utf_8(path, content))
     if format == "SOURCE":
-        return _with_header(content, _language(language))
+        return _with_header(_utf_8(path, content), _language(language))
     if format == "AUTO":
-        return _source_with_header(content, suffix)
+        return _source_with_header(path, content, suffix)
     if format == "RAW":
         return None
     raise NotSupported(f"import format {format!r}; there are SOURCE, JUPYTER, AUTO and RAW")
 
 
-def _check_encoding(path: str, content: bytes) -> None:
+def _utf_8(path: str, content: bytes) -> bytes:
+    """The content without its byte order mark; what is not UTF-8 is refused, with where."""
+    content = content.removeprefix(BOM_UTF8)
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise InvalidParameter(f"{path} is UTF-16; a notebook is UTF-8: save it so, and import it again")
+    text, *_ = content.partition(b"\0")
+    try:
+        text.decode()
+        place = len(text)
+    except UnicodeDecodeError as error:
+        place = error.start
+    if place < len(content):
+        line, column = content.count(b"\n", 0, place) + 1, place - content.rfind(b"\n", 0, place)
+        raise InvalidParameter(
+            f"{path} is not text in UTF-8: byte {column} of line {line} is 0x{content[place]:02x}; "
+            "save it as UTF-8, and import it again"
+        )
+    return content
 
 
 def recognised(file: Path) -> NotebookSource | None:
@@ -100,13 +119,14 @@ def recognised(file: Path) -> NotebookSource | None:
     if file.suffix.lower() in {".ipynb", *(language.suffix for language in LANGUAGES.values())}:
         return None  # a notebook is kept without its suffix
     with file.open("rb") as opened:
-        start = opened.read(64).removeprefix(BOM_UTF8)
-    if start.lstrip().startswith(b"{"):
-        with suppress(InvalidParameter):
-            return _jupyter(file.name, file.read_bytes().removeprefix(BOM_UTF8))
-    language = next((each for each in LANGUAGES.values() if start.startswith(each.header.encode())), None)
-    content = file.read_bytes().removeprefix(BOM_UTF8)
-    return NotebookSource(content, language.name, "SOURCE") if language else None
+        start = opened.read(_START).removeprefix(BOM_UTF8)
+    language = next((each for each in LANGUAGES.values() if each.begins(start)), None)
+    with suppress(InvalidParameter):
+        if language:
+            return NotebookSource(_utf_8(file.name, file.read_bytes()), language.name, "SOURCE")
+        if start.lstrip().startswith(b"{"):
+            return _jupyter(file.name, _utf_8(file.name, file.read_bytes()))
+    return None
 
 
 def notebook_path(path: str, notebook: NotebookSource) -> str:
@@ -122,39 +142,42 @@ def _language(name: str | None) -> Language:
 
 
 def _with_header(content: bytes, language: Language) -> NotebookSource:
-    header = language.header.encode()
-    complete = content if content.startswith(header) else header + b"\n" + content
+    complete = content if language.begins(content) else language.header.encode() + b"\n" + content
     return NotebookSource(complete, language.name, "SOURCE")
 
 
-def _source_with_header(content: bytes, suffix: str) -> NotebookSource | None:
-    for language in LANGUAGES.values():
-        if suffix == language.suffix and content.startswith(language.header.encode()):
-            return NotebookSource(content, language.name, "SOURCE")
-    return None
+def _source_with_header(path: str, content: bytes, suffix: str) -> NotebookSource | None:
+    """The notebook that a file is whose suffix and first line say so; UTF-16 is no way around the header."""
+    language = next((each for each in LANGUAGES.values() if each.suffix == suffix), None)
+    start = content[:_START].lstrip(BOM_UTF8 + BOM_UTF16_LE).replace(b"\0", b"")
+    if language is None or not language.begins(start):
+        return None
+    return NotebookSource(_utf_8(path, content), language.name, "SOURCE")
 
 
 def _jupyter(path: str, content: bytes) -> NotebookSource:
     try:
-        document = json.loads(content)
-        cells = document["cells"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InvalidParameter(f"{path} is not a Jupyter notebook of format 4: {error!r}") from error
-    if not isinstance(cells, list):
-        raise InvalidParameter(f"{path} is not a Jupyter notebook of format 4: 'cells' is {cells!r}")
-    name = str(document.get("metadata", {}).get("language_info", {}).get("name", "python")).upper()
-    return NotebookSource(content, _language(name).name, "JUPYTER")
+        notebook = source.read_notebook(content.decode(), "JUPYTER")
+    except ValueError as error:
+        raise InvalidParameter(f"{path} is not a Jupyter notebook that can be read: {error}") from error
+    name = str(notebook.metadata.get("language_info", {}).get("name", "python")).upper()
+    if name not in LANGUAGES:
+        raise InvalidParameter(f"{path} is a Jupyter notebook in {name}; there are {sorted(LANGUAGES)}")
+    is_older = notebook.metadata.get("orig_nbformat", notebook.nbformat) < notebook.nbformat
+    return NotebookSource(_written(notebook) if is_older else content, name, "JUPYTER")
 
 
-def _source_of(document: dict[str, Any], language: Language) -> bytes:
-    cells = [_cell_source(cell, language) for cell in document["cells"]]
+def _written(notebook: NotebookNode) -> bytes:
+    return json.dumps(notebook, indent=1).encode()
+
+
+def _source_of(notebook: NotebookNode, language: Language) -> bytes:
+    cells = [_cell_source(cell, language) for cell in notebook.cells]
     return (language.header + "\n" + language.separator.join(cells) + "\n").encode()
 
 
-def _cell_source(cell: dict[str, Any], language: Language) -> str:
-    text = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-    if cell["cell_type"] == "markdown":
-        text = "%md\n" + text
+def _cell_source(cell: NotebookNode, language: Language) -> str:
+    text: str = "%md\n" + cell.source if cell.cell_type == "markdown" else cell.source
     if not text.startswith("%"):
         return text
-    return "\n".join(f"{language.comment} MAGIC {line}".rstrip() for line in text.splitlines())
+    return "\n".join(f"{language.comment} MAGIC {line}".rstrip() for line in text.split("\n"))

@@ -5,7 +5,7 @@ import json
 import posixpath
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -43,11 +43,12 @@ class Widgets(Utility):
 
     def __init__(self, parameters: dict[str, str]) -> None:
         self._parameters = parameters
-        self._values = dict(parameters)
+        self._undeclared = dict(parameters)  # known without a widget that declares them
+        self._defaults: dict[str, str] = {}  # of the widgets that are declared
 
     def text(self, name: str, defaultValue: str, label: str | None = None) -> None:
         """Declares a widget that takes any text."""
-        self._values[name] = self._parameters.get(name, defaultValue)
+        self._defaults[name] = defaultValue
 
     def dropdown(
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
@@ -56,7 +57,7 @@ class Widgets(Utility):
         value = self._parameters.get(name, defaultValue)
         if value not in choices:
             raise ValueError(f"widget {name!r} takes one of {list(choices)}; got {value!r}")
-        self._values[name] = value
+        self._defaults[name] = defaultValue
 
     def combobox(
         self, name: str, defaultValue: str, choices: Sequence[str], label: str | None = None
@@ -71,42 +72,55 @@ class Widgets(Utility):
         value = self._parameters.get(name, defaultValue)
         if unknown := set(value.split(",")) - set(choices):
             raise ValueError(f"widget {name!r} takes some of {list(choices)}; got {sorted(unknown)}")
-        self._values[name] = value
+        self._defaults[name] = defaultValue
 
     def get(self, name: str) -> str:
         """The value of a widget or job parameter."""
-        if name not in self._values:
+        values = self.getAll()
+        if name not in values:
             raise InputWidgetNotDefined(
-                f"no input widget named {name!r} is defined; there are {sorted(self._values)}"
+                f"no input widget named {name!r} is defined; there are {sorted(values)}"
             )
-        return self._values[name]
+        return values[name]
 
     def getArgument(self, name: str, optional: str | None = None) -> str:
         """The value of a widget or job parameter, or `optional` where there is none."""
-        return self.get(name) if optional is None else self._values.get(name, optional)
+        return self.get(name) if optional is None else self.getAll().get(name, optional)
 
     def getAll(self) -> dict[str, str]:
         """All values by name."""
-        return dict(self._values)
+        declared = {name: self._parameters.get(name, value) for name, value in self._defaults.items()}
+        return self._undeclared | declared
 
     def remove(self, name: str) -> None:
         """Removes one widget."""
-        self._values.pop(name, None)
+        self._undeclared.pop(name, None)
+        self._defaults.pop(name, None)
 
     def removeAll(self) -> None:
         """Removes all widgets."""
-        self._values.clear()
+        self._undeclared.clear()
+        self._defaults.clear()
 
     @contextmanager
     def _called_with(self, arguments: dict[str, str]) -> Iterator[None]:
-        """While another notebook runs inside this one, what it is called with wins over its defaults."""
-        before = self._parameters
-        self._parameters = before | arguments
-        self._values |= arguments
+        """While another notebook runs inside this one, what it is called with wins over its defaults.
+
+        Both share their widgets: what it declares or removes stays so. What it was called with does not.
+        """
+        parameters, undeclared = self._parameters, self._undeclared
+        own_defaults = {name: self._defaults[name] for name in arguments.keys() & self._defaults.keys()}
+        self._parameters, self._undeclared = parameters | arguments, undeclared | arguments
         try:
             yield
         finally:
-            self._parameters = before
+            self._parameters = parameters
+            self._undeclared = _within(undeclared, self._undeclared)
+            self._defaults |= _within(own_defaults, self._defaults)
+
+
+def _within(values: dict[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name in names}
 
 
 class InputWidgetNotDefined(Exception):

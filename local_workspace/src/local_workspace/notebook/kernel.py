@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TypeVar
 
 import sqlparse
@@ -28,8 +29,8 @@ from local_workspace.notebook import fs_magic
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
-from local_workspace.notebook.file_system import own_state
 from local_workspace.notebook.memory import limit_memory
+from local_workspace.notebook.pip_words import without_comment, words_for_pip
 from local_workspace.notebook.source import read_notebook
 from local_workspace.run_processes import uses_cluster
 
@@ -136,8 +137,9 @@ class Magics:
 
         As on Databricks, `$name` is the variable of the notebook: an index may need a token.
         """
-        words = [_local_path(word) for word in shlex.split(_without_comment(line))]
-        code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
+        with TemporaryDirectory() as folder:
+            words = words_for_pip(line, Path(folder))
+            code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
         if code != 0:
             raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
 
@@ -148,7 +150,7 @@ class Magics:
     @_as_written
     def run(self, line: str) -> None:
         """Runs the cells of another notebook in this kernel: `%run ./other $alpha="0.5"`."""
-        name, *words = shlex.split(_without_comment(line)) or [""]
+        name, *words = shlex.split(without_comment(line)) or [""]
         if not name:
             raise ValueError("%run takes the path of a notebook, such as ./other")
         path = self.dbutils.notebook._resolve(name)
@@ -239,10 +241,10 @@ def _names_spark(source: str) -> bool:
 
 def _to_cell_magic(lines: list[str]) -> list[str]:
     """Databricks marks a whole cell with one `%`, IPython with two."""
-    word, _, rest = lines[0].partition(" ") if lines else ("", "", "")
-    if word.strip().removeprefix("%") in _WHOLE_CELL_MAGICS and word.startswith("%"):
-        return [f"%{word.strip()}\n", f"{rest.rstrip()}\n", *lines[1:]]
-    return lines
+    magic = re.match(r"%(\w+)(?:\s+(.*)|$)", lines[0].rstrip()) if lines else None
+    if magic is None or magic[1] not in _WHOLE_CELL_MAGICS:
+        return lines
+    return [f"%%{magic[1]}\n", f"{magic[2] or ''}\n", *lines[1:]]
 
 
 def _statements(text: str) -> list[str]:
@@ -264,19 +266,6 @@ def _with_values(statement: str, values: dict[str, str]) -> str:
 def _literal(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
-
-
-def _without_comment(line: str) -> str:
-    """What stands before a `#` that begins a word outside quotes, as in a shell; an address may hold one."""
-    quote = ""
-    for place, sign in enumerate(line):
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-        elif sign == "#" and (place == 0 or line[place - 1].isspace()):
-            return line[:place]
-    return line
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -302,11 +291,3 @@ def _run_and_print(command: list[str]) -> int:
         for output in process.stdout:
             print(output, end="", flush=True)
     return process.returncode
-
-
-def _local_path(word: str) -> str:
-    """The laptop's path for a path of the workspace, also behind an option; other words stay as they are."""
-    option, separator, value = word.rpartition("=")
-    if not value.startswith(("dbfs:/", "/dbfs/", "/Volumes/", "/Workspace/")):
-        return word
-    return f"{option}{separator}{own_state().local_path(value)}"
