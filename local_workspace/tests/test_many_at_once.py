@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from local_workspace.run_processes import Members
 
 from local_workspace import run_processes
 
@@ -157,7 +158,7 @@ def test_two_hundred_runs_wait_in_their_order_and_are_cancelled(
     assert all(starts[i] <= starts[i + 2] for i in range(4))  # two run at once
     assert {state_of(run_id)["result_state"] for run_id in ids[:6]} == {"SUCCESS"}
     assert {state_of(run_id)["result_state"] for run_id in ids[6:]} == {"CANCELED"}
-    eventually(lambda: run_processes._members(local.state.runs) == [])
+    eventually(lambda: Members(local.state.runs).find() == [])
     assert max(submitted, took_to_list, cancelled) < 20  # about 1 s each on a quiet machine
 
 
@@ -172,7 +173,7 @@ def test_processes_that_ignore_being_asked_are_killed(
     child = psutil.Process(int((folder / "child.pid").read_text()))
     call(local, "POST", "2.1/jobs/runs/cancel", json={"run_id": run_id})
 
-    eventually(lambda: not child.is_running() and not run_processes._members(folder))
+    eventually(lambda: not child.is_running() and not Members(folder).find())
     eventually(lambda: "result_state" in state_of(run_id))
     assert state_of(run_id)["result_state"] == "CANCELED"
 

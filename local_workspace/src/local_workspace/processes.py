@@ -1,16 +1,20 @@
 """Remembers a process in a file, finds it again, and ends it with all that it started."""
 
+import ctypes
 import fcntl
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from local_workspace.whole_files import write_whole
+
+_PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 
 
 def remember(process: psutil.Process, pid_file: Path) -> None:
@@ -90,20 +94,58 @@ def wait_for(processes: Sequence[psutil.Process], seconds: float) -> list[psutil
     return alive
 
 
+def adopt_orphans() -> None:
+    """Becomes the parent of what its descendants leave behind, so that nothing gets out of its tree.
+
+    Linux only; elsewhere such a process belongs to the system.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """The living children of a process, their children and so on."""
+    try:
+        return [child for child in process.children(recursive=True) if not has_ended(child)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end_descendants(grace_seconds: float = 5) -> None:
+    """Ends what this process has started or adopted: first asks, then kills."""
+    me = psutil.Process()
+    send(signal.SIGTERM, family := descendants(me))
+    wait_for(family, grace_seconds)
+    kill_all(lambda: descendants(me))
+
+
+def kill_all(find: Callable[[], Iterable[psutil.Process]]) -> None:
+    """Kills what `find` gives, also where that starts others faster than they are killed one by one.
+
+    Each is held still first; when all are, none can start another.
+    """
+    held: set[psutil.Process] = set()
+    while new := set(find()) - held:
+        send(signal.SIGSTOP, new)
+        held |= new
+    send(signal.SIGKILL, held)
+    wait_for(list(held), seconds=5)
+
+
+def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
+    """Sends a signal to each process that has not ended by itself."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
     """Ends a process and all that it started: first asks, then kills."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
-    for member in family:
-        _signal(member.terminate)
+    send(signal.SIGTERM, family)
     alive = wait_for(family, grace_seconds)
-    for member in alive:
-        _signal(member.kill)
+    send(signal.SIGKILL, alive)
     wait_for(alive, grace_seconds)
-
-
-def _signal(send: Callable[[], None]) -> None:
-    with suppress(psutil.NoSuchProcess):  # it ended by itself
-        send()

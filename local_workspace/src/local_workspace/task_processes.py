@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from local_workspace import value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
@@ -26,7 +28,7 @@ from local_workspace.run_documents import (
     latest_attempts,
     timed_out,
 )
-from local_workspace.run_processes import end_processes, mark, uses_cluster
+from local_workspace.run_processes import Watch, end_processes, mark, uses_cluster
 from local_workspace.state import StateFolder
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
@@ -97,13 +99,16 @@ class TaskProcesses:
         def cluster_is_lost() -> bool:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
 
+        known: set[psutil.Process] = set()
         try:
             process = begin(lambda: self._start(folder, {**environment, **mark(folder)}))
             if process is None:
                 return CANCELED
-            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0), cluster_is_lost)
+            watch = Watch(process.pid)
+            known = watch.known
+            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0), cluster_is_lost, watch.look)
         finally:
-            end_processes(folder)
+            end_processes(folder, known)
         process.wait()
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)
@@ -181,10 +186,12 @@ def _wait(
     stop: threading.Event,
     limit: int,
     cluster_is_lost: Callable[[], bool],
+    watch: Callable[[], None],
 ) -> Outcome | None:
     """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
     deadline = time.monotonic() + limit if limit else float("inf")
     while process.poll() is None:
+        watch()
         if time.monotonic() > deadline:
             return timed_out(limit)
         if cluster_is_lost():

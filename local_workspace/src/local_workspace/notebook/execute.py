@@ -34,6 +34,7 @@ from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.redaction import Redactor
 from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
+from local_workspace.processes import adopt_orphans, end_descendants
 from local_workspace.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -316,4 +317,9 @@ def _failed(error: str, trace: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    adopt_orphans()
+    try:
+        code = main(Path(sys.argv[1]))
+    finally:
+        end_descendants()
+    sys.exit(code)

@@ -28,6 +28,7 @@ from typing import Any
 
 from local_workspace.forks import READY, Fork, ask_for_fork
 from local_workspace.notebook import environment, spark_daemon
+from local_workspace.processes import adopt_orphans, end_descendants
 from local_workspace.run_processes import MARK
 
 assert sys.platform == "linux"
@@ -161,7 +162,7 @@ def _fork_on_request(doors: dict[socket.socket, Become], first: int = 0) -> Call
             os.close(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if pid == first:
-                return lambda: _leave(code)
+                return lambda: _leave_nothing(code)
             _report(reports.pop(pid), code)
         for door in doors.keys() & ready:
             become, listens = doors[door], door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -210,6 +211,7 @@ def _become_run(files: Sequence[int], mark_place: int, imports: Imports) -> None
     """
     order, log = files
     os.setsid()
+    adopt_orphans()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
     os.close(log)
@@ -261,6 +263,12 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _leave_nothing(code: int) -> None:
+    """Ends this process, and before it what the run has left behind."""
+    end_descendants()
+    _leave(code)
 
 
 def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> None:

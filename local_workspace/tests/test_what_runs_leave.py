@@ -1,0 +1,106 @@
+"""No process of a run outlives it, also one that knows nothing of the run and belongs to nobody."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from databricks.sdk.errors import OperationFailed
+from local_workspace.processes import has_ended, kill_all
+from real_workspace import FOLDER, RealWorkspace
+from test_notebook_run import execute  # noqa: F401
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux only")
+
+# Without its environment, in a session of its own, without its parent, and deaf to being asked to end.
+LEAVE = (
+    "import subprocess\n"
+    'subprocess.run(["env", "-i", "setsid", "/bin/sh", "-c", """sh -c \'trap "" TERM INT HUP; '
+    'echo $$ > {file}.new; mv {file}.new {file}; while :; do sleep 1; done\' & """])\n'
+    "import pathlib, time\n"
+    'while not pathlib.Path("{file}").exists(): time.sleep(0.05)'
+)
+
+
+@pytest.fixture
+def escaped(tmp_path: Path) -> Iterator[Path]:
+    """Where a process that gets away writes its number; ends it where a run has not."""
+    file = tmp_path / "escaped"
+    yield file
+    if file.exists() and psutil.pid_exists(number := int(file.read_text())):
+        os.kill(number, signal.SIGKILL)
+
+
+def is_over(file: Path) -> bool:
+    try:
+        return has_ended(psutil.Process(int(file.read_text())))
+    except psutil.NoSuchProcess:
+        return True
+
+
+def run_on(workspace: RealWorkspace, *cells: str) -> int:
+    source = "\n# COMMAND ----------\n".join(["# Databricks notebook source", *cells])
+    workspace.upload(f"{FOLDER}/leaves", source)
+    return workspace.submit(workspace.task("leaves"))
+
+
+def test_a_notebook_that_ends_leaves_nothing(real_workspace, escaped):
+    run = real_workspace.finished(run_on(real_workspace, LEAVE.format(file=escaped)))
+
+    assert run["state"]["result_state"] == "SUCCESS"
+    assert is_over(escaped)
+
+
+def test_a_run_that_is_cancelled_leaves_nothing(real_workspace, escaped, eventually):
+    run_id = run_on(real_workspace, LEAVE.format(file=escaped), "import time; time.sleep(600)")
+    eventually(escaped.exists, seconds=60)
+
+    real_workspace.client.jobs.cancel_run(run_id)
+
+    assert real_workspace.finished(run_id)["state"]["result_state"] == "CANCELED"
+    assert is_over(escaped)
+
+
+def test_a_run_whose_first_process_is_killed_leaves_nothing(real_workspace, escaped):
+    kill = "import os, signal, time; time.sleep(3); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+
+    with pytest.raises(OperationFailed, match="process ended without a result"):
+        real_workspace.finished(run_on(real_workspace, LEAVE.format(file=escaped), kill))
+
+    assert is_over(escaped)
+
+
+def test_a_run_that_was_not_forked_leaves_nothing(execute, escaped):  # noqa: F811
+    run = execute(LEAVE.format(file=escaped))
+
+    assert run.result["status"] == "SUCCESS"
+    assert is_over(escaped)
+
+
+def test_one_that_starts_others_faster_than_they_are_killed_ends_with_them(
+    real_workspace, tmp_path, eventually
+):
+    mark = f"generation-{tmp_path.name}"
+    spread = (
+        "import os, subprocess\n"
+        f'subprocess.run(["env", "-i", "setsid", "sh", "-c", """g() {{ trap "" TERM; : {mark}; '
+        'sleep 0.02; (g &) ; }; (g &)"""])\n'
+        "import time; time.sleep(600)"
+    )
+
+    def generation() -> list[psutil.Process]:
+        return [
+            one for one in psutil.process_iter(["cmdline"]) if mark in " ".join(one.info["cmdline"] or [])
+        ]
+
+    run_id = run_on(real_workspace, spread)
+    eventually(generation, seconds=60)
+    real_workspace.client.jobs.cancel_run(run_id)
+    real_workspace.finished(run_id)
+    left = generation()
+    kill_all(generation)
+
+    assert left == []
