@@ -142,6 +142,7 @@ def serve_here(state: StateFolder, port: int | None) -> None:
         other = _server(state)
         if other is not None and other.pid != os.getpid():
             raise LocalWorkspaceError(f"process {other.pid} serves {state.root} already; stop it first")
+        os.chdir(state.root)
         remember(psutil.Process(), state.pid_file)
         profile = renew_profile(state.config_file, port)
     from local_workspace.server import serve

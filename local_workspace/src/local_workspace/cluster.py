@@ -227,7 +227,8 @@ class SparkCluster:
             "spark.ui.enabled": "false",
             "spark.python.daemon.module": "local_workspace.notebook.spark_daemon",
             "spark.local.dir": str(self._made("tmp")),
-            "spark.sql.warehouse.dir": self._made("warehouse").as_uri(),
+            # As on Databricks; and so the metastore does not know in which folder the workspace lies.
+            "spark.sql.warehouse.dir": "dbfs:/user/hive/warehouse",
             "spark.sql.catalogImplementation": "hive",
             # A table is one of Delta unless it says otherwise, as on Databricks.
             "spark.sql.sources.default": "delta",

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from local_workspace.sqlite_file import SqliteFile, identity, new_file
+
+_TEXTS = """
+SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+WHERE tables.type = 'table' AND (columns.type LIKE '%CHAR%' OR columns.type LIKE '%TEXT%')
+"""
 
 
 def create(path: Path) -> None:
@@ -31,6 +36,24 @@ def create(path: Path) -> None:
         engine.dispose()
         with draft.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def take_along(path: Path, root: Path) -> None:
+    """Has the addresses in the file begin with `root`, also when that folder was moved or copied.
+
+    MLflow keeps whole addresses, of artifacts that would go on leading to where the folder was before.
+    """
+    with closing(sqlite3.connect(path)) as connection, connection:
+        kept = connection.execute(
+            "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
+        ).fetchone()
+        before, found, _ = kept[0].rpartition("mlflow_artifacts/0") if kept else ("", "", "")
+        now = f"{root.as_uri()}/"
+        if not found or before == now:
+            return
+        for table, column in connection.execute(_TEXTS).fetchall():
+            update = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)'
+            connection.execute(update, (before, now, before))
 
 
 def _do_not_wait(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:

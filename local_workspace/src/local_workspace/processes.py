@@ -52,12 +52,17 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def recall(pid_file: Path) -> psutil.Process | None:
-    """The process that was written down, if it is alive and no other has taken over its number."""
+    """The process that was written down, if it is alive and works in the folder of the file.
+
+    Another process may have taken over its number; and a folder that was copied has the file of the process
+    that works in the other one.
+    """
     try:
         pid, beginning = pid_file.read_text().split()
         process = psutil.Process(int(pid))
-        is_it = _beginning(process) == beginning and not has_ended(process)
-        return process if is_it else None
+        if _beginning(process) != beginning or has_ended(process):
+            return None
+        return process if Path(process.cwd()).samefile(pid_file.parent) else None
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
 

@@ -253,6 +253,7 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", Abstrac
 
     if not state.mlflow_database.exists():
         mlflow_file.create(state.mlflow_database)
+    mlflow_file.take_along(state.mlflow_database, state.root)
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
     os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
     handlers.initialize_backend_stores(

@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     try:
-        for step in _steps(spark, folder.as_uri()):
+        for step in _steps(spark, f"file:{folder}"):
             if stop.is_set():
                 break
             step()
