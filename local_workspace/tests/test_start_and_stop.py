@@ -119,6 +119,7 @@ def test_a_deleted_pid_file_hides_no_server(line: CommandLine):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system itself keeps times of day")
 def test_a_step_of_the_clock_hides_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     remember(psutil.Process(), tmp_path / "pid")
     booted = psutil.boot_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 3600)
@@ -126,7 +127,10 @@ def test_a_step_of_the_clock_hides_no_process(tmp_path: Path, monkeypatch: pytes
     assert recall(tmp_path / "pid") == psutil.Process()
 
 
-def test_a_number_that_another_process_has_taken_over_is_nobody(tmp_path: Path):
+def test_a_number_that_another_process_has_taken_over_is_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     remember(psutil.Process(), tmp_path / "pid")
     (tmp_path / "pid").write_text((tmp_path / "pid").read_text()[:-1])
 
