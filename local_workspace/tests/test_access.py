@@ -15,7 +15,9 @@ from local_workspace.access import FAILURES_PER_MINUTE, Keyring
 from local_workspace.database import Database
 from local_workspace.limits import LARGEST_BODY, LARGEST_UPLOAD, largest_body
 from local_workspace.profile import PROOF, proof, proof_key, read_profile, renew_profile
+from local_workspace.recovery import losses
 from local_workspace.rest.workspace import LARGEST_NOTEBOOK
+from local_workspace.state import StateFolder
 
 from local_workspace import access, run_documents, server
 
@@ -261,6 +263,27 @@ def test_the_sign_in_is_the_owners_file_with_a_new_token_at_each_start(tmp_path)
     assert read_profile(path) == again
     assert (again.port, again.token != made.token) == (5116, True)
     assert "right" not in json.dumps(vars(Keyring("right", HOST)), default=repr)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no section",
+        "[local]\nhost\n",
+        "[local]\nhost = x\nhost = y\n",
+        "[local]\nhost = http://127.0.0.1:port\ntoken = t\n",
+        "[local]\nhost = http://127.0.0.1:5115\n",
+        "[other]\nhost = http://127.0.0.1:5115\ntoken = t\n",
+        "\udcff\udcfe",
+    ],
+)
+def test_a_damaged_sign_in_is_told_and_written_anew(tmp_path, text):
+    state = StateFolder(tmp_path)
+    state.config_file.write_text(text, errors="surrogateescape")
+
+    assert losses(state) == [f"{state.config_file} cannot be read; it is written anew."]
+    assert renew_profile(state.config_file, None) == read_profile(state.config_file)
+    assert losses(state) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from local_workspace.sqlite_file import SqliteFile
+from local_workspace.sqlite_file import SqliteFile, UnreadableDatabase
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from local_workspace import mlflow_file
@@ -65,3 +65,11 @@ def test_one_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypat
         mlflow_file.create(tmp_path / "mlflow.db")
 
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_database_of_another_program_is_named(tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+        other.execute("CREATE TABLE other (name)")
+
+    with pytest.raises(UnreadableDatabase, match=r"mlflow\.db is not a database of MLflow .*; move it away"):
+        mlflow_file.take_along(tmp_path / "mlflow.db", tmp_path)

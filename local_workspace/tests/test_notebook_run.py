@@ -440,3 +440,21 @@ def test_what_a_cell_shows_is_bounded_and_said_to_be(execute):
     assert len(run.result["error"]) < 21_000
     assert "characters are not kept." in run.result["error"]
     assert len(json.dumps(run.notebook)) < 500_000
+
+
+def test_what_is_shown_as_text_and_is_no_text_is_kept_as_the_text_that_it_has(execute):
+    run = execute(
+        "from IPython.display import display as show\n"
+        "show({'text/plain': 5, 'text/html': None, 'image/png': 7, 3: 'x'}, raw=True)",
+        "show({'text/plain': ['a', 'b'], 'application/json': [1, 2]}, raw=True)",
+        "show({'text/html': {'a': 1}}, raw=True, metadata={'text/html': 5}); print('on')",
+    )
+
+    assert run.result["status"] == "SUCCESS"
+    shown = [dict(cell.outputs[0].data) for cell in run.notebook.cells]
+    assert shown == [
+        {"text/plain": "5", "text/html": "None", "image/png": "7", "3": "x"},
+        {"text/plain": "ab", "application/json": [1, 2]},
+        {"text/html": "{'a': 1}"},
+    ]
+    assert run.printed(2).endswith("on\n")

@@ -192,11 +192,11 @@ def _serve_command(state: StateFolder) -> list[str]:
 
 def _start(state: StateFolder, port: int | None) -> psutil.Process:
     find_java()
-    kept = read_profile(state.config_file)
+    kept, lost = read_profile(state.config_file), losses(state)
     _check_port(port or (kept.port if kept else DEFAULT_PORT))
     profile = renew_profile(state.config_file, port)
     print(f"Starting the local workspace at {profile.host} (log: {state.logs / 'server.log'})")
-    for loss in losses(state):
+    for loss in lost:
         print(f"  {loss}")
     with (state.logs / "server.log").open("wb") as log:
         process = psutil.Popen(

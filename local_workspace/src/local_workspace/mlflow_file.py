@@ -13,8 +13,9 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from local_workspace.sqlite_file import SqliteFile, identity, new_file
+from local_workspace.sqlite_file import SqliteFile, UnreadableDatabase, identity, new_file
 
+_FIRST_LOCATION = "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
 _TEXTS = """
 SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
 WHERE tables.type = 'table' AND (columns.type LIKE '%CHAR%' OR columns.type LIKE '%TEXT%')
@@ -44,9 +45,12 @@ def take_along(path: Path, root: Path) -> None:
     MLflow keeps whole addresses, of artifacts that would go on leading to where the folder was before.
     """
     with closing(sqlite3.connect(path)) as connection, connection:
-        kept = connection.execute(
-            "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
-        ).fetchone()
+        try:
+            kept = connection.execute(_FIRST_LOCATION).fetchone()
+        except sqlite3.OperationalError as error:
+            raise UnreadableDatabase(
+                f"{path} is not a database of MLflow ({error}); move it away, or put a copy in its place"
+            ) from error
         before, found, _ = kept[0].rpartition("mlflow_artifacts/0") if kept else ("", "", "")
         now = f"{root.as_uri()}/"
         if not found or before == now:

@@ -41,13 +41,14 @@ def proof(key: bytes, host: str, challenge: str) -> str:
 
 
 def read_profile(path: Path) -> Profile | None:
-    """The profile kept in `path`, or None when there is none."""
-    file = configparser.ConfigParser()
-    file.read(path)
-    if not file.has_section(NAME):
+    """The profile kept in `path`, or None when there is none, or none that can be read."""
+    file = configparser.ConfigParser(interpolation=None)
+    try:
+        file.read(path)
+        section = file[NAME]
+        return Profile(urlsplit(section["host"]).port or DEFAULT_PORT, section["token"])
+    except (configparser.Error, KeyError, ValueError):  # the text of a broken line could be the token
         return None
-    section = file[NAME]
-    return Profile(urlsplit(section["host"]).port or DEFAULT_PORT, section["token"])
 
 
 def renew_profile(path: Path, port: int | None) -> Profile:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from local_workspace.database import Database
 from local_workspace.objects import WorkspaceObjects
+from local_workspace.profile import read_profile
 from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
 
@@ -23,12 +24,14 @@ def recover(database: Database, state: StateFolder) -> None:
 
 
 def losses(state: StateFolder) -> list[str]:
-    """What was lost with a file that somebody deleted while the workspace was stopped, in sentences."""
+    """What was lost with a file that somebody deleted or broke while it was stopped, in sentences."""
+    unread = state.config_file.exists() and read_profile(state.config_file) is None
+    said = [f"{state.config_file} cannot be read; it is written anew."] if unread else []
     lost = {
         state.database: (state.runs, "jobs, runs, clusters and secrets; files and notebooks are kept"),
         state.mlflow_database: (state.mlflow_artifacts, "experiments and models; their artifacts are kept"),
     }
-    return [
+    return said + [
         f"{database} is missing, and with it the {what}."
         for database, (traces, what) in lost.items()
         if not database.exists() and traces.is_dir() and any(traces.iterdir())

@@ -253,6 +253,7 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", Abstrac
 
     if not state.mlflow_database.exists():
         mlflow_file.create(state.mlflow_database)
+    file = SqliteFile(state.mlflow_database)
     mlflow_file.take_along(state.mlflow_database, state.root)
     os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
     os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
@@ -260,7 +261,7 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", Abstrac
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
-    mlflow_file.keep_in_place(SqliteFile(state.mlflow_database))
+    mlflow_file.keep_in_place(file)
     from mlflow.server.fastapi_app import app
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 

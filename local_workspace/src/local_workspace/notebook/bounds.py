@@ -35,7 +35,11 @@ def both_ends_of(text: str) -> str:
 
 
 def small_enough(data: dict[str, Any]) -> dict[str, Any]:
-    """What an output shows by its types, or a sentence in its place where that is very large."""
+    """What an output shows by its types, or a sentence in its place where that is very large.
+
+    A notebook keeps texts, and what is of JSON as it is: another value is kept as the text that it has.
+    """
+    data = {kind: value if kind.endswith("json") else _as_text(value) for kind, value in data.items()}
     size = sum(len(value) if isinstance(value, str) else len(str(value)) for value in data.values())
     if size <= LARGEST_OUTPUT:
         return data
@@ -43,3 +47,9 @@ def small_enough(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "text/plain": f"[An output of {size / (1 << 20):,.1f} MiB is not kept; the largest is {largest} MiB.]"
     }
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "".join(value)
+    return value if isinstance(value, str) else str(value)
