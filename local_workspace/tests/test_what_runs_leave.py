@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import psutil
 import pytest
 from databricks.sdk.errors import OperationFailed
 from local_workspace.processes import has_ended, kill_all
-from real_workspace import FOLDER, RealWorkspace
+from real_workspace import FOLDER, RealWorkspace, make_wheel
 from test_notebook_run import execute  # noqa: F401
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux only")
@@ -77,6 +78,18 @@ def test_a_run_that_was_not_forked_leaves_nothing(execute, escaped):  # noqa: F8
     run = execute(LEAVE.format(file=escaped))
 
     assert run.result["status"] == "SUCCESS"
+    assert is_over(escaped)
+
+
+def test_a_function_on_sparks_workers_leaves_nothing(real_workspace, escaped):
+    make_wheel(real_workspace.state / "dbfs" / "left", "of_this_run_alone", "1.0")
+    install = "# MAGIC %pip install --quiet --no-index --find-links /dbfs/left of_this_run_alone"
+    leave = textwrap.indent(LEAVE.format(file=escaped), " ")
+    apply = f"def leave(rows):\n{leave}\n return rows\nspark.range(1).mapInPandas(leave, 'id long').collect()"
+
+    run = real_workspace.finished(run_on(real_workspace, install, apply))
+
+    assert run["state"]["result_state"] == "SUCCESS"
     assert is_over(escaped)
 
 

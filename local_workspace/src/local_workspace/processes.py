@@ -117,11 +117,14 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def end_descendants(grace_seconds: float = 5) -> None:
-    """Ends what this process has started or adopted: first asks, then kills."""
+    """Ends what this process, which is about to end, has started or adopted: first asks, then kills."""
     me = psutil.Process()
     send(signal.SIGTERM, family := descendants(me))
     wait_for(family, grace_seconds)
     kill_all(lambda: descendants(me))
+    with suppress(ChildProcessError):  # there is no other
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def kill_all(find: Callable[[], Iterable[psutil.Process]]) -> None:
@@ -146,11 +149,11 @@ def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
 
 def end_process_tree(process: psutil.Process, grace_seconds: float = 5) -> None:
     """Ends a process and all that it started: first asks, then kills."""
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
+    family = {process, *descendants(process)}
+
+    def remaining() -> list[psutil.Process]:
+        return [one for one in family | set(descendants(process)) if not has_ended(one)]
+
     send(signal.SIGTERM, family)
-    alive = wait_for(family, grace_seconds)
-    send(signal.SIGKILL, alive)
-    wait_for(alive, grace_seconds)
+    wait_for(list(family), grace_seconds)
+    kill_all(remaining)

@@ -26,7 +26,6 @@ from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
-from local_workspace.processes import adopt_orphans, end_descendants
 from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
@@ -63,7 +62,6 @@ def serve(state: StateFolder, profile: Profile) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Taken first: a port that is in use is found out before anything is started.
     listener = listen(profile.port)
-    adopt_orphans()
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     cluster.start()
     keyring = access.Keyring(profile.token, profile.host)
@@ -73,7 +71,6 @@ def serve(state: StateFolder, profile: Profile) -> None:
             uvicorn.Server(uvicorn.Config(app, http=BoundedProtocol, access_log=False)).run([listener])
     finally:
         cluster.stop()
-        end_descendants()
 
 
 def listen(port: int) -> socket.socket:

@@ -288,6 +288,7 @@ def _become_kernel(command: list[str], variables: dict[str, str], cwd: str) -> N
 
 def _become_daemon(request: bytes, files: Sequence[int], imports: Imports) -> None:
     """Forks Spark's workers; `files` are the standard ones of the process that Spark has started."""
+    adopt_orphans()
     arguments, variables, cwd = json.loads(request)
     for place, file in enumerate(files):
         os.dup2(file, place)

@@ -25,6 +25,9 @@ def main() -> None:
     try:
         fork = _ask()
     except OSError:  # nobody listens
+        from local_workspace.processes import adopt_orphans  # here, because a forked one does without it
+
+        adopt_orphans()
         runpy.run_module(SPARKS_OWN, run_name="__main__", alter_sys=True)
         return
     signal.signal(signal.SIGTERM, lambda *_: fork.send_signal(signal.SIGTERM))
