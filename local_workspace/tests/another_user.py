@@ -1,7 +1,8 @@
 """Acts as another user of this machine: `python another_user.py FOLDER PROCESS ... < ports`, as root.
 
 Takes the rights of `nobody`, then tries to read FOLDER and what the processes keep, and talks to each port.
-Prints as JSON what it could read, and what each port answered.
+Prints as JSON what it could read, and what each port answered. `python another_user.py listen` takes a port,
+prints its number, answers each request with "ok", and prints what it was sent.
 """
 
 import encodings.idna  # noqa: F401 -- what is not imported yet, nobody could read
@@ -72,8 +73,23 @@ def ask(port: int, message: bytes) -> str:
     return answer.decode("latin-1")
 
 
+def listen() -> None:
+    """Answers whoever comes to a port, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(5)
+                print(json.dumps(connection.recv(1 << 16).decode("latin-1")), flush=True)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+
 def main() -> None:
     """Tries everything."""
+    if sys.argv[1:] == ["listen"]:
+        become_nobody()
+        listen()
     folder, numbers, ports = Path(sys.argv[1]), sys.argv[2:], json.load(sys.stdin)
     become_nobody()
     http = b"GET /api/2.0/secrets/scopes/list HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

@@ -73,6 +73,29 @@ def test_every_port_is_known_and_refuses_who_has_no_credential(tried):
     assert set(kinds.values()) == set(REFUSALS), tried["answers"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_another_user_on_the_port_of_the_workspace_is_sent_no_token(real_workspace):
+    command, config = [sys.executable, str(ATTACKER), "listen"], real_workspace.state / "databrickscfg"
+    kept = config.read_text()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            host = f"http://127.0.0.1:{int(other.stdout.readline())}"
+            config.write_text(kept.replace(real_workspace.profile["host"], host))
+            words = ["status", "--state", str(real_workspace.state)]
+            told = subprocess.run(
+                [sys.executable, "-m", "local_workspace", *words], capture_output=True, text=True, check=False
+            )
+        finally:
+            config.write_text(kept)
+            other.kill()
+        heard = other.stdout.read()
+
+    assert (told.returncode, "another program listens there" in told.stderr) == (1, True)
+    assert "GET /.well-known/local-workspace" in heard
+    assert real_workspace.profile["token"] not in heard and "authorization" not in heard.lower()
+
+
 def kind_of(answers: dict[str, str]) -> str:
     """What listens, by how it refuses."""
     fitting = [kind for kind, (question, refusal) in REFUSALS.items() if refusal in answers[question]]
