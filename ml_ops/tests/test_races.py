@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pandas as pd
+import pytest
 from diabetes_mlops import batch_score, registry
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -48,6 +49,23 @@ def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypat
     assert result["model_version"] == "1"
     assert found(jobs, result) == expected(jobs, "1", pd.read_csv(BATCH))
     assert {row.model_version for row in jobs.rows(result["batch_id"]).collect()} == {"1"}
+
+
+def test_scoring_ends_well_while_its_version_is_deleted(jobs, monkeypatch):
+    client = MlflowClient()
+    jobs.train()
+    publish_scored, answers = batch_score.publish_scored, expected(jobs, "1", pd.read_csv(BATCH))
+
+    def delete_and_publish(*arguments):
+        client.delete_model_version(jobs.model_name, "1")
+        return publish_scored(*arguments)
+
+    monkeypatch.setattr(batch_score, "publish_scored", delete_and_publish)
+    result = jobs.score()
+
+    assert (result["model_version"], found(jobs, result)) == ("1", answers)
+    with pytest.raises(registry.ModelNotFoundError):
+        jobs.score()
 
 
 class Disturbed(MlflowClient):
