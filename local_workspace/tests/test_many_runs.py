@@ -1,8 +1,9 @@
 """With ten thousand runs a list and a page read what they show, and every run can be reached."""
 
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from local_workspace.run_documents import new_run
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
+from local_workspace.tracking import RUN_TAG, LoggedRuns
 from many_runs import BEGINNING, JOBS, SETTINGS, fill
 from real_workspace import RealWorkspace, started
 
-from local_workspace import pages
+from local_workspace import mlflow_file, pages
 
 FEW, MANY = 300, 10_000
 LISTS = [
@@ -259,6 +261,28 @@ def test_schedules_are_looked_up_without_the_jobs_that_have_none(tmp_path: Path)
     database.close()
 
     assert len(rows) == 1
+
+
+def test_a_page_of_a_run_shows_what_it_logged_to_any_of_very_many_experiments(tmp_path: Path):
+    state = StateFolder(tmp_path / "state")
+    state.create()
+    mlflow_file.create(state.mlflow_database)
+    logged = LoggedRuns(state)
+    client = logged._client
+    last = client.create_experiment("first", artifact_location=tmp_path.as_uri())
+    client.create_run(last, tags={RUN_TAG: "7"}, run_name="in the first")
+    with closing(sqlite3.connect(state.mlflow_database)) as file, file:
+        columns = "name, artifact_location, lifecycle_stage, creation_time, last_update_time"
+        rows = [(f"experiment {number}", "file:///none", "active", 2**42, 2**42) for number in range(1100)]
+        file.executemany(f"INSERT INTO experiments ({columns}) VALUES (?, ?, ?, ?, ?)", rows)
+    newest = client.get_experiment_by_name("experiment 1099").experiment_id
+    client.create_run(newest, tags={RUN_TAG: "7"}, run_name="in the last")
+    removed = client.create_run(newest, tags={RUN_TAG: "7"}, run_name="removed")
+    client.delete_run(removed.info.run_id)
+    client.create_run(newest, tags={RUN_TAG: "77"}, run_name="of another task")
+
+    assert [run["name"] for run in logged.of_tasks(["7"])] == ["in the first", "in the last"]
+    assert logged.of_tasks([]) == []
 
 
 @pytest.fixture(scope="module")
