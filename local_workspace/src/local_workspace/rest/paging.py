@@ -32,16 +32,19 @@ def page(name: str, database: Database, search: Search, fields: Fields, longest:
     reply: dict[str, Any] = {name: [document for _, document in found], "has_more": False}
     if not found:
         return reply
-    first, last = found[0][0], found[-1][0]
-    if is_cut if place.way != "newer" else _is_there(database, search, {"position < ?": last}):
-        reply |= {"has_more": True, "next_page_token": f"older-{last}"}
-    if is_cut if place.way == "newer" else _is_there(database, search, {"position > ?": first}):
-        reply["prev_page_token"] = f"newer-{first}"
+    newest, oldest = found[0][0], found[-1][0]
+    is_way_back = place.way == "newer"
+    has_older = _is_there(database, search, {"position < ?": oldest}) if is_way_back else is_cut
+    has_newer = is_cut if is_way_back else _is_there(database, search, {"position > ?": newest})
+    if has_older:
+        reply |= {"has_more": True, "next_page_token": f"older-{oldest}"}
+    if has_newer:
+        reply["prev_page_token"] = f"newer-{newest}"
     return reply
 
 
 def _found(database: Database, search: Search, place: Place) -> tuple[list[Entry], bool]:
-    """The entries of a page, the newest first, and whether there are more behind its end."""
+    """The entries of a page, the newest first, and whether more follow on the way asked for."""
     if place.way == "newer":
         newer = search.within({"position > ?": place.position})
         found = database.find(newer, most=place.limit + 1)
