@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from local_workspace.database import Database
+from local_workspace.document_index import Search
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
+from local_workspace.run_documents import search_states
 from local_workspace.state import StateFolder, described, resolve
 
 
@@ -58,17 +60,50 @@ def test_a_transaction_happens_as_a_whole_also_with_others_inside(database: Data
     assert database.get("token", "1") is None
 
 
-def test_documents_are_found_by_values_inside(database: Database):
-    for key, state in enumerate(["QUEUED", "RUNNING", "QUEUED", "TERMINATED"]):
-        database.put("run", str(key), {"key": key, "job_id": key % 3, "state": {"name": state}})
+def put_runs(database: Database) -> None:
+    for number, state in enumerate(["QUEUED", "RUNNING", "QUEUED", "TERMINATED"], start=1):
+        ended = {"result_state": "FAILED"} if state == "TERMINATED" else {}
+        run = {"run_id": number, "job_id": number % 3, "run_type": "JOB_RUN", "start_time": number}
+        database.put("run", str(number), run | {"state": {"life_cycle_state": state, **ended}})
 
-    def found(**conditions: list[str | int]) -> list[int]:
-        paths = {f"$.{path.replace('__', '.')}": values for path, values in conditions.items()}
-        return [document["key"] for document in database.where("run", paths)]
 
-    assert found(state__name=["QUEUED", "RUNNING"]) == [0, 1, 2]
-    assert found(state__name=["QUEUED"], job_id=[0]) == [0]
-    assert found(missing=[1]) == []
+def test_documents_are_found_counted_and_walked_by_values_inside(database: Database):
+    put_runs(database)
+    database.put("job", "1", {"job_id": 1, "state": {"life_cycle_state": "QUEUED"}})
+
+    def found(conditions: dict[str, int] | None = None, **one_of: list[str | int]) -> list[int]:
+        search = Search("run", one_of, conditions or {})
+        listed = [run["run_id"] for _, run in database.find(search)]
+        assert [run["run_id"] for run in database.walk(search)] == listed
+        assert [run["run_id"] for _, run in database.find(search, newest_first=True)] == listed[::-1]
+        assert database.count(search) == len(listed)
+        return listed
+
+    assert found(run_state=["QUEUED", "RUNNING"]) == [1, 2, 3]
+    assert found(run_state=["QUEUED"], run_job=[0]) == [3]
+    assert found(run_has_ended=[1], run_type=["JOB_RUN", "SUBMIT_RUN"]) == [4]
+    assert found({"run_start >= ?": 2, "run_start <= ?": 3}) == [2, 3]
+    assert found(run_state=[]) == []
+    assert database.counts(Search("run"), "run_state") == {"QUEUED": 2, "RUNNING": 1, "FAILED": 1}
+
+
+def test_a_walk_through_documents_goes_on_behind_those_that_have_changed(database: Database):
+    for number in range(100):
+        database.put("run", str(number), {"number": number, "state": {"life_cycle_state": "QUEUED"}})
+    walked = []
+    for run in database.walk(search_states(["QUEUED"])):
+        walked.append(run["number"])
+        database.put("run", str(run["number"]), {"state": {"life_cycle_state": "PENDING"}})
+
+    assert walked == list(range(100))
+
+
+def test_a_database_that_is_put_back_is_searched_as_before(database: Database, tmp_path: Path):
+    put_runs(database)
+    (tmp_path / "workspace.db").unlink()
+    database.put("run", "5", {"run_id": 5, "state": {"life_cycle_state": "QUEUED"}})
+
+    assert [run["run_id"] for run in database.walk(search_states(["QUEUED"]))] == [1, 3, 5]
 
 
 def test_a_failed_change_leaves_the_document_as_it_was(database: Database):

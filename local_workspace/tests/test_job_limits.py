@@ -274,7 +274,7 @@ def test_runs_are_listed_by_type_and_start(local, create, run_now, settings, eve
     assert [task.task_key for task in expanded.tasks] == ["main"]
     with pytest.raises(InvalidParameterValue, match="cannot both be true"):
         list(jobs.list_runs(active_only=True, completed_only=True))
-    with pytest.raises(InvalidParameterValue, match="'NO_RUN' is none of"):
+    with pytest.raises(InvalidParameterValue, match="'NO_RUN' is not one of"):
         local.request("GET", "/api/2.2/jobs/runs/list", query={"run_type": "NO_RUN"})
 
 
@@ -286,7 +286,7 @@ def test_the_pages_of_a_list_stay_what_they_were_when_a_run_is_added(local, crea
     run_now(job_id)
 
     assert listed + [run.run_id for run in pages] == runs[::-1]
-    with pytest.raises(InvalidParameterValue, match="page_token 'x' is none that was given out"):
+    with pytest.raises(InvalidParameterValue, match="page_token 'x' is not one that was given out"):
         local.request("GET", "/api/2.2/jobs/runs/list", query={"page_token": "x"})
 
 

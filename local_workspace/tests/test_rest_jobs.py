@@ -160,6 +160,15 @@ def test_lists_of_jobs_are_paged_newest_first(local, cluster_id: str, notebook: 
     assert "tasks" not in by_offset["jobs"][0]["settings"]
 
 
+def test_a_job_is_found_by_its_name_whatever_its_case_in_any_alphabet(local, cluster_id: str, notebook: str):
+    settings = settings_of("Nächtlich ÜBER alles", cluster_id, notebook)
+    job_id = local.request("POST", "/api/2.1/jobs/create", body=settings)["job_id"]
+
+    for name in ("nächtlich über alles", "NÄCHTLICH ÜBER ALLES"):
+        assert [job.job_id for job in local.client.jobs.list(name=name)] == [job_id]
+    assert list(local.client.jobs.list(name="nächtlich über")) == []
+
+
 @pytest.mark.parametrize(
     ("change", "error", "reason"),
     [

@@ -3,21 +3,25 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from local_workspace import document_index
+from local_workspace.document_index import Search, Value
 from local_workspace.errors import DoesNotExist
 from local_workspace.sqlite_file import SqliteFile
 
 Document = dict[str, Any]
+Entry = tuple[int, Document]
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
     position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, document TEXT, UNIQUE (kind, key));
 CREATE TABLE IF NOT EXISTS counters (kind TEXT PRIMARY KEY, value INTEGER);
 """
+READ_AT_ONCE = 20
 
 
 class Database:
@@ -25,8 +29,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._file = SqliteFile(path)
-        self._file.connection.executescript(TABLES)
+        self._file = SqliteFile(path, _prepare)
 
     def close(self) -> None:
         """Give the file back."""
@@ -62,14 +65,38 @@ class Database:
         """Every document of a kind, the oldest first."""
         return self._select("SELECT document FROM documents WHERE kind = ? ORDER BY position", kind)
 
-    def where(self, kind: str, conditions: Mapping[str, Sequence[str | int]]) -> list[Document]:
-        """The documents of a kind that have one of the values at each JSON path, the oldest first."""
-        query = "SELECT document FROM documents WHERE kind = ?"
-        values: list[str | int] = [kind]
-        for path, wanted in conditions.items():
-            query += f" AND json_extract(document, ?) IN ({', '.join('?' * len(wanted))})"
-            values += [path, *wanted]
-        return self._select(query + " ORDER BY position", *values)
+    def find(
+        self, search: Search, *, newest_first: bool = False, most: int = -1, offset: int = 0
+    ) -> list[Entry]:
+        """Documents and their positions, the oldest first or the newest; no other document is read."""
+        positions, values = search.positions()
+        if not positions:
+            return []
+        order = "DESC" if newest_first else "ASC"
+        found = f"{positions} ORDER BY position {order} LIMIT ? OFFSET ?"
+        rows = self._rows(
+            f"SELECT position, document FROM documents WHERE position IN ({found}) ORDER BY position {order}",
+            *values, most, offset,
+        )  # fmt: skip
+        return [(position, json.loads(document)) for position, document in rows]
+
+    def walk(self, search: Search) -> Iterator[Document]:
+        """Documents, the oldest first, read a few at a time as they are asked for."""
+        last = 0
+        while entries := self.find(search.within({"position > ?": last}), most=READ_AT_ONCE):
+            last = entries[-1][0]
+            yield from (document for _, document in entries)
+
+    def count(self, search: Search) -> int:
+        """How many documents there are."""
+        positions, values = search.positions()
+        return int(self._rows(f"SELECT count(*) FROM ({positions})", *values)[0][0]) if positions else 0
+
+    def counts(self, search: Search, column: str) -> dict[Any, int]:
+        """How many documents have each value of a column."""
+        positions, values = search.positions()
+        query = positions.replace("SELECT position", f"SELECT {column} AS value")
+        return dict(self._rows(f"SELECT value, count(*) FROM ({query}) GROUP BY value", *values))
 
     def update(self, kind: str, key: str, change: Callable[[Document], None]) -> Document:
         """Let `change` alter one document in a single transaction, and give back what it has become.
@@ -118,9 +145,18 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _select(self, query: str, *values: str | int) -> list[Document]:
+    def _select(self, query: str, *values: Value) -> list[Document]:
+        return [json.loads(row[0]) for row in self._rows(query, *values)]
+
+    def _rows(self, query: str, *values: Value) -> list[Any]:
         with self._lock:
             inside = self._file.connection.in_transaction
             connection = self._file.connection if inside else self._file.in_place()
-            rows = connection.execute(query, values).fetchall()
-        return [json.loads(row[0]) for row in rows]
+            return connection.execute(query, values).fetchall()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # sqlite's own `lower` knows the letters of English alone.
+    connection.create_function("lowered", 1, lambda text: str(text or "").lower(), deterministic=True)
+    connection.executescript(TABLES)
+    document_index.ensure(connection)

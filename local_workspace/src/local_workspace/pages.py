@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 import pyspark
@@ -14,18 +16,29 @@ from local_workspace import notebook_page
 from local_workspace.clock import now
 from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
 from local_workspace.database import Database, Document
+from local_workspace.document_index import Search
 from local_workspace.error_responses import to_response
 from local_workspace.errors import DoesNotExist, refusal_of
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
 from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.processes import recall
-from local_workspace.run_documents import has_ended, is_in, latest_attempts
+from local_workspace.rest.fields import Fields
+from local_workspace.rest.paging import page
+from local_workspace.run_documents import (
+    NOT_ENDED,
+    has_ended,
+    is_in,
+    latest_attempts,
+    search_all,
+    search_runs,
+    search_states,
+)
 from local_workspace.state import StateFolder
 from local_workspace.task_processes import read_result
 from local_workspace.templates import render
 
-SHOWN_RUNS = 200
+SHOWN_RUNS = SHOWN_JOBS = 100
 RECENT_RUNS = 8
 LONGEST_FILE = 500_000
 # The frame is a foreign site to the workspace, also when its address is opened by itself. It is light in a
@@ -82,15 +95,15 @@ def _error_page(status: int, message: str) -> str:
 def _add_overview(routes: APIRouter, database: Database, spark_state: Callable[[], str]) -> None:
     @routes.get("/")
     def overview() -> str:
-        runs = database.all("run")
+        states = database.counts(search_all(), "run_state")
         counts = {
-            "jobs": len(database.all("job")),
-            "runs": len(runs),
-            "active": sum(not has_ended(run) for run in runs),
-            "clusters": len(database.all("cluster")),
-            "scopes": len(database.all("secret_scope")),
+            "jobs": database.count(Search("job")),
+            "runs": sum(states.values()),
+            "active": sum(states.get(state, 0) for state in NOT_ENDED),
+            "clusters": database.count(Search("cluster")),
+            "scopes": database.count(Search("secret_scope")),
         }
-        recent = [_summary(run) for run in reversed(runs)][:RECENT_RUNS]
+        recent = _newest(database, search_runs(), RECENT_RUNS)
         return render("home.html", section="home", counts=counts, runs=recent, spark=spark_state())
 
     @routes.get("/ml/{rest:path}")
@@ -101,47 +114,48 @@ def _add_overview(routes: APIRouter, database: Database, spark_state: Callable[[
 
 def _add_jobs(routes: APIRouter, database: Database) -> None:
     @routes.get("/jobs")
-    def jobs_page() -> str:
-        runs = [_summary(run) for run in reversed(database.all("run"))]
-        jobs = [_job(job, runs) for job in database.all("job")]
-        return render("jobs.html", section="jobs", jobs=sorted(jobs, key=lambda job: job["name"]))
+    def jobs_page(page_token: str = "") -> str:
+        listed = _page("jobs", database, Search("job"), SHOWN_JOBS, page_token)
+        jobs = [_job(job, _newest(database, search_runs(job["job_id"]), 1)) for job in listed["jobs"]]
+        jobs.sort(key=lambda job: str(job["name"]))
+        return render("jobs.html", section="jobs", jobs=jobs, pages=_links(listed))
 
     @routes.get("/jobs/{job_id}")
-    def job_page(job_id: str) -> str:
+    def job_page(job_id: str, page_token: str = "") -> str:
         job = database.get("job", job_id)
         if job is None:
             raise DoesNotExist(f"Job {job_id} does not exist.")
-        runs = [_summary(run) for run in reversed(database.all("run")) if run.get("job_id") == job["job_id"]]
+        listed = _page("runs", database, search_runs(job["job_id"]), SHOWN_RUNS, page_token)
+        runs = [_summary(run) for run in listed["runs"]]
         clusters = {cluster["cluster_id"]: cluster["cluster_name"] for cluster in database.all("cluster")}
-        shown = runs[:SHOWN_RUNS]
         return render(
             "job.html",
             section="jobs",
             job=_job(job, runs),
             settings=job["settings"],
-            runs=shown,
+            runs=runs,
+            pages=_links(listed),
             clusters=clusters,
         )
 
 
 def _add_runs(routes: APIRouter, database: Database, state: StateFolder, mlflow_runs: MlflowRuns) -> None:
     @routes.get("/runs")
-    def runs_page(state: str = "", job: str = "") -> str:
-        runs = [_summary(run) for run in reversed(database.all("run"))]
-        states = {"active", *(run["state"] for run in runs if not run["active"])}
-        chosen = [
-            run
-            for run in runs
-            if state in ("", run["state"], "active" if run["active"] else "")
-            and job in ("", str(run["job_id"]))
-        ]
+    def runs_page(state: str = "", job: str = "", page_token: str = "") -> str:
+        job_id = _job_number(job)
+        counts = database.counts(search_all(job_id), "run_state")
+        chosen = NOT_ENDED if state == "active" else (state,)
+        search = search_states(chosen, job_id) if state else search_runs(job_id)
+        listed = _page("runs", database, search, SHOWN_RUNS, page_token)
         return render(
             "runs.html",
             section="runs",
-            runs=chosen[:SHOWN_RUNS],
-            total=len(chosen),
-            states=sorted(states, key=str.lower),
+            runs=[_summary(run) for run in listed["runs"]],
+            total=sum(counts.get(name, 0) for name in (chosen if state else counts)),
+            states=sorted({"active", *counts}.difference(NOT_ENDED), key=str.lower),
             state=state,
+            job=job,
+            pages=_links(listed, state=state, job=job),
         )
 
     @routes.get("/runs/{run_id}")
@@ -215,6 +229,26 @@ def _add_clusters(
         return render("secrets.html", section="secrets", scopes=scopes, vaults=vaults)
 
 
+def _page(name: str, database: Database, search: Search, longest: int, page_token: str) -> dict[str, Any]:
+    return page(name, database, search, Fields({"limit": longest, "page_token": page_token}), longest)
+
+
+def _links(listed: dict[str, Any], **chosen: str) -> dict[str, str]:
+    """The query strings of the pages beside a page, with what was chosen."""
+    tokens = {"newer": listed.get("prev_page_token"), "older": listed.get("next_page_token")}
+    kept = {name: value for name, value in chosen.items() if value}
+    return {way: urlencode(kept | {"page_token": token}) for way, token in tokens.items() if token}
+
+
+def _newest(database: Database, search: Search, most: int) -> list[Document]:
+    return [_summary(run) for _, run in database.find(search, newest_first=True, most=most)]
+
+
+def _job_number(job: str) -> int | None:
+    """The job whose runs are asked for; None for those of all."""
+    return Fields({"job": job}).integer("job") if job else None
+
+
 def _run(database: Database, run_id: str, job_id: str | None = None) -> Document:
     """The run of this id or with a task run of this id, if it is one of the job."""
     task_run = database.get("task_run", run_id) or {"run_id": run_id}
@@ -243,14 +277,13 @@ def _notebook_file(state: StateFolder, task: Document) -> Path:
 
 def _job(job: Document, runs: list[Document]) -> Document:
     settings = job["settings"]
-    last = next((run for run in runs if run["job_id"] == job["job_id"]), None)
     return {
         "job_id": job["job_id"],
         "name": settings.get("name", ""),
         "tasks": settings.get("tasks", []),
         "parameters": _job_parameters(settings),
         "schedule": settings.get("schedule"),
-        "last": last,
+        "last": runs[0] if runs else None,
     }
 
 

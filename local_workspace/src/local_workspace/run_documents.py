@@ -3,17 +3,20 @@
 A run has one record a task attempt in `tasks`: a task that is retried has several with its key.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from local_workspace.clock import now
 from local_workspace.compute import COMPUTE
 from local_workspace.database import Database, Document
+from local_workspace.document_index import ENDED, Search, Value
 from local_workspace.task_order import upstream
 
-ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
+RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
 NOT_STARTED = ("QUEUED", "BLOCKED")
 ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
+NOT_ENDED = ("QUEUED", *ACTIVE)
 # How API 2.2 calls the states that have another name there.
 NEWER_NAMES = {"WAITING_FOR_RETRY": "WAITING"}
 FAULTS = {"SUCCESS": "SUCCESS", "SUCCESS_WITH_FAILURES": "SUCCESS", "INTERNAL_ERROR": "INTERNAL_ERROR"}
@@ -105,6 +108,28 @@ def states(life_cycle: str) -> Document:
     if life_cycle == "QUEUED":
         status["queue_details"] = {"code": "MAX_CONCURRENT_RUNS_REACHED", "message": ""}
     return {"state": {"life_cycle_state": life_cycle, "state_message": ""}, "status": status}
+
+
+def search_runs(
+    job_id: int | None = None, run_types: Sequence[str] = RUN_TYPES, ended: bool | None = None
+) -> Search:
+    """The runs of a job or of all, of these types, that have ended, or not, or either."""
+    has_ended = (0, 1) if ended is None else (int(ended),)
+    return Search("run", {**_of_job(job_id), "run_type": run_types, "run_has_ended": has_ended})
+
+
+def search_states(states: Sequence[str], job_id: int | None = None) -> Search:
+    """The runs of a job or of all that are, or have ended, in one of these states."""
+    return Search("run", {**_of_job(job_id), "run_state": states})
+
+
+def search_all(job_id: int | None = None) -> Search:
+    """The runs of a job or of all, in no order that an index has: to be counted."""
+    return Search("run", _of_job(job_id))
+
+
+def _of_job(job_id: int | None) -> dict[str, Sequence[Value]]:
+    return {} if job_id is None else {"run_job": (job_id,)}
 
 
 def has_ended(record: Document) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from local_workspace.run_documents import (
     is_in,
     launch,
     next_attempt,
+    search_states,
     states,
     task_record,
     timed_out,
@@ -156,13 +157,10 @@ class RunManager:
         if run["run_type"] != "JOB_RUN":
             return True
         limit: int = run["settings"]["max_concurrent_runs"]
-        return len(self._runs_in(*ACTIVE, job_id=run["job_id"])) < limit
+        return self._database.count(search_states(ACTIVE, run["job_id"])) < limit
 
-    def _runs_in(self, *life_cycles: str, job_id: int | None = None) -> list[Document]:
-        conditions: dict[str, Sequence[Any]] = {"$.state.life_cycle_state": life_cycles}
-        return self._database.where(
-            "run", conditions if job_id is None else conditions | {"$.job_id": [job_id]}
-        )
+    def _runs_in(self, *life_cycles: str, job_id: int | None = None) -> Iterator[Document]:
+        return self._database.walk(search_states(life_cycles, job_id))
 
     def _advance(self, run_id: int) -> None:
         """Start the tasks whose time has come; without any left, end the run and start what waited for it."""
@@ -186,7 +184,7 @@ class RunManager:
         """Start the runs that waited for the end of this one."""
         self._timers.call_off(run["run_id"])
         for waiting in self._runs_in("QUEUED", job_id=run["job_id"]):
-            if not self._is_allowed(waiting):
+            if self._is_stopping or not self._is_allowed(waiting):
                 break
             self.submit(waiting["run_id"])
 

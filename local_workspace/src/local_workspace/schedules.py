@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from croniter import CroniterBadDateError, CroniterError, croniter
 
 from local_workspace.database import Database, Document
+from local_workspace.document_index import Search
 from local_workspace.errors import ApiError, InvalidParameter, NotSupported
 
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -32,6 +33,7 @@ PAUSE_STATES = ("PAUSED", "UNPAUSED")
 TICK_SECONDS = 0.5
 # At least ten seconds lie between two runs, as on Databricks, whatever the expression's seconds say.
 REST = timedelta(seconds=10) - timedelta(microseconds=1)
+WITH_SCHEDULE = Search("job", conditions={"job_cron > ?": ""})
 
 Key = tuple[int, str, str]
 
@@ -103,9 +105,9 @@ class Scheduler:
     def tick(self, moment: datetime) -> None:
         """Start what became due since the last tick, each job once."""
         due: dict[Key, datetime | None] = {}
-        for job in self._database.all("job"):
-            schedule = job["settings"].get("schedule")
-            if not schedule or schedule.get("pause_status") == "PAUSED":
+        for _, job in self._database.find(WITH_SCHEDULE):
+            schedule = job["settings"]["schedule"]
+            if schedule.get("pause_status") == "PAUSED":
                 continue
             key = (job["job_id"], schedule["quartz_cron_expression"], schedule["timezone_id"])
             due[key] = self._due[key] if key in self._due else _next_time(key, self._last)

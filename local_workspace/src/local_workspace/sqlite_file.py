@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -17,10 +17,14 @@ class SqliteFile:
     """An open sqlite file, readable by its owner alone.
 
     A removed file lives on in its open connection, but what is written there is gone with the process.
+    Each connection is handed to `prepare` first.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, prepare: Callable[[sqlite3.Connection], None] = lambda connection: None
+    ) -> None:
         self.path = path
+        self._prepare = prepare
         self._open()
 
     def in_place(self) -> sqlite3.Connection:
@@ -49,6 +53,7 @@ class SqliteFile:
                 f"{self.path} cannot be read ({error}); put a copy in its place, or move it away to start "
                 "with an empty one"
             ) from error
+        self._prepare(self.connection)
         self._opened = self._seen()
 
     def _put_back(self) -> None:

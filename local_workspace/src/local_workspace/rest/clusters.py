@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from local_workspace.clock import now
 from local_workspace.database import Database, Document
+from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
@@ -54,18 +55,13 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
     def list_clusters(fields: RequestFields) -> dict[str, Any]:
         """Clusters, the newest first, by `filter_by`; in 2.1 page by page."""
         state = spark_state()
-        shown = [_with_state(cluster, state) for cluster in reversed(database.all("cluster"))]
-        sources, states = fields.texts("filter_by.cluster_sources"), fields.texts("filter_by.cluster_states")
-        found = [
-            cluster
-            for cluster in shown
-            if cluster["cluster_source"] in (sources or [cluster["cluster_source"]])
-            and cluster["state"] in (states or [cluster["state"]])
-        ]
+        search = _search(fields, state)
         if version == "2.0":
-            return {"clusters": found}
+            found = [cluster for _, cluster in database.find(search, newest_first=True)]
+            return {"clusters": [_with_state(cluster, state) for cluster in found]}
         paged = Fields({**fields, "limit": fields.get("page_size", LISTED_AT_ONCE)})
-        reply = page("clusters", found, paged, LISTED_AT_ONCE)
+        reply = page("clusters", database, search, paged, LISTED_AT_ONCE)
+        reply["clusters"] = [_with_state(cluster, state) for cluster in reply["clusters"]]
         return {name: value for name, value in reply.items() if name != "has_more"}
 
     @routes.post("/start")
@@ -137,6 +133,15 @@ def start(database: Database, cluster_id: str) -> None:
 
 def _settings(fields: Fields) -> Document:
     return {"cluster_name": "", **fields}
+
+
+def _search(fields: Fields, spark_state: str) -> Search:
+    """The clusters that `filter_by` asks for."""
+    sources, states = fields.texts("filter_by.cluster_sources"), fields.texts("filter_by.cluster_states")
+    names = {0: spark_state, 1: "TERMINATED"}
+    terminated = [value for value, name in names.items() if not states or name in states]
+    of_sources = {"json_extract(document, '$.cluster_source')": sources} if sources else {}
+    return Search("cluster", {"json_extract(document, '$.terminated')": terminated, **of_sources})
 
 
 def _with_state(cluster: Document, spark_state: str) -> Document:

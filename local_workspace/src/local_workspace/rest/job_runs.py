@@ -7,15 +7,16 @@ from fastapi import APIRouter
 
 from local_workspace import job_settings
 from local_workspace.database import Database, Document
+from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import has_ended, latest_attempts, new_run, shown
+from local_workspace.run_documents import RUN_TYPES, has_ended, latest_attempts, new_run, search_runs, shown
 from local_workspace.runs import RunManager
 from local_workspace.task_processes import read_result
 
-RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
+LISTED_TYPES = ("JOB_RUN", "SUBMIT_RUN")
 LONGEST_TOKEN = 64
 LONGEST_RESULT = 5 * 1024 * 1024
 LISTED_AT_ONCE = {"2.0": 1000, "2.1": 25, "2.2": 25}
@@ -94,8 +95,7 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
     @routes.get("/runs/list")
     def list_runs(fields: RequestFields) -> dict[str, Any]:
         """Runs, the newest first, by job, type, time and whether they have ended, page by page."""
-        matching = [run for run in reversed(database.all("run")) if _matches(run, fields)]
-        reply = page("runs", matching, fields, LISTED_AT_ONCE[version], "run_id")
+        reply = page("runs", database, _search(fields), fields, LISTED_AT_ONCE[version])
         reply["runs"] = [shown(run, runs.host, version) for run in reply["runs"]]
         if version != "2.0" and not fields.flag("expand_tasks"):
             reply["runs"] = [{k: v for k, v in run.items() if k != "tasks"} for run in reply["runs"]]
@@ -180,19 +180,16 @@ def _shortened(value: str) -> Document:
     return {"result": kept, "truncated": len(data) > LONGEST_RESULT}
 
 
-def _matches(run: Document, fields: Fields) -> bool:
-    if fields.flag("active_only") and fields.flag("completed_only"):
+def _search(fields: Fields) -> Search:
+    """The runs that a list is asked for; without a type those that notebooks start are left out."""
+    active, completed = fields.flag("active_only"), fields.flag("completed_only")
+    if active and completed:
         raise InvalidParameter("active_only and completed_only cannot both be true")
-    if fields.get("run_type", RUN_TYPES[0]) not in RUN_TYPES:
-        raise InvalidParameter(f"run_type {fields['run_type']!r} is none of {list(RUN_TYPES)}")
-    if "run_type" not in fields and run["run_type"] == "WORKFLOW_RUN":
-        return False
-    wanted: dict[str, Callable[[], bool]] = {
-        "job_id": lambda: run["job_id"] == fields.integer("job_id"),
-        "run_type": lambda: run["run_type"] == fields["run_type"],
-        "start_time_from": lambda: run["start_time"] >= fields.integer("start_time_from"),
-        "start_time_to": lambda: run["start_time"] <= fields.integer("start_time_to"),
-        "active_only": lambda: not (fields.flag("active_only") and has_ended(run)),
-        "completed_only": lambda: not fields.flag("completed_only") or has_ended(run),
-    }
-    return all(holds() for name, holds in wanted.items() if name in fields)
+    run_types = (fields["run_type"],) if "run_type" in fields else LISTED_TYPES
+    if any(run_type not in RUN_TYPES for run_type in run_types):
+        raise InvalidParameter(f"run_type {fields['run_type']!r} is not one of {list(RUN_TYPES)}")
+    job_id = fields.integer("job_id") if "job_id" in fields else None
+    times = {"start_time_from": "run_start >= ?", "start_time_to": "run_start <= ?"}
+    return search_runs(job_id, run_types, completed if active or completed else None).within(
+        {condition: fields.integer(name) for name, condition in times.items() if name in fields}
+    )

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from local_workspace import job_checks, job_settings, value_references
 from local_workspace.clock import now
 from local_workspace.database import Database, Document
+from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter
 from local_workspace.job_starts import create_job_run
 from local_workspace.rest import job_runs
@@ -78,11 +79,10 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
     def list_jobs(fields: RequestFields) -> dict[str, Any]:
         """Jobs, the newest first, by `name`; in 2.1 and 2.2 page by page."""
         name = str(fields.get("name", "")).lower()
-        jobs = [_shown(job, version) for job in reversed(database.all("job"))]
-        named = [job for job in jobs if not name or job["settings"].get("name", "").lower() == name]
+        search = Search("job", conditions={"lowered(job_name) = ?": name} if name else {})
         if version == "2.0":
-            return {"jobs": named}
-        reply = page("jobs", named, fields, LISTED_AT_ONCE, "job_id")
+            return {"jobs": [_shown(job, version) for _, job in database.find(search, newest_first=True)]}
+        reply = page("jobs", database, search, fields, LISTED_AT_ONCE)
         if not fields.flag("expand_tasks"):
             reply["jobs"] = [_without_tasks(job) for job in reply["jobs"]]
         return reply
