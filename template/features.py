@@ -41,6 +41,7 @@ FILES = {
         "tests/test_data_roots.py",
         "tests/test_deployments.py",
         "tests/test_end_to_end.py",
+        "tests/test_mended_deployments.py",
         "tests/test_with_go_cli.py",
         "tests/test_model_targets.py",
         "tests/test_rolling_back.py",

@@ -17,6 +17,7 @@ class GoCli(DatabricksCli):
     """The Databricks CLI, version 1: bundles, workspace files, every kind of sign-in."""
 
     title = "the Databricks CLI (bundle)"
+    notebooks_alone = False
 
     @classmethod
     def find(cls) -> str | None:

@@ -13,17 +13,19 @@ from deployment.databricks_cli import DatabricksCli, Document, is_script
 from deployment.errors import CliError
 from deployment.jobs import find_job
 from deployment.targets import Target
+from deployment.uploads import find_uploads
+from deployment.wheels import NOTEBOOKS
 
 # The program of requirements.txt, beside the Python that runs this.
 OWN_PROGRAM = Path(sys.executable).with_name("databricks")
 API_VERSION = "--version=2.1"
-NOTEBOOKS = "ml_ops/orchestrator"
 
 
 class PipCli(DatabricksCli):
     """`databricks-cli` of requirements.txt, version 0.18: the Jobs API, notebooks, DBFS."""
 
     title = "databricks-cli 0.18 (Jobs API)"
+    notebooks_alone = True
 
     @classmethod
     def find(cls) -> str:
@@ -36,14 +38,15 @@ class PipCli(DatabricksCli):
     def deploy_code(self, target: Target) -> None:
         """Puts notebooks and wheels where a bundle would put them."""
         target.jobs()  # says of a job without its notebook, before anything is there
-        notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
-        wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
-        for folder in (notebooks, wheel_dir):
-            self.make_folder(folder)
+        folder = f"{target.deployments_folder}/{target.text('version')}"
+        notebooks = f"{folder}/{NOTEBOOKS}"
+        for path in (notebooks, target.text("wheel_dir").removeprefix("/Workspace")):
+            self.make_folder(path)
+        # First, because only of files the workspace says when they came.
+        for upload in find_uploads(target, notebooks_alone=True):
+            if upload.file.suffix == ".whl":
+                self.upload(upload, folder)
         self.import_notebooks(target.root / NOTEBOOKS, notebooks)
-        for wheel in sorted((target.root / "dist" / target.text("version")).glob("*.whl")):
-            print(f"Uploading {wheel.name} ({wheel.stat().st_size:,} bytes) to {wheel_dir}", flush=True)
-            self.write_file(f"{wheel_dir}/{wheel.name}", wheel.read_bytes())
 
     def deploy_jobs(self, target: Target) -> None:
         for settings in target.jobs().values():
