@@ -3,7 +3,7 @@
 import json
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -128,7 +128,8 @@ class DatabricksCli(ABC):
             {"language": language} if language else {}
         )
         given = {name: value for name, value in wanted.items() if value}
-        self.workspace.call("POST", "/api/2.0/workspace/import", data=given, files={"content": content})
+        sent = {"data": given, "files": {"content": content}}
+        self.workspace.call("POST", "/api/2.0/workspace/import", repeats=True, **sent)
 
     def upload(self, upload: Upload, folder: str) -> None:
         """Writes one file of a version into its place below a folder, instead of what is there."""
@@ -156,7 +157,18 @@ class DatabricksCli(ABC):
         """Runs one command and returns what it prints; a failure raises a CliError with its text."""
         if not Path(self.program).is_file():
             raise CliError(f"there is no program {self.program}; run `make install`")
-        finished = subprocess.run(
+        finished = self._run(arguments, stdin)
+        if finished.returncode != 0:
+            command = " ".join(arguments[:2])
+            raise CliError(f"`databricks {command}`: {self._error_of(arguments, finished)}")
+        return finished.stdout
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, in which the program finds the workspace and no other one."""
+        return self.workspace.environment()
+
+    def _run(self, arguments: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [self.program, *self._sign_in(), *arguments],
             input=stdin or "",
             env=self.environment(),
@@ -164,17 +176,9 @@ class DatabricksCli(ABC):
             text=True,
             check=False,
         )
-        if finished.returncode != 0:
-            command = " ".join(arguments[:2])
-            raise CliError(f"`databricks {command}`: {self._error_of(finished)}")
-        return finished.stdout
-
-    def environment(self) -> dict[str, str]:
-        """This process's environment, in which the program finds the workspace and no other one."""
-        return self.workspace.environment()
 
     @abstractmethod
-    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str: ...
+    def _error_of(self, arguments: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str: ...
 
     def _sign_in(self) -> list[str]:
         return ["--profile", self.workspace.profile] if self.workspace.config_file else []

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class GoCli(DatabricksCli):
     def _json(self, *arguments: str) -> Any:
         return self.run(*arguments, "--output", "json")
 
-    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str:
+    def _error_of(self, _: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str:
         return finished.stderr.strip().removeprefix("Error: ")
 
 
