@@ -41,6 +41,8 @@ FILES = {
         "tests/test_data_roots.py",
         "tests/test_deployments.py",
         "tests/test_end_to_end.py",
+        "tests/test_gaps.py",
+        "tests/test_mended_deployments.py",
         "tests/test_with_go_cli.py",
         "tests/test_model_targets.py",
         "tests/test_rolling_back.py",
@@ -52,7 +54,13 @@ FILES = {
     ),
     "azure-pipelines": (".azure-pipelines/",),
     "go-cli": ("ml_ops/deployment/go_cli.py", "tests/test_with_go_cli.py", TWO_COMMAND_LINES),
-    "pip-cli": ("ml_ops/deployment/pip_cli.py", "tests/test_with_pip_cli.py", TWO_COMMAND_LINES),
+    "pip-cli": (
+        "ml_ops/deployment/pip_cli.py",
+        "ml_ops/deployment/told_by_pip_cli/",
+        "tests/test_gaps.py",
+        "tests/test_with_pip_cli.py",
+        TWO_COMMAND_LINES,
+    ),
 }
 # What the tests of the MLOps wheel are about, wherever the project's own science goes.
 SAMPLE = "ml_ops/tests/sample"

@@ -1,5 +1,6 @@
 """What is versioned is what is built: by the files themselves, whatever git sees of them."""
 
+import os
 import shutil
 import subprocess
 import zipfile
@@ -89,6 +90,23 @@ def test_what_a_commit_has_is_called_by_the_commit(committed: Path) -> None:
 
     assert wheels.version(committed) == f"0.1.0+g{commit[:7]}"
     assert wheels.read_code(committed) == wheels.Code(commit, "")
+
+
+def test_the_same_sources_make_the_same_wheels_in_whichever_checkout(committed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "of somebody else"
+    shutil.copytree(committed, other)
+    os.utime(other / MODEL, (0, 10**9))
+    (other / MODEL).chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        built = wheels.build_wheels(other)
+    finally:
+        os.umask(before)
+
+    own = wheels.build_wheels(committed)
+    assert {file.name: file.read_bytes() for file in own.iterdir()} == {
+        file.name: file.read_bytes() for file in built.iterdir()
+    }
 
 
 @pytest.mark.parametrize(

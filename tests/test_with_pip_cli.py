@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from deployment.command_lines import open_cli
 from deployment.errors import DeploymentError
+from deployment.gaps import Refusal
 from deployment.pip_cli import PipCli, error_text
 from deployment.targets import Target
 from deployment.workspace import User
@@ -31,6 +32,16 @@ def test_error_of_the_program_is_reduced_to_code_and_message() -> None:
 
     assert error_text(printed) == "INVALID_STATE: Error: it is full"
     assert error_text("Error: RuntimeError: no file\n") == "RuntimeError: no file"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("", 1), ("7", 7), ("600", 60), ("soon", 1), ("Sun, 06 Nov 1994 08:49:37 GMT", 1)]
+)
+def test_the_pause_is_what_the_workspace_asks_for_within_a_minute(asked: str, seconds: float) -> None:
+    refusal = Refusal("POST", "/api/2.0/workspace/mkdirs", 429, "<html>busy</html>", asked)
+
+    assert refusal.seconds_until_again(1) == seconds
+    assert str(refusal) == "POST /api/2.0/workspace/mkdirs was answered by HTTP 429"
 
 
 def test_a_job_without_its_notebook_is_told_before_anything_is_there(server: Server, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ class Server:
     """How long it waits before it takes a file, and again before it answers."""
     kept: dict[str, int] = field(default_factory=dict)
     """The length of each file."""
+    drops: int = 0
+    """How many files get no answer."""
     loses: int = 0
     """How many bytes of each file get lost."""
 
@@ -75,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         if len(self.rfile.read(length)) < length:
             return  # whom it took too long
+        if self.path.startswith(FILES_API) and self.state.drops:
+            self.state.drops -= 1
+            return
         if self.path.startswith(FILES_API):
             time.sleep(self.state.seconds)
             self.state.kept[self.path.partition("?")[0]] = length - self.state.loses
@@ -155,6 +160,28 @@ def test_what_may_have_taken_effect_is_not_sent_again(server: Server, gap: int) 
         at(server.host).call("POST", "/api/2.1/jobs/run-now", json={"job_id": 1})
 
     assert server.calls == [("POST", "/api/2.1/jobs/run-now")]
+
+
+@pytest.mark.parametrize("gap", [429, 503, RESET])
+def test_what_ends_the_same_each_time_is_sent_again_and_says_so(
+    server: Server, gap: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.statuses = [gap]
+
+    any_cli(at(server.host)).write_file("/a.whl", b"content")
+
+    assert len(server.calls) == 2
+    assert "POST /api/2.0/workspace/import was" in capsys.readouterr().out
+
+
+def test_what_is_sent_again_is_the_whole_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"ID\n1\n")
+    server.drops = 1
+
+    upload(server, tmp_path / "a.csv")
+
+    assert server.kept == {f"{FILES_API}{VOLUME}/a.csv": 5}
+    assert [method for method, _ in server.calls] == ["PUT", "PUT", "PUT", "HEAD"]
 
 
 def test_a_refusal_is_told_at_once(server: Server) -> None:

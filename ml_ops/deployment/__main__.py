@@ -142,6 +142,8 @@ def _deploy(*, code: bool, jobs: bool) -> None:
     deployments.check_owners(cli, target)
     if code:
         deployments.deploy_code(cli, target)
+    else:
+        deployments.require_code(cli.workspace, target, target.text("version"))
     if jobs:
         deployments.deploy_jobs(cli, target, keep=keep)
 

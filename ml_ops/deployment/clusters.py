@@ -82,7 +82,7 @@ def _let_restart(workspace: Workspace, cluster_id: str, user: str) -> None:
     """Lets somebody use the cluster, besides who made it."""
     kind = "service_principal_name" if is_service_principal(user) else "user_name"
     more = {"access_control_list": [{kind: user, "permission_level": "CAN_RESTART"}]}
-    workspace.call("PATCH", f"/api/2.0/permissions/clusters/{cluster_id}", json=more)
+    workspace.call("PATCH", f"/api/2.0/permissions/clusters/{cluster_id}", json=more, repeats=True)
 
 
 def _wait_until_running(cli: DatabricksCli, cluster_id: str) -> dict[str, Any]:

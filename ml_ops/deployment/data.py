@@ -73,11 +73,12 @@ def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], 
     paths = {file: f"{folder}/{file.name}" for file in files}
     if not overwrite:
         refuse_existing([path for path in paths.values() if _size_in_volume(workspace, path) is not None])
-    workspace.call("PUT", f"/api/2.0/fs/directories{quote(folder)}")
+    workspace.call("PUT", f"/api/2.0/fs/directories{quote(folder)}", repeats=True)
     for file, path in paths.items():
         with file.open("rb") as content:
             target, params = f"/api/2.0/fs/files{quote(path)}", {"overwrite": "true"}
-            workspace.call("PUT", target, params=params, data=content, timeout=UPLOAD_SECONDS)
+            sent = {"data": content, "timeout": UPLOAD_SECONDS}
+            workspace.call("PUT", target, params=params, repeats=True, **sent)
         size, arrived = file.stat().st_size, _size_in_volume(workspace, path)
         if arrived != size:
             raise DeploymentError(f"{path} has {arrived} bytes, and {file} {size}; upload it again")

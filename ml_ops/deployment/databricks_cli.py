@@ -3,12 +3,13 @@
 import json
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from deployment.errors import CliError
 from deployment.targets import Target
+from deployment.uploads import Upload
 from deployment.workspace import Workspace
 
 Document = dict[str, Any]
@@ -19,6 +20,9 @@ class DatabricksCli(ABC):
 
     title: ClassVar[str]
     """Which program this is, for people."""
+
+    notebooks_alone: ClassVar[bool]
+    """Whether it takes every source beside the wheels for a notebook, and puts nothing else there."""
 
     def __init__(self, workspace: Workspace, program: str) -> None:
         self.workspace = workspace
@@ -118,10 +122,21 @@ class DatabricksCli(ABC):
         """Makes a folder of DBFS, with those above it."""
         self.show("fs", "mkdirs", path)
 
-    def write_file(self, path: str, content: bytes) -> None:
-        """Writes a file of the workspace, over REST: not every program knows other files than notebooks."""
-        wanted = {"path": path, "format": "AUTO", "overwrite": "true"}
-        self.workspace.call("POST", "/api/2.0/workspace/import", data=wanted, files={"content": content})
+    def write_file(self, path: str, content: bytes, form: str = "AUTO", language: str = "") -> None:
+        """Writes a file or a notebook of the workspace, over REST: not every program knows both."""
+        wanted = {"path": path, "format": form, "overwrite": "true"} | (
+            {"language": language} if language else {}
+        )
+        given = {name: value for name, value in wanted.items() if value}
+        sent = {"data": given, "files": {"content": content}}
+        self.workspace.call("POST", "/api/2.0/workspace/import", repeats=True, **sent)
+
+    def upload(self, upload: Upload, folder: str) -> None:
+        """Writes one file of a version into its place below a folder, instead of what is there."""
+        content = upload.file.read_bytes()
+        parent, _, name = f"{folder}/{upload.path}".rpartition("/")
+        print(f"Uploading {name} ({len(content):,} bytes) to {parent}", flush=True)
+        self.write_file(f"{parent}/{name}", content, upload.form, upload.language)
 
     def run(self, *arguments: str, stdin: str | None = None) -> Any:
         """Runs one command and returns the JSON that it prints, {} when it prints nothing."""
@@ -142,7 +157,18 @@ class DatabricksCli(ABC):
         """Runs one command and returns what it prints; a failure raises a CliError with its text."""
         if not Path(self.program).is_file():
             raise CliError(f"there is no program {self.program}; run `make install`")
-        finished = subprocess.run(
+        finished = self._run(arguments, stdin)
+        if finished.returncode != 0:
+            command = " ".join(arguments[:2])
+            raise CliError(f"`databricks {command}`: {self._error_of(arguments, finished)}")
+        return finished.stdout
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, in which the program finds the workspace and no other one."""
+        return self.workspace.environment()
+
+    def _run(self, arguments: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [self.program, *self._sign_in(), *arguments],
             input=stdin or "",
             env=self.environment(),
@@ -150,17 +176,9 @@ class DatabricksCli(ABC):
             text=True,
             check=False,
         )
-        if finished.returncode != 0:
-            command = " ".join(arguments[:2])
-            raise CliError(f"`databricks {command}`: {self._error_of(finished)}")
-        return finished.stdout
-
-    def environment(self) -> dict[str, str]:
-        """This process's environment, in which the program finds the workspace and no other one."""
-        return self.workspace.environment()
 
     @abstractmethod
-    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str: ...
+    def _error_of(self, arguments: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str: ...
 
     def _sign_in(self) -> list[str]:
         return ["--profile", self.workspace.profile] if self.workspace.config_file else []

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.jobs import check_owner, find_job, require_job
 from deployment.model_registry import find_needed
-from deployment.records import find_versions, read_record, write_record
+from deployment.records import find_versions, read_files, read_record, write_record
 from deployment.serving import warn_of_champion
 from deployment.settings import Settings
 from deployment.tables import format_table
 from deployment.targets import Target
+from deployment.uploads import Upload, find_differences, find_uploads, list_files, read_fingerprints
 from deployment.workspace import Workspace
 
 JOB_CLUSTER = "main"
+# After which a version that is not finished is not being deployed any more.
+UNFINISHED_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -65,29 +69,104 @@ def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
 
 
 def deploy_code(cli: DatabricksCli, target: Target) -> None:
-    """Builds the wheels and puts them, with the notebooks, into the version's own folder."""
+    """Builds the wheels and puts them, with the notebooks, into the version's own folder.
+
+    What is there already is looked at, and only what is missing or was changed is put there again: jobs may
+    run on the rest.
+    """
     version = target.text("version")
     built = wheels.build_wheels(target.root)
     print(f"Deploying {version} to target '{target.name}' with {cli.title}", flush=True)
-    if read_record(cli.workspace, target, version):
-        print(f"{version} is there already", flush=True)
+    record = read_record(cli.workspace, target, version)
+    files = _put_files(cli, target, read_files(record))
+    if wheels.version(target.root) != version:
+        raise DeploymentError("the sources changed while they were deployed; run it again")
+    if files == read_files(record) and _newest(cli.workspace, target) == version:
+        print(f"{version} is there already, as it was put there", flush=True)
     else:
-        cli.deploy_code(target)
-        if wheels.version(target.root) != version:
-            raise DeploymentError("the sources changed while they were deployed; run it again")
-    write_record(cli, target, built)
+        write_record(cli, target, built, files)
+
+
+def require_code(workspace: Workspace, target: Target, version: str) -> None:
+    """Refuses a version that was not deployed to its end, or lacks what was put there."""
+    record = read_record(workspace, target, version)
+    if not record:
+        raise DeploymentError(
+            f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
+        )
+    kept = read_files(record)
+    found = read_fingerprints(workspace, _folder(target, version), kept)
+    if wrong := find_differences({path: {each} for path, each in kept.items()}, found):
+        said = ", ".join(f"{path} {what}" for path, what in wrong.items())
+        raise DeploymentError(
+            f"{said} in {_folder(target, version)}; check out the code of that version and mend it with "
+            "`make databricks-deploy-code`"
+        )
 
 
 def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
     """Creates or updates the jobs, which then point at this version alone, and removes what nobody needs."""
-    version = target.text("version")
-    if not read_record(cli.workspace, target, version):
-        raise DeploymentError(
-            f"{version} is not in {target.deployments_folder}; run `make databricks-deploy-code` first"
-        )
     cli.deploy_jobs(target)
     warn_of_champion(cli.workspace, target)
     prune(cli, target, keep)
+
+
+def _put_files(cli: DatabricksCli, target: Target, kept: Mapping[str, str]) -> dict[str, str]:
+    """Puts what is missing or wrong into the version's folder; returns the fingerprints of its files there.
+
+    `kept` are those of the last deployment: a wheel that was built elsewhere is as good as the one here.
+    """
+    folder = _folder(target, target.text("version"))
+    uploads = {each.path: each for each in find_uploads(target, notebooks_alone=cli.notebooks_alone)}
+    if is_new := not list_files(cli.workspace, folder):
+        cli.deploy_code(target)
+    found = read_fingerprints(cli.workspace, folder, uploads)
+    if wrong := _find_wrong(uploads, found, kept, just_put=is_new):
+        _put_again(cli, folder, {uploads[path]: what for path, what in wrong.items()})
+        found = read_fingerprints(cli.workspace, folder, uploads)
+        again = {path: uploads[path] for path in wrong}
+        if lost := _find_wrong(again, found, {}, just_put=True):
+            raise DeploymentError(f"{', '.join(lost)} did not arrive whole in {folder}; run it again")
+    _tell_strangers(cli.workspace, target, uploads)
+    return found
+
+
+def _find_wrong(
+    uploads: Mapping[str, Upload], found: Mapping[str, str], kept: Mapping[str, str], *, just_put: bool
+) -> dict[str, str]:
+    """What is wrong with each file that is not there as it is here, or as it was kept."""
+    good = {path: {each.fingerprint, kept.get(path)} for path, each in uploads.items()}
+    if just_put:  # a notebook comes back as the platform writes it, which need not be how it was sent
+        for path, each in uploads.items():
+            good[path].add(found.get(path) if each.is_notebook else None)
+    return find_differences(good, found)
+
+
+def _put_again(cli: DatabricksCli, folder: str, wrong: Mapping[Upload, str]) -> None:
+    for upload, what in wrong.items():
+        print(f"{upload.path} {what}", flush=True)
+    for parent in sorted({f"{folder}/{upload.path}".rpartition("/")[0] for upload in wrong}):
+        cli.make_folder(parent)
+    for upload in wrong:
+        cli.upload(upload, folder)
+
+
+def _tell_strangers(workspace: Workspace, target: Target, uploads: Collection[str]) -> None:
+    """Says of files beside the wheels that are not of the version: `%pip` might take them."""
+    beside = f"dist/{target.text('version')}"
+    for name in list_files(workspace, f"{_folder(target, target.text('version'))}/{beside}"):
+        if f"{beside}/{name}" not in uploads:
+            print(f"Note: {beside}/{name} is not a file of this version, and the jobs' `%pip` may install it")
+
+
+def _newest(workspace: Workspace, target: Target) -> str:
+    """The version that was deployed last."""
+    versions = find_versions(workspace, target)
+    return max(versions, key=lambda each: str(read_record(workspace, target, each).get("deployed_at", "")))
+
+
+def _folder(target: Target, version: str) -> str:
+    return f"{target.deployments_folder}/{version}"
 
 
 def check_owners(cli: DatabricksCli, target: Target) -> None:
@@ -120,6 +199,7 @@ def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
     """Points every job at the code of an earlier version; what else the jobs say stays as it is."""
     found = list_deployments(cli, target)
     version = _pick([each.version for each in found if each.deployed_at], wanted)
+    require_code(cli.workspace, target, version)
     for job in [require_job(cli, target.job_name(key)) for key in target.job_keys()]:
         settings = _with_version(job["settings"], [each.version for each in found], version)
         if settings == job["settings"]:
@@ -138,12 +218,21 @@ def prune(cli: DatabricksCli, target: Target, keep: int) -> None:
     """Removes the versions beyond the last `keep` that nobody needs: no job, no active run, no model.
 
     A model needs the code that trained it when scoring can come to it, by an alias or a rollback. A version
-    that is not finished stays: somebody may be deploying it.
+    that is not finished stays for some hours: somebody may be deploying it.
     """
-    finished = [each for each in list_deployments(cli, target) if each.deployed_at]
-    old = [each.version for each in finished[keep:] if not each.is_needed]
+    found = list_deployments(cli, target)
+    finished = [each for each in found if each.deployed_at]
+    given_up = [each for each in found if not each.deployed_at and _is_given_up(cli.workspace, target, each)]
+    old = [each.version for each in [*finished[keep:], *given_up] if not each.is_needed]
     for version in _without_needed_by_models(cli.workspace, target, old):
-        cli.delete_workspace_folder(f"{target.deployments_folder}/{version}")
+        cli.delete_workspace_folder(_folder(target, version))
+
+
+def _is_given_up(workspace: Workspace, target: Target, unfinished: Deployment) -> bool:
+    """Whether nothing has come to a version for hours; of an empty folder nobody knows since when it is."""
+    files = list_files(workspace, _folder(target, unfinished.version))
+    moments = [int(item.get("modified_at") or 0) / 1000 for item in files.values()]
+    return max(moments, default=0) > 0 and time.time() - max(moments) > UNFINISHED_SECONDS
 
 
 def _without_needed_by_models(workspace: Workspace, target: Target, old: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ class GoCli(DatabricksCli):
     """The Databricks CLI, version 1: bundles, workspace files, every kind of sign-in."""
 
     title = "the Databricks CLI (bundle)"
+    notebooks_alone = False
 
     @classmethod
     def find(cls) -> str | None:
@@ -108,7 +109,7 @@ class GoCli(DatabricksCli):
     def _json(self, *arguments: str) -> Any:
         return self.run(*arguments, "--output", "json")
 
-    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str:
+    def _error_of(self, _: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str:
         return finished.stderr.strip().removeprefix("Error: ")
 
 

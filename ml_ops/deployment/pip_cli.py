@@ -2,28 +2,46 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deployment.databricks_cli import DatabricksCli, Document, is_script
 from deployment.errors import CliError
+from deployment.gaps import LOOK_FIRST, PAUSES, Refusal
 from deployment.jobs import find_job
 from deployment.targets import Target
+from deployment.uploads import find_uploads
+from deployment.wheels import NOTEBOOKS
 
 # The program of requirements.txt, beside the Python that runs this.
 OWN_PROGRAM = Path(sys.executable).with_name("databricks")
+TOLD = "databricks-reply "
 API_VERSION = "--version=2.1"
-NOTEBOOKS = "ml_ops/orchestrator"
+# In it the program finds what lets it say how a call was answered; it starts no other Python.
+TELLS = Path(__file__).with_name("told_by_pip_cli")
+# What ends the same however often it is done. Nothing else is given a second time: a create or a run-now
+# without an answer may have taken effect.
+REPEATED = {
+    "clusters": ("get", "list"),
+    "fs": ("cp", "mkdirs"),
+    "jobs": ("reset",),
+    "runs": ("get-output", "list"),
+    "secrets": ("list", "list-acls", "list-scopes", "put", "put-acl"),
+    "workspace": ("import_dir", "mkdirs", "rm"),
+}
 
 
 class PipCli(DatabricksCli):
     """`databricks-cli` of requirements.txt, version 0.18: the Jobs API, notebooks, DBFS."""
 
     title = "databricks-cli 0.18 (Jobs API)"
+    notebooks_alone = True
 
     @classmethod
     def find(cls) -> str:
@@ -36,14 +54,15 @@ class PipCli(DatabricksCli):
     def deploy_code(self, target: Target) -> None:
         """Puts notebooks and wheels where a bundle would put them."""
         target.jobs()  # says of a job without its notebook, before anything is there
-        notebooks = f"{target.deployments_folder}/{target.text('version')}/{NOTEBOOKS}"
-        wheel_dir = target.text("wheel_dir").removeprefix("/Workspace")
-        for folder in (notebooks, wheel_dir):
-            self.make_folder(folder)
+        folder = f"{target.deployments_folder}/{target.text('version')}"
+        notebooks = f"{folder}/{NOTEBOOKS}"
+        for path in (notebooks, target.text("wheel_dir").removeprefix("/Workspace")):
+            self.make_folder(path)
+        # First, because only of files the workspace says when they came.
+        for upload in find_uploads(target, notebooks_alone=True):
+            if upload.file.suffix == ".whl":
+                self.upload(upload, folder)
         self.import_notebooks(target.root / NOTEBOOKS, notebooks)
-        for wheel in sorted((target.root / "dist" / target.text("version")).glob("*.whl")):
-            print(f"Uploading {wheel.name} ({wheel.stat().st_size:,} bytes) to {wheel_dir}", flush=True)
-            self.write_file(f"{wheel_dir}/{wheel.name}", wheel.read_bytes())
 
     def deploy_jobs(self, target: Target) -> None:
         for settings in target.jobs().values():
@@ -99,7 +118,11 @@ class PipCli(DatabricksCli):
         self.show("workspace", "import_dir", "--overwrite", "--exclude-hidden-files", str(source), folder)
 
     def delete_workspace_folder(self, path: str) -> None:
-        self.show("workspace", "rm", "--recursive", path)
+        try:
+            self.show("workspace", "rm", "--recursive", path)
+        except CliError:  # also when it was given again, and the first time had been enough
+            if self.workspace.find("/api/2.0/workspace/get-status", path=path):
+                raise
 
     def scopes(self) -> list[Document]:
         return list(self.run("secrets", "list-scopes", "--output", "json").get("scopes", []))
@@ -124,6 +147,7 @@ class PipCli(DatabricksCli):
 
     def environment(self) -> dict[str, str]:
         environment = super().environment() | {"DATABRICKS_CLI_DO_NOT_EXECUTE_NEWER_VERSION": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TELLS), environment.get("PYTHONPATH"))))
         if self.workspace.has_port:
             if self.workspace.host.startswith("https:"):
                 raise CliError(
@@ -136,11 +160,37 @@ class PipCli(DatabricksCli):
             environment.pop("NO_PROXY", None)
         return environment
 
+    def _run(self, arguments: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+        """Runs one command, again for a while where it ran into a gap and may be repeated."""
+        repeats = arguments[1] in REPEATED.get(arguments[0], ())
+        command = " ".join(arguments[:2])
+        for pause in (*PAUSES, None):
+            finished = super()._run(arguments, stdin)
+            refusal = find_refusal(finished.stderr) if finished.returncode else None
+            if refusal is None or not refusal.is_gap or not repeats or pause is None:
+                break
+            seconds = refusal.seconds_until_again(pause)
+            print(f"`databricks {command}`: {refusal}; it is given again in {seconds:g} s", flush=True)
+            time.sleep(seconds)
+        return finished
+
     def _jobs(self, command: str, *arguments: str) -> Document:
         return dict(self.run("jobs", command, API_VERSION, *arguments))
 
-    def _error_of(self, finished: subprocess.CompletedProcess[str]) -> str:
-        return error_text(finished.stdout or finished.stderr)
+    def _error_of(self, arguments: Sequence[str], finished: subprocess.CompletedProcess[str]) -> str:
+        refusal = find_refusal(finished.stderr)
+        if refusal is None or not refusal.is_gap:
+            lines = finished.stderr.splitlines(keepends=True)
+            return error_text(finished.stdout or "".join(each for each in lines if not each.startswith(TOLD)))
+        if arguments[1] in REPEATED.get(arguments[0], ()):
+            return f"{refusal}, also when it was given again; try it later"
+        return f"{refusal}. {LOOK_FIRST}"
+
+
+def find_refusal(told: str) -> Refusal | None:
+    """The last call that was refused or not answered, in what the program told on its standard error."""
+    lines = [line for line in told.splitlines() if line.startswith(TOLD)]
+    return Refusal(**json.loads(lines[-1].removeprefix(TOLD))) if lines else None
 
 
 def error_text(output: str) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from base64 import b64decode
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from deployment.workspace import Workspace
 
 RECORD = "deployment.json"
 CONTRACT = "contract"
+FILES = "files"
 # Run with the wheels on its path; what the schema imports stays out of this process.
 READ_CONTRACT = """
 import sys
@@ -26,10 +28,10 @@ print(Contract.of_schema(FEATURES, TARGET).as_text())
 """
 
 
-def write_record(cli: DatabricksCli, target: Target, built: Path) -> None:
+def write_record(cli: DatabricksCli, target: Target, built: Path, files: Mapping[str, str]) -> None:
     """Keeps who deployed a version and when, as the last thing of all: a version without is not finished.
 
-    `built` is the folder of its wheels.
+    `built` is the folder of its wheels, `files` has the fingerprint of each of its files in the workspace.
     """
     contract = _read_contract(built)
     record = {
@@ -37,6 +39,7 @@ def write_record(cli: DatabricksCli, target: Target, built: Path) -> None:
         "deployed_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         "deployed_by": cli.workspace.user_name(),
         "deployed_with": cli.title,
+        FILES: dict(files),
         **({CONTRACT: contract.as_json()} if contract else {}),
     }
     path = f"{target.deployments_folder}/{target.text('version')}/{RECORD}"
@@ -44,10 +47,20 @@ def write_record(cli: DatabricksCli, target: Target, built: Path) -> None:
 
 
 def read_record(workspace: Workspace, target: Target, version: str) -> dict[str, Any]:
-    """What is kept of a version's deployment, {} where it was not finished."""
+    """What is kept of a version's deployment, {} where it was not finished or cannot be read any more."""
     path = f"{target.deployments_folder}/{version}/{RECORD}"
     kept = workspace.find("/api/2.0/workspace/export", path=path, format="AUTO")
-    return dict(json.loads(b64decode(kept["content"]))) if kept else {}
+    try:
+        record = json.loads(b64decode(kept["content"])) if kept else {}
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_files(record: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprint of each file of a version, {} where its record has none, as those of long ago."""
+    files = record.get(FILES)
+    return files if isinstance(files, dict) else {}
 
 
 def find_versions(workspace: Workspace, target: Target) -> list[str]:

@@ -23,6 +23,8 @@ NOTEBOOKS = "ml_ops/orchestrator"
 SOURCES = [*(f"{project}/{part}" for project in PROJECTS for part in ("src", "pyproject.toml")), NOTEBOOKS]
 # What Python, setuptools and editors leave behind: it does not count, and is not deployed.
 LEFTOVERS = ("__pycache__", "*.egg-info", "*.py[co]", "*~", ".*")
+# When every file in a wheel was last changed: the first day that a zip knows.
+EPOCH = 315532800
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,16 @@ def _build(root: Path, names: list[str], project: str, scratch: Path, segment: s
     for name in names:
         if name.startswith((f"{project}/src/", f"{project}/pyproject.toml")):
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, scratch / name)
+            shutil.copyfile(root / name, scratch / name)
+            (scratch / name).chmod(0o644)
     if telemetry_wheels.are_wanted() and project == "ml_ops":
         telemetry_wheels.require(copy / "pyproject.toml")
     (copy / "setup.cfg").write_text(f"[egg_info]\ntag_build = {segment}\n")
     options = ("--wheel", "--no-build-isolation", "--no-config", "--no-cache", "--python", sys.executable)
     command = [find_uv_bin(), "build", *options, "--out-dir", str(copy / "out"), str(copy)]
-    its_locks = os.environ | {"TMPDIR": str(scratch)}
-    built = subprocess.run(command, env=its_locks, capture_output=True, text=True, check=False)
+    # The same sources make the same wheel, whenever and in whichever checkout; the scratch is for uv's locks.
+    environment = os.environ | {"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": str(EPOCH)}
+    built = subprocess.run(command, env=environment, umask=0o022, capture_output=True, text=True, check=False)
     if built.returncode != 0:
         raise DeploymentError(f"the wheel of {project} could not be built:\n{built.stdout}{built.stderr}")
     (wheel,) = (copy / "out").glob("*.whl")

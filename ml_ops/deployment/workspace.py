@@ -10,32 +10,64 @@ from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionErr
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
 
 from deployment.errors import DeploymentError
+from deployment.gaps import GAPS, LONGEST, LOOK_FIRST, PAUSES
 from deployment.settings import ROOT, Settings
 
 LOCAL = "local"
 CONNECT_SECONDS = 10
 TIMEOUT_SECONDS = 30
 # What only reads is asked again for about two minutes: a long run is waited for through a gap in the network,
-# or a restart at the other end. What writes is sent once.
+# or a restart at the other end. What writes is sent once, but for what ends the same each time it is sent.
 READING = ("GET", "HEAD")
 PATIENCE = Retry(
     total=8,
     connect=3,
     other=0,
     allowed_methods=READING,
-    status_forcelist=(429, 500, 502, 503, 504),
+    status_forcelist=GAPS,
     backoff_factor=1,
     backoff_max=30,
     retry_after_max=60,
+    raise_on_status=False,
+)
+
+
+class ToldRetry(Retry):
+    """Says each time what was answered, and that the call is sent again."""
+
+    def increment(self, method: str | None = None, url: str | None = None, *args: Any, **more: Any) -> Self:
+        """As urllib3 has it; raises when it is enough, or when there was no answer for the whole time."""
+        if isinstance(error := more.get("error"), ReadTimeoutError):
+            raise error
+        further = super().increment(method, url, *args, **more)
+        last = further.history[-1]
+        said = f"was answered by HTTP {last.status}" if last.status else f"was not answered ({last.error})"
+        print(f"{method} {(url or '').partition('?')[0]} {said}; it is sent again", flush=True)
+        return further
+
+    def get_backoff_time(self) -> float:
+        """Seconds, where the workspace does not say how many."""
+        return PAUSES[len(self.history) - 1]
+
+
+# What writes and may be sent again.
+TRIES = ToldRetry(
+    total=len(PAUSES),
+    connect=0,
+    other=0,
+    allowed_methods=None,
+    status_forcelist=GAPS,
+    retry_after_max=int(LONGEST),
     raise_on_status=False,
 )
 RESTART = "restart it with `make local-workspace-stop local-workspace-start`"
@@ -115,15 +147,22 @@ class Workspace:
             raise
 
     def request(
-        self, method: str, path: str, timeout: float = TIMEOUT_SECONDS, **content: Any
+        self,
+        method: str,
+        path: str,
+        timeout: float = TIMEOUT_SECONDS,
+        *,
+        repeats: bool = False,
+        **content: Any,
     ) -> requests.Response:
         """One REST call; `content` is what `requests` takes: `params=`, `json=`, or a file as `data=`.
 
-        What only reads is repeated for a while. Raises DeploymentError.
+        What only reads is repeated for a while, and so is what `repeats`: a call that ends the same however
+        often it is sent. Raises DeploymentError.
         """
         with requests.Session() as session:
             session.trust_env = not self.is_local  # a company's proxy does not lead to this machine
-            session.mount(self.host, HTTPAdapter(max_retries=self._patience(method)))
+            session.mount(self.host, HTTPAdapter(max_retries=self._patience(method, repeats)))
             session.auth = self._sign  # and not only a header, which an entry of ~/.netrc replaces
             # The first is also for each piece of what is sent, the second for the answer to the whole of it.
             seconds = (min(timeout, CONNECT_SECONDS), timeout)
@@ -137,13 +176,15 @@ class Workspace:
                     **content,
                 )
             except requests.RequestException as error:
-                raise DeploymentError(self._unreachable(error)) from error
+                said = self._unreachable(error) + self._look_first(method, path, repeats, error)
+                raise DeploymentError(said) from error
         if reply.is_redirect:
             raise DeploymentError(self._foreign(path, reply))
         if reply.status_code in (401, 403):
             raise DeploymentError(self._refused(reply))
         if not reply.ok:
-            raise RestError(path, reply)
+            may_have_acted = method not in READING and not repeats and reply.status_code in GAPS
+            raise RestError(method, path, reply, LOOK_FIRST if may_have_acted else "")
         return reply
 
     def user(self) -> "User":
@@ -201,9 +242,9 @@ class Workspace:
         request.headers["Authorization"] = f"Bearer {self.token}"
         return request
 
-    def _patience(self, method: str) -> Retry:
+    def _patience(self, method: str, repeats: bool) -> Retry:
         if method not in READING:
-            return Retry(0, read=False)
+            return TRIES if repeats else Retry(0, read=False)
         # Where nothing listens on this machine, nothing will.
         return PATIENCE.new(connect=0) if self.is_local else PATIENCE
 
@@ -220,6 +261,13 @@ class Workspace:
         )
         cause = "" if self.is_local else f" ({type(error).__name__}: {error})"
         return f"workspace '{self.profile}' at {self.host} does not answer; {hint}{cause}"
+
+    def _look_first(self, method: str, path: str, repeats: bool, error: requests.RequestException) -> str:
+        """What to do about a call that may have been heard, although its answer was not."""
+        reached_nobody = "NewConnectionError" in repr(error) or isinstance(error, requests.ConnectTimeout)
+        if method in READING or repeats or reached_nobody:
+            return ""
+        return f". {method} {path} was not answered. {LOOK_FIRST}"
 
     def _foreign(self, path: str, reply: requests.Response) -> str:
         """Of an answer that no workspace gives: that of a proxy, or the page on which one signs in."""
@@ -270,14 +318,16 @@ def is_service_principal(user_name: str) -> bool:
 class RestError(DeploymentError):
     """A REST call that was answered with an error; `error_code` is Databricks' own word."""
 
-    def __init__(self, path: str, reply: requests.Response) -> None:
+    def __init__(self, method: str, path: str, reply: requests.Response, hint: str = "") -> None:
         self.status = reply.status_code
-        answer = _document(reply) or {}
-        self.error_code = str(answer.get("error_code", f"HTTP {reply.status_code}"))
+        answer, http = _document(reply) or {}, f"HTTP {reply.status_code}"
+        self.error_code = str(answer.get("error_code", http))
         host = urlsplit(reply.url).netloc
         kind = reply.headers.get("Content-Type", "").partition(";")[0]
         no_workspace = f"{reply.reason}, with {kind or 'nothing'} from {host}, and not a workspace's JSON"
-        super().__init__(f"{path}: {self.error_code}: {answer.get('message', no_workspace)}")
+        code = http if self.error_code == http else f"{http} {self.error_code}"
+        said = f"{method} {path}: {code}: {answer.get('message', no_workspace)}"
+        super().__init__(f"{said}. {hint}" if hint else said)
 
 
 def without_sign_in(environment: Mapping[str, str]) -> dict[str, str]:
