@@ -26,11 +26,14 @@ class Team:
     cli: type[DatabricksCli] = field(default_factory=any_kind)
     printed: str = ""
     """What the last make target printed."""
+    settings: tuple[str, ...] = ()
+    """What differs from the target."""
 
     def make(self, *arguments: str, ok: bool = True) -> str:
         """What a make target prints."""
         program = require_program(self.cli)
         settings = (f"TARGET={self.target}", "WORKSPACE=local", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
+        settings += self.settings
         done = self.workspace.make(*arguments, *settings, checkout=self.checkout, DATABRICKS_CLI=program)
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
         self.printed = done.stdout + done.stderr

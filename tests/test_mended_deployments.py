@@ -14,9 +14,8 @@ from deployment import wheels
 from deployment.command_lines import COMMAND_LINES
 from programs import require_program
 from test_deployments import Team, make_checkout, register_nothing
-from workspace_under_test import FOLDER
 
-ROOT_OF = {"dev": "/Users/local.user@localhost/azure-databricks-mlops-mlflow", "staging": f"{FOLDER}/staging"}
+HERE = "/Shared/mended"
 HOURS = 3600
 
 
@@ -29,7 +28,7 @@ class Deployed:
 
     @property
     def path(self) -> str:
-        return f"{ROOT_OF[self.team.target]}/code/deployments/{self.version}"
+        return f"{HERE}/{self.team.target}/code/deployments/{self.version}"
 
     @property
     def folder(self) -> Path:
@@ -73,7 +72,9 @@ def team(request: pytest.FixtureRequest, demo, tmp_path_factory: pytest.TempPath
     require_program(request.param)
     target = ("dev", "staging")[COMMAND_LINES.index(request.param)]
     checkout = make_checkout(tmp_path_factory.mktemp("mended") / "checkout")
-    return Team(demo.workspace, checkout, target, request.param)
+    # A folder and jobs that no other test of this workspace looks at.
+    own = (f"WORKSPACE_FOLDER={HERE}/{target}", f"NAME_PREFIX=[mended {target}] ")
+    return Team(demo.workspace, checkout, target, request.param, settings=own)
 
 
 @pytest.fixture(scope="module")
