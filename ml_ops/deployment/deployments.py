@@ -118,6 +118,8 @@ def _put_files(cli: DatabricksCli, target: Target, kept: Mapping[str, str]) -> d
     """
     folder = _folder(target, target.text("version"))
     uploads = {each.path: each for each in find_uploads(target, notebooks_alone=cli.notebooks_alone)}
+    if not cli.notebooks_alone:  # a bundle puts the wheels of the checkout there, whatever there is
+        kept = {path: each for path, each in kept.items() if path in uploads and uploads[path].is_notebook}
     if is_new := not list_files(cli.workspace, folder):
         cli.deploy_code(target)
     found = read_fingerprints(cli.workspace, folder, uploads)

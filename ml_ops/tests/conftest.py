@@ -247,12 +247,17 @@ def release_in_one_thread() -> None:
 
 
 def stop_session(session: SparkSession) -> None:
-    """Stops it while no garbage is collected: the client waits for that thread while it holds the lock."""
+    """Stops it while no garbage is collected: the client waits for that thread while it holds the lock.
+
+    A session that is collected closes its client once more, in the middle of whatever another one does: the
+    thread waits for the other's lock then, and both wait for ever.
+    """
     gc.disable()
     try:
         session.stop()
     finally:
         gc.enable()
+        vars(session.client)["close"] = lambda: None
         release_in_one_thread()  # for the sessions that are left
 
 

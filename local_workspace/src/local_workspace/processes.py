@@ -14,6 +14,7 @@ import psutil
 
 from local_workspace.whole_files import write_whole
 
+LOOKS = 5
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 
 
@@ -116,24 +117,41 @@ def descendants(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def end_descendants(grace_seconds: float = 5) -> None:
-    """Ends what this process, which is about to end, has started or adopted: first asks, then kills."""
-    me = psutil.Process()
-    send(signal.SIGTERM, family := descendants(me))
-    wait_for(family, grace_seconds)
-    kill_all(lambda: descendants(me))
-    with suppress(ChildProcessError):  # there is no other
+def end_descendants(grace_seconds: float = 3) -> None:
+    """Ends what this process, which is about to end, has started or adopted: first asks, then kills.
+
+    Where it adopts orphans, the system itself tells when nothing is left; a list of processes may miss one
+    that was begun, and lost its parent, while the list was made.
+    """
+    me, seconds = psutil.Process(), grace_seconds
+    while _has_children():
+        send(signal.SIGTERM, family := descendants(me))
+        wait_for(family, seconds)
+        kill_all(lambda: descendants(me))
+        seconds = 0.0
+
+
+def _has_children() -> bool:
+    """Whether this process has children that have not ended; takes notice of those that have."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def kill_all(find: Callable[[], Iterable[psutil.Process]]) -> None:
     """Kills what `find` gives, also where that starts others faster than they are killed one by one.
 
-    Each is held still first; when all are, none can start another.
+    Each is held still first; when all are, none can start another. What is begun while a list is made may be
+    missed, so several in a row have to show nobody new.
     """
     held: set[psutil.Process] = set()
-    while new := set(find()) - held:
+    looks = LOOKS
+    while looks:
+        new = set(find()) - held
+        looks = LOOKS if new else looks - 1
         send(signal.SIGSTOP, new)
         held |= new
     send(signal.SIGKILL, held)

@@ -41,7 +41,8 @@ def end_processes(folder: Path, known: Iterable[psutil.Process] = ()) -> None:
         return
     kernels = [process for process in found if _is_kernel(process)]
     send(signal.SIGINT, kernels)
-    wait_for(kernels, GRACE_SECONDS)
+    if kernels:  # without them the run ends by itself, and takes with it what it has started
+        wait_for(found, GRACE_SECONDS)
     found = members.find()
     # The topmost adopts what the others leave behind, so it stays, still, until they have ended.
     top = [process for process in found if not _has_parent_in(found, process)]
