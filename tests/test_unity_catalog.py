@@ -94,7 +94,7 @@ def test_a_registered_version_keeps_its_files(workspace):
 @pytest.mark.parametrize("token", ["é", "NQ==", "nonsense"])
 def test_a_page_token_that_nobody_gave_out_is_refused(workspace, token):
     for kind in ("registered-models", "model-versions"):
-        with pytest.raises(BadRequest, match="page_token is none that was given out"):
+        with pytest.raises(BadRequest, match="page_token is not one that was given out"):
             workspace.client.api_client.do(
                 "GET", f"/api/2.0/mlflow/unity-catalog/{kind}/search", query={"page_token": token}
             )

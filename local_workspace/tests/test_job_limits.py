@@ -84,8 +84,8 @@ def states(local) -> Callable[..., list[str]]:
             InvalidParameterValue,
             "retry_on_timeout must be true or false",
         ),
-        ({"task": {"run_if": []}}, InvalidParameterValue, r"run_if \[\] is none of"),
-        ({"task": {"run_if": "MAYBE"}}, InvalidParameterValue, "run_if 'MAYBE' is none of .*ALL_FAILED"),
+        ({"task": {"run_if": []}}, InvalidParameterValue, r"run_if \[\] is not one of"),
+        ({"task": {"run_if": "MAYBE"}}, InvalidParameterValue, "run_if 'MAYBE' is not one of .*ALL_FAILED"),
         ({"task": {"depends_on": ["a"]}}, InvalidParameterValue, "depends_on must be a list of task_keys"),
         ({"task": {"task_key": "a b"}}, InvalidParameterValue, "'a b'"),
         (
@@ -97,7 +97,7 @@ def states(local) -> Callable[..., list[str]]:
         (
             {"task": {"existing_cluster_id": "", "job_cluster_key": "a"}},
             InvalidParameterValue,
-            r"job_cluster_key 'a' is none of this job's \[\]",
+            r"job_cluster_key 'a' is not one of the job's \[\]",
         ),
         (
             {"task": {"existing_cluster_id": "", "new_cluster": {"num_workers": 1}}},

@@ -117,7 +117,7 @@ class Promises:
     def check(self, found: dict[str, Any]) -> None:
         assert self.acknowledged <= found.keys() <= self.allowed.keys()
         for name, value in found.items():
-            assert value in self.allowed[name], f"{name} is none of what was sent"
+            assert value in self.allowed[name], f"{name} is not one of what was sent"
             self.allowed[name] = [value]
             self.acknowledged.add(name)
 

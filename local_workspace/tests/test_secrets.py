@@ -228,7 +228,7 @@ def test_the_secrets_of_a_key_vault_are_not_here_and_each_answer_says_so(local):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scope_backend_type": "HSM"}, "scope_backend_type 'HSM' is none of"),
+        ({"scope_backend_type": "HSM"}, "scope_backend_type 'HSM' is not one of"),
         ({"scope_backend_type": "AZURE_KEYVAULT"}, "missing required field: resource_id"),
         (
             {"scope_backend_type": "AZURE_KEYVAULT", "backend_azure_keyvault": {"resource_id": "/x"}},

@@ -23,11 +23,11 @@ BLOCK = 4 * 2**20
 _ADDRESS = re.compile(r"abfss://([a-z0-9$-]+)@([a-z0-9]+)\.dfs\.core\.windows\.net(?:/(.*))?")
 # What to do about the errors of the Blob service.
 _ADVICE = {
-    "AuthenticationFailed": "the key is none of the account's, or the sign-in has expired",
+    "AuthenticationFailed": "the key is not one of the account's, or the sign-in has expired",
     "InvalidAuthenticationInfo": "sign in again with `az login`, in the tenant of the storage account",
     "AuthorizationPermissionMismatch": "you need the role Storage Blob Data Contributor on the container; "
     "a new assignment takes some minutes",
-    "AuthorizationFailure": "the key is none of the account's, or its firewall keeps this machine out",
+    "AuthorizationFailure": "the key is not one of the account's, or its firewall keeps this machine out",
     "KeyBasedAuthenticationNotPermitted": "leave STORAGE_KEY_FILE out, and sign in with `az login`",
     "ContainerNotFound": "make the container first; an upload makes none",
 }

@@ -64,7 +64,7 @@ def read_fingerprints(workspace: Workspace, folder: str, wanted: Collection[str]
 def find_differences(
     expected: Mapping[str, Collection[str | None]], found: Mapping[str, str]
 ) -> dict[str, str]:
-    """What is wrong with each file that is not there, or is as none of its expected fingerprints say."""
+    """What is wrong with each file that is not there, or is unlike all that is expected of it."""
     wrong = {path: "is missing" for path in expected if path not in found}
     changed = [path for path in expected if path in found and found[path] not in expected[path]]
     return wrong | dict.fromkeys(changed, "is not as it was put there")

@@ -184,7 +184,7 @@ def test_a_wrong_key_is_refused_by_the_service_and_nothing_arrives(endpoint: Azu
     wrong = base64.b64encode(os.urandom(64)).decode()
 
     with pytest.raises(
-        DeploymentError, match=r"container 'data' of storage account 'mlopsdata'.*the key is none of the"
+        DeploymentError, match=r"container 'data' of storage account 'mlopsdata'.*the key is not one of the"
     ) as e:
         upload_files(FILES, folder("refused"), wrong)
 

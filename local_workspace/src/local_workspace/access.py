@@ -223,7 +223,7 @@ def _foreign(headers: Headers) -> Response | None:
     """The refusal of a request that a page of somebody else's makes a browser send, or None."""
     hosts = headers.getlist("host")
     if len(hosts) != 1 or _host_name(hosts[0]) not in HOST_NAMES:
-        return _denied(f"Host {hosts} is none of this machine's names {HOST_NAMES}.")
+        return _denied(f"Host {hosts} is not one of this machine's names {HOST_NAMES}.")
     # The port counts: another server of this machine is another site, though its cookies are the same.
     if any(_site(origin) != hosts[0] for origin in headers.getlist("origin")):
         return _denied(f"Pages of {headers['origin'][:200]} may not ask this.")
@@ -290,5 +290,5 @@ def _sign(key: bytes, text: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    """Compares in constant time; text that is not ASCII is none of ours."""
+    """Compares in constant time; text that is not ASCII is not one of ours."""
     return one.isascii() and hmac.compare_digest(one, other)

@@ -18,7 +18,7 @@ def check_compute(task: Document, settings: Document, database: Database) -> Non
     clusters = _job_clusters(settings)
     if named == ["job_cluster_key"] and task["job_cluster_key"] not in clusters:
         raise InvalidParameter(
-            f"{where}: job_cluster_key {task['job_cluster_key']!r} is none of this job's {sorted(clusters)}"
+            f"{where}: job_cluster_key {task['job_cluster_key']!r} is not one of the job's {sorted(clusters)}"
         )
     if named == ["new_cluster"]:
         _check_new_cluster(task["new_cluster"], where)

@@ -84,7 +84,7 @@ def check_task(task: Document, settings: Document) -> None:
             f"{where}retry_on_timeout must be true or false, not {task['retry_on_timeout']!r}"
         )
     if task.get("run_if", "ALL_SUCCESS") not in list(CONDITIONS):
-        raise InvalidParameter(f"{where}run_if {task['run_if']!r} is none of {list(CONDITIONS)}")
+        raise InvalidParameter(f"{where}run_if {task['run_if']!r} is not one of {list(CONDITIONS)}")
     _check_notebook(task, settings, where)
 
 

@@ -76,7 +76,9 @@ def check_schedule(schedule: Any) -> None:
         if not isinstance(schedule.get(name), str) or not schedule[name]:
             raise InvalidParameter(f"schedule needs a {name}; it has {schedule}")
     if schedule.get("pause_status", "UNPAUSED") not in PAUSE_STATES:
-        raise InvalidParameter(f"pause_status {schedule['pause_status']!r} is none of {list(PAUSE_STATES)}")
+        raise InvalidParameter(
+            f"pause_status {schedule['pause_status']!r} is not one of {list(PAUSE_STATES)}"
+        )
     if "sql_condition" in schedule:
         raise NotSupported("schedule.sql_condition is not part of the local workspace")
     found = Schedule(schedule["quartz_cron_expression"], schedule["timezone_id"])

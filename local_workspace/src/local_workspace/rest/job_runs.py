@@ -70,7 +70,7 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
         run_type = named.pop("run_type", "SUBMIT_RUN")
         if run_type not in ("SUBMIT_RUN", "WORKFLOW_RUN"):
             raise InvalidParameter(
-                f"run_type {run_type!r} of a submitted run is none of SUBMIT_RUN, WORKFLOW_RUN"
+                f"run_type {run_type!r} of a submitted run is not one of SUBMIT_RUN, WORKFLOW_RUN"
             )
         settings = job_settings.normalised(named, database)
 

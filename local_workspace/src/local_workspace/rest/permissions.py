@@ -102,7 +102,9 @@ def _entries(fields: Fields, levels: tuple[str, ...]) -> list[Document]:
         raise InvalidParameter(f"access_control_list must be a list of objects, not {entries!r}")
     for entry in entries:
         if entry.get("permission_level") not in levels:
-            raise InvalidParameter(f"permission_level {entry.get('permission_level')!r} is none of {levels}")
+            raise InvalidParameter(
+                f"permission_level {entry.get('permission_level')!r} is not one of {levels}"
+            )
     return entries
 
 

@@ -111,7 +111,7 @@ def _add_acls(routes: APIRouter, database: Database) -> None:
                 fields.text("permission"),
             )
             if permission not in PERMISSIONS:
-                raise InvalidParameter(f"permission {permission[:100]!r} is none of {PERMISSIONS}")
+                raise InvalidParameter(f"permission {permission[:100]!r} is not one of {PERMISSIONS}")
             _scope(database, fields)
             database.update("secret_scope", name, lambda scope: scope["acls"].update({principal: permission}))
         return {}
@@ -173,7 +173,7 @@ def _key_vault(fields: Fields) -> Document | None:
     """The Key Vault that is to back a new scope, None where the workspace keeps the secrets itself."""
     backend = fields.text("scope_backend_type", "DATABRICKS")
     if backend not in BACKENDS:
-        raise InvalidParameter(f"scope_backend_type {backend[:100]!r} is none of {BACKENDS}")
+        raise InvalidParameter(f"scope_backend_type {backend[:100]!r} is not one of {BACKENDS}")
     if backend == "DATABRICKS":
         return None
     given = Fields(fields.mapping("backend_azure_keyvault"))

@@ -313,7 +313,7 @@ def _page_token(fields: Fields) -> str | None:
     try:
         SearchUtils.parse_start_offset_from_page_token(token)
     except (ValueError, AttributeError, MlflowException) as error:
-        raise InvalidParameter(f"page_token is none that was given out: {token!r:.100}") from error
+        raise InvalidParameter(f"page_token is not one that was given out: {token!r:.100}") from error
     return token
 
 
