@@ -124,9 +124,7 @@ class DatabricksCli(ABC):
 
     def write_file(self, path: str, content: bytes, form: str = "AUTO", language: str = "") -> None:
         """Writes a file or a notebook of the workspace, over REST: not every program knows both."""
-        wanted = {"path": path, "format": form, "overwrite": "true"} | (
-            {"language": language} if language else {}
-        )
+        wanted = {"path": path, "format": form, "language": language, "overwrite": "true"}
         given = {name: value for name, value in wanted.items() if value}
         sent = {"data": given, "files": {"content": content}}
         self.workspace.call("POST", "/api/2.0/workspace/import", repeats=True, **sent)
