@@ -134,13 +134,10 @@ def test_every_socket_that_listens_is_on_loopback(workspace):
     ]
     workspace.client.jobs.cancel_run_and_wait(run_id)
 
-    addresses = {ipaddress.ip_address(address.ip) for _, address in listening}
     outside = [entry for entry in listening if not is_loopback(ipaddress.ip_address(entry[1].ip))]
     assert outside == []
-    assert len(addresses) >= 1
     assert workspace.port in {address.port for _, address in listening}
     assert any("java" in name for name, _ in listening)
-    assert len(listening) >= 8, "the server, Spark's ports and the kernel's five"
 
 
 def is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -22,9 +22,9 @@ FILES = "files"
 READ_CONTRACT = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from diabetes.schema import FEATURES, TARGET
+from diabetes import PROBLEM
 from diabetes_mlops.contract import Contract
-print(Contract.of_schema(FEATURES, TARGET).as_text())
+print(Contract.of(PROBLEM.schema).as_text())
 """
 
 

@@ -46,13 +46,14 @@ dbutils.library.restartPython()
 
 import json
 
+from diabetes import PROBLEM
 from diabetes_mlops import batch_score, telemetry
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, ScoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-settings = ScoringSettings.from_widgets(dbutils.widgets)
-result = batch_score.run(spark, settings, telemetry.find_target(dbutils))
+settings = ScoringSettings.from_widgets(dbutils.widgets, PROBLEM)
+result = batch_score.run(spark, settings, PROBLEM, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

@@ -42,13 +42,14 @@ dbutils.library.restartPython()
 
 import json
 
+from diabetes import PROBLEM
 from diabetes_mlops import monitor, telemetry
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, MonitoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-settings = MonitoringSettings.from_widgets(dbutils.widgets)
-result = monitor.run(spark, settings, telemetry.find_target(dbutils))
+settings = MonitoringSettings.from_widgets(dbutils.widgets, PROBLEM)
+result = monitor.run(spark, settings, PROBLEM, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

@@ -14,8 +14,8 @@ dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and teleme
 dbutils.widgets.text("training_data", "", "Labelled data: file or table")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
-dbutils.widgets.text("alpha", "0.5", "Strength of the penalty")
-dbutils.widgets.text("search_trials", "0", "Values of alpha to try; 0: only the one above")
+dbutils.widgets.text("model_params", "", "Parameters: name=value, ...; empty: training.py's defaults")
+dbutils.widgets.text("search_trials", "0", "Sets of parameters to try; 0: only the ones above")
 dbutils.widgets.dropdown("search_on", "driver", ["driver", "workers"], "Where they are tried")
 dbutils.widgets.text("seed", "0", "Seed of everything random")
 dbutils.widgets.text("thresholds", "", "Gate: metric<=number, metric>=number, ...; empty: evaluation.py's")
@@ -45,13 +45,14 @@ dbutils.library.restartPython()
 
 import json
 
+from diabetes import PROBLEM
 from diabetes_mlops import telemetry, train
 from diabetes_mlops.data_access import open_data_root
 from diabetes_mlops.settings import AccessSettings, TrainingSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
-settings = TrainingSettings.from_widgets(dbutils.widgets)
-result = train.run(spark, settings, telemetry.find_target(dbutils))
+settings = TrainingSettings.from_widgets(dbutils.widgets, PROBLEM)
+result = train.run(spark, settings, PROBLEM, telemetry.find_target(dbutils))
 
 # COMMAND ----------
 

@@ -1,9 +1,5 @@
 """What the tests run on: a real Spark Connect server with Delta, and a real MLflow store."""
 
-# isort: off
-from science import DATA, PYTHONPATH  # before anything that imports the wheel
-# isort: on
-
 import gc
 import os
 import re
@@ -21,9 +17,11 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+import problems
 import pyspark
 import pytest
 from azurite import Azurite, has_client
+from diabetes.tabular import Problem
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.settings import ScoringSettings, TrainingSettings
 from diabetes_mlops.telemetry import Target
@@ -73,6 +71,7 @@ class Jobs:
     folder: Path
     name: str
     target: Target | None = None
+    problem: Problem = problems.PATIENTS
 
     @property
     def model_name(self) -> str:
@@ -88,15 +87,16 @@ class Jobs:
         return str(path)
 
     def train(self, **widgets: str) -> dict[str, Any]:
-        settings = {"training_data": str(DATA / "data_raw.csv"), "alpha": "0.5"}
-        given = TrainingSettings.from_widgets(self._common() | settings | widgets)
-        return train.run(self.spark, given, self.target)
+        settings = {"training_data": str(problems.data_folder() / "data_raw.csv")}
+        given = TrainingSettings.from_widgets(self._common() | settings | widgets, self.problem)
+        return train.run(self.spark, given, self.problem, self.target)
 
     def score(self, **widgets: str) -> dict[str, Any]:
-        settings = {"input_data": str(DATA / "data_batch_input.csv"), "output_table": self.table}
+        data = problems.data_folder() / "data_batch_input.csv"
+        settings = {"input_data": str(data), "output_table": self.table}
         settings |= {"max_rejected_share": "1"}
-        given = ScoringSettings.from_widgets(self._common() | settings | widgets)
-        return batch_score.run(self.spark, given, self.target)
+        given = ScoringSettings.from_widgets(self._common() | settings | widgets, self.problem)
+        return batch_score.run(self.spark, given, self.problem, self.target)
 
     def rows(self, batch_id: str, table: str = "") -> DataFrame:
         return self.spark.table(table or self.table).where(f"batch_id = '{batch_id}'")
@@ -113,12 +113,6 @@ class Jobs:
             "experiment_name": f"/tests/{self.name}",
             "model_name": self.model_name,
         }
-
-
-@pytest.fixture(autouse=True)
-def same_science(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test starts imports the wheel that the test has imported."""
-    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +148,9 @@ def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(
             server_command(folder, port),
             cwd=folder,
-            env=inherited | {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": PYTHONPATH},
+            # Its workers import what a problem of the tests is made of.
+            env=inherited
+            | {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(Path(problems.__file__).parent)},
             stdout=log,
             stderr=log,
         )

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import mlflow
 import numpy as np
 import pandas as pd
-from diabetes.features import select_label
-from diabetes.measuring import (
+from diabetes.tabular.features import select_label
+from diabetes.tabular.fitting import fit_baseline
+from diabetes.tabular.measuring import (
     Interval,
     bootstrap_metrics,
     evaluate_slices,
     feature_importance,
-    measure,
 )
-from diabetes.scoring import predict
-from diabetes.training import fit_baseline
+from diabetes.tabular.problem import Problem
+from diabetes.tabular.scoring import predict
 from matplotlib.figure import Figure
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
@@ -39,35 +39,39 @@ class Assessment:
     is_of_classifier: bool
 
 
-def assess(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, *, seed: int) -> Assessment:
+def assess(
+    problem: Problem, model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, *, seed: int
+) -> Assessment:
     """Measure a model and the baseline, both fitted on `train`, on the rows of `holdout`."""
-    actual, predicted = select_label(holdout), predict(model, holdout)
-    by_baseline = predict(fit_baseline(train), holdout)
+    schema, evaluation = problem.schema, problem.evaluation
+    actual, predicted = select_label(schema, holdout), predict(schema, model, holdout)
+    by_baseline = predict(schema, fit_baseline(problem, train), holdout)
     return Assessment(
-        metrics=measure(actual, predicted),
-        baseline=measure(actual, by_baseline),
-        intervals=bootstrap_metrics(actual, predicted, seed=seed),
-        slices=evaluate_slices(actual, predicted, holdout),
-        importance=feature_importance(model, holdout, seed=seed),
+        metrics=evaluation.measure(actual, predicted),
+        baseline=evaluation.measure(actual, by_baseline),
+        intervals=bootstrap_metrics(evaluation, actual, predicted, seed=seed),
+        slices=evaluate_slices(problem, actual, predicted, holdout),
+        importance=feature_importance(problem, model, holdout, seed=seed),
         actual=actual,
         predicted=predicted,
         is_of_classifier=is_classifier(model),
     )
 
 
-def draw(assessment: Assessment) -> dict[str, Figure]:
+def draw(problem: Problem, assessment: Assessment) -> dict[str, Figure]:
     """Draw the assessment's figures, each under the name of its file; the first two belong side by side."""
-    actual, predicted = assessment.actual, assessment.predicted
+    actual, predicted, label = assessment.actual, assessment.predicted, problem.schema.label
+    importance = plots.draw_importance(assessment.importance, problem.evaluation)
     if assessment.is_of_classifier:
         return {
-            "calibration": plots.draw_calibration(actual, predicted),
+            "calibration": plots.draw_calibration(actual, predicted, label),
             "roc": plots.draw_roc(actual, predicted),
-            "importance": plots.draw_importance(assessment.importance),
+            "importance": importance,
         }
     return {
-        "predicted_vs_actual": plots.draw_predicted_vs_actual(actual, predicted),
-        "importance": plots.draw_importance(assessment.importance),
-        "residuals": plots.draw_residuals(actual, predicted),
+        "predicted_vs_actual": plots.draw_predicted_vs_actual(actual, predicted, label),
+        "importance": importance,
+        "residuals": plots.draw_residuals(actual, predicted, label),
     }
 
 

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import mlflow
-from diabetes.drift import PREDICTION, DriftThresholds
-from diabetes.schema import ID
+from diabetes.tabular.drift import PREDICTION, DriftThresholds
+from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from pyspark.sql import DataFrame, SparkSession
@@ -24,8 +24,8 @@ from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
 from diabetes_mlops.worker import REASONS, ROW
 
+# After the key, which comes first.
 SCORED = {
-    ID: "BIGINT",
     PREDICTION: "DOUBLE",
     "model_name": "STRING",
     "model_version": "STRING",
@@ -48,7 +48,10 @@ class TooManyRejectedError(ValueError):
 
 
 def run(
-    spark: SparkSession, settings: ScoringSettings, target: telemetry.Target | None = None
+    spark: SparkSession,
+    settings: ScoringSettings,
+    problem: Problem,
+    target: telemetry.Target | None = None,
 ) -> dict[str, Any]:
     """Score one batch; returns what the job reports, as values that JSON has.
 
@@ -65,14 +68,16 @@ def run(
             version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
             mlflow.set_tags({"model_name": version.name, "model_version": version.version})
             telemetry.describe(model_version=str(version.version))
-            model = models.load(version)
+            model = models.load(version, problem.schema)
             say(f"loaded {version.name} version {version.version}")
 
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
-        required = [ID, *model.input_names]
+        key, features = model.schema.key.name, model.schema.feature_names
         with step("read"):
-            found = read_as_found(spark, settings.input_data, settings.input_format, required, carried)
-            check_columns(found, model.input_names, carried, taken=SCORED)
+            found = read_as_found(
+                spark, settings.input_data, settings.input_format, [key, *features], carried
+            )
+            check_columns(found, model.schema, carried, taken=SCORED)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
@@ -87,12 +92,12 @@ def run(
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
             with step("publish"):
                 rejected = publish_rejected(batch, f"{table}_rejected", written)
-                scored = publish_scored(batch, table, origin, carried)
+                scored = publish_scored(batch, table, origin, key, carried)
                 say(f"published {scored} rows in {table}, set {rejected} aside")
             counts = count_rows(batch.rows_in, scored, rejected)
 
         output = {"output_table": table, "experiment_id": active.info.experiment_id}
-        return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id)}
+        return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id, key)}
 
 
 def log_settings(settings: ScoringSettings) -> None:
@@ -129,10 +134,10 @@ def summarize_reasons(batch: StagedBatch) -> dict[str, int]:
 
 
 def publish_scored(
-    batch: StagedBatch, table: str, origin: Mapping[str, str], carried: tuple[str, ...]
+    batch: StagedBatch, table: str, origin: Mapping[str, str], key: str, carried: tuple[str, ...]
 ) -> int:
     """Make the scored rows the batch's only rows in the output table; returns how many that are."""
-    columns = SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
+    columns = {key: "BIGINT"} | SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
     return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
 
 
@@ -166,11 +171,15 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
     return counts
 
 
-def read_sample(spark: SparkSession, table: str, batch_id: str, rows: int = 10) -> list[dict[str, Any]]:
+def read_sample(
+    spark: SparkSession, table: str, batch_id: str, key: str, rows: int = 10
+) -> list[dict[str, Any]]:
     """Read a few rows of a batch back from its table, for people to look at."""
     batch = storage.read_batch(spark, table, batch_id).limit(rows)
     scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
-    return [row.asDict() for row in batch.select(ID, PREDICTION, "model_version", scored_at).collect()]
+    return [
+        row.asDict() for row in batch.select(quote(key), PREDICTION, "model_version", scored_at).collect()
+    ]
 
 
 def derive_batch_id(source: str, digest: str) -> str:

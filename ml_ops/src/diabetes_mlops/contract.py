@@ -7,28 +7,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from diabetes.tabular.columns import Schema
 
 NUMBER = "number"
 # Tags of a model version: its contract, and the exact version of the code that trained it.
 CONTRACT = "contract"
 CODE_VERSION = "diabetes_version"
-
-
-class Column(Protocol):
-    """A column as the schema describes it."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def kind(self) -> str:
-        """What it holds: category, or some kind of number."""
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """Its values, where it is a category."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +29,12 @@ class Contract:
     label: str = ""
 
     @classmethod
-    def of_schema(cls, features: Iterable[Column], label: str) -> Self:
-        """What code with these columns asks of a model."""
-        kinds = {each.name: each.categories if each.kind == "category" else NUMBER for each in features}
-        return cls(kinds, label)
+    def of(cls, schema: "Schema") -> Self:
+        """What code with this schema asks of a model."""
+        kinds = {
+            each.name: each.categories if each.kind == "category" else NUMBER for each in schema.features
+        }
+        return cls(kinds, schema.label.name)
 
     @classmethod
     def from_json(cls, values: Any) -> Self | None:

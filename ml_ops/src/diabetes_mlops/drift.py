@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import mlflow
-from diabetes.drift import Counts, DriftThresholds, Profile, classify, compare, worst
+from diabetes.tabular.drift import Counts, DriftThresholds, Profile, classify, compare, worst
 from mlflow.entities import RunData
 
 from diabetes_mlops import plots

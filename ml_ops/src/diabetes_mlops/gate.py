@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from diabetes.evaluation import MARGIN, MAX_SLICE_RATIO, METRICS, PRIMARY, THRESHOLDS
-from diabetes.measuring import Interval
+from diabetes.tabular.measuring import Interval
+from diabetes.tabular.metrics import Evaluation
 
 # A slice with fewer rows says too little to stop a version.
 MIN_SLICE_ROWS = 10
@@ -20,9 +21,14 @@ class Thresholds:
     may be `max_slice_ratio` times that of all rows.
     """
 
-    metrics: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
-    margin: float = MARGIN
-    max_slice_ratio: float = MAX_SLICE_RATIO
+    metrics: Mapping[str, float]
+    margin: float
+    max_slice_ratio: float
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> Self:
+        """Give what the problem asks for."""
+        return cls(evaluation.thresholds, evaluation.margin, evaluation.max_slice_ratio)
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,10 @@ class Champion:
 class Evidence:
     """All that a decision rests on; without a champion, this is the first version.
 
-    Errors are the primary metric, `baseline` is that of the baseline.
+    Errors are the primary metric of `evaluation`, `baseline` is that of the baseline.
     """
 
+    evaluation: Evaluation
     metrics: Mapping[str, float]
     baseline: float
     slices: Mapping[str, Slice] = field(default_factory=dict)
@@ -62,7 +69,12 @@ class Evidence:
     @property
     def error(self) -> float:
         """The primary metric of the version."""
-        return self.metrics[PRIMARY]
+        return self.metrics[self.primary]
+
+    @property
+    def primary(self) -> str:
+        """The name of the primary metric."""
+        return self.evaluation.primary
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def decide(evidence: Evidence, thresholds: Thresholds) -> Decision:
     checks = [_beats_baseline(evidence), *_meets_thresholds(evidence, thresholds)]
     checks += _check_slices(evidence, thresholds)
     if evidence.champion is not None:
-        checks.append(_check_champion(evidence.champion, thresholds))
+        checks.append(_check_champion(evidence.primary, evidence.champion, thresholds))
     return Decision(tuple(checks), _collect_numbers(evidence, thresholds))
 
 
@@ -110,14 +122,14 @@ def decide(evidence: Evidence, thresholds: Thresholds) -> Decision:
 def _beats_baseline(evidence: Evidence) -> Check:
     passed = evidence.error < evidence.baseline
     word = "below" if passed else "not below"
-    finding = f"{PRIMARY} {evidence.error:.4g} is {word} the baseline's {evidence.baseline:.4g}"
+    finding = f"{evidence.primary} {evidence.error:.4g} is {word} the baseline's {evidence.baseline:.4g}"
     return Check("better than the baseline", passed, finding)
 
 
 def _meets_thresholds(evidence: Evidence, thresholds: Thresholds) -> Iterator[Check]:
     words = {"lower": ("small", "within", "above"), "higher": ("large", "above", "below")}
     for name, threshold in thresholds.metrics.items():
-        value, metric = evidence.metrics[name], METRICS[name]
+        value, metric = evidence.metrics[name], evidence.evaluation.metrics[name]
         size, reached, missed = words[metric.better]
         passed = metric.reaches(value, threshold)
         word = reached if passed else missed
@@ -132,20 +144,20 @@ def _check_slices(evidence: Evidence, thresholds: Thresholds) -> Iterator[Check]
         passed = part.error <= limit
         word = "within" if passed else "above"
         finding = (
-            f"{PRIMARY} {part.error:.4g} of the {part.rows} rows of {name} is {word} {limit:.4g}, "
-            f"{thresholds.max_slice_ratio:.4g} times the {PRIMARY} of all rows"
+            f"{evidence.primary} {part.error:.4g} of the {part.rows} rows of {name} is {word} {limit:.4g}, "
+            f"{thresholds.max_slice_ratio:.4g} times the {evidence.primary} of all rows"
         )
         yield Check(f"slice {name}", passed, finding)
 
 
-def _check_champion(champion: Champion, thresholds: Thresholds) -> Check:
+def _check_champion(primary: str, champion: Champion, thresholds: Thresholds) -> Check:
     name = "not worse than the champion"
     if champion.difference is None:
         return Check(name, False, f"champion version {champion.version} {champion.problem}")
     difference, passed = champion.difference, champion.difference.high <= thresholds.margin
     word = "within" if passed else "above"
     finding = (
-        f"{PRIMARY} is {difference.value:+.4g} against champion version {champion.version}; "
+        f"{primary} is {difference.value:+.4g} against champion version {champion.version}; "
         f"its interval, from {difference.low:+.4g} to {difference.high:+.4g}, "
         f"ends {word} the margin of {thresholds.margin:.4g}"
     )
@@ -153,20 +165,21 @@ def _check_champion(champion: Champion, thresholds: Thresholds) -> Check:
 
 
 def _collect_numbers(evidence: Evidence, thresholds: Thresholds) -> dict[str, float]:
-    limits = {"lower": "max", "higher": "min"}
+    limits, primary = {"lower": "max", "higher": "min"}, evidence.primary
+    metrics = evidence.evaluation.metrics
     numbers = {
-        **{name: evidence.metrics[name] for name in (PRIMARY, *thresholds.metrics)},
-        f"baseline_{PRIMARY}": evidence.baseline,
-        **{f"{limits[METRICS[name].better]}_{name}": value for name, value in thresholds.metrics.items()},
+        **{name: evidence.metrics[name] for name in (primary, *thresholds.metrics)},
+        f"baseline_{primary}": evidence.baseline,
+        **{f"{limits[metrics[name].better]}_{name}": value for name, value in thresholds.metrics.items()},
         "margin": thresholds.margin,
         "max_slice_ratio": thresholds.max_slice_ratio,
     }
     errors = [part.error for part in evidence.slices.values() if part.rows >= MIN_SLICE_ROWS]
     if errors:
-        numbers[f"worst_slice_{PRIMARY}"] = max(errors)
+        numbers[f"worst_slice_{primary}"] = max(errors)
     if evidence.champion is not None and (difference := evidence.champion.difference) is not None:
         numbers |= {
-            f"champion_{PRIMARY}": evidence.champion.error,
+            f"champion_{primary}": evidence.champion.error,
             "difference": difference.value,
             "difference_low": difference.low,
             "difference_high": difference.high,

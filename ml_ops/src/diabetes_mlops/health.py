@@ -4,14 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import pandas as pd
-from diabetes.drift import STATUSES, Status, worst
-from diabetes.evaluation import PRIMARY
+from diabetes.tabular.drift import STATUSES, Status, worst
 
 # With fewer labels an error says too little: the rmse of 30 normal errors is 1.5 times what it should be
 # about once in 10,000 times, as their sum of squares is chi-squared distributed.
 MIN_LABELLED = 30
-# The column with the error of a version on its holdout.
-HOLDOUT = f"holdout_{PRIMARY}"
 # How many batches or runs a finding names.
 NAMED = 3
 
@@ -22,12 +19,18 @@ class History:
 
     `batches` has one row a batch in the order of their scoring, at least one; `versions` one a model
     version; `failures` one for each scoring run that failed, was cancelled or published no row, in the order
-    of their end.
+    of their end. `primary` is the name of the metric that decides.
     """
 
     batches: pd.DataFrame
     versions: pd.DataFrame
     failures: pd.DataFrame
+    primary: str
+
+    @property
+    def holdout(self) -> str:
+        """The name of the column with the error of a version on its holdout."""
+        return name_holdout(self.primary)
 
     @property
     def latest(self) -> pd.Series:
@@ -105,7 +108,7 @@ def judge(
             _check_drift(recent.batches, days),
             _check_rejected(recent.batches, days, rejected_share_warn),
             _check_runs(recent.failures, history.latest, days),
-            _check_error(history.version_in_use, max_error_ratio),
+            _check_error(history, max_error_ratio),
         )
     )
 
@@ -114,28 +117,28 @@ def _check_drift(batches: pd.DataFrame, days: str) -> Check:
     name, measured = "drift", batches.dropna(subset="drift")
     unknown = len(batches) - len(measured)
     if measured.empty:
-        return Check(name, None, f"not measured in {count(unknown, 'batch')} of {days}")
+        return Check(name, None, f"not measured in {with_noun(unknown, 'batch')} of {days}")
     left = f"; {unknown} not measured" if unknown else ""
     drifted = measured[measured["drift"] != "ok"]
     if drifted.empty:
-        return Check(name, "ok", f"none in {count(len(measured), 'batch')} of {days}{left}")
+        return Check(name, "ok", f"none in {with_noun(len(measured), 'batch')} of {days}{left}")
     newest_first = drifted.iloc[::-1]
     order = newest_first["drift"].map(STATUSES.index).sort_values(ascending=False, kind="stable")
     told = [
-        f"batch {batch['batch_id']} ({count(batch['rows'], 'row')}): {batch['drifted']}"
+        f"batch {batch['batch_id']} ({with_noun(batch['rows'], 'row')}): {batch['drifted']}"
         for _, batch in newest_first.loc[order.index].iterrows()
     ]
-    found = f"drift in {len(drifted)} of {count(len(measured), 'batch')} of {days}"
+    found = f"drift in {len(drifted)} of {with_noun(len(measured), 'batch')} of {days}"
     return Check(name, worst(drifted["drift"]), f"{found}: {_name(told)}{left}")
 
 
 def _check_rejected(batches: pd.DataFrame, days: str, limit: float) -> Check:
     name, known = "rejected rows", batches.dropna(subset="rejected_share")
     if known.empty:
-        return Check(name, None, f"not known of {count(len(batches), 'batch')} of {days}")
+        return Check(name, None, f"not known of {with_noun(len(batches), 'batch')} of {days}")
     rejected = int(known["rejected"].sum())
     rows = rejected + int(known["rows"].sum())
-    found = f"{count(rows, 'row')} in {count(len(known), 'batch')} of {days}"
+    found = f"{with_noun(rows, 'row')} in {with_noun(len(known), 'batch')} of {days}"
     if not rejected:
         return Check(name, "ok", f"none among {found}")
     above = known[known["rejected_share"] > limit].sort_values("rejected_share", ascending=False)
@@ -168,25 +171,31 @@ def _check_runs(failures: pd.DataFrame, latest: pd.Series, days: str) -> Check:
 
 def _tell_runs(runs: pd.DataFrame, what: str, days: str) -> str:
     newest = runs.iloc[-1]
-    found = f"{count(len(runs), 'scoring run')} of {days} {what}"
+    found = f"{with_noun(len(runs), 'scoring run')} of {days} {what}"
     return f"{found}, the newest of {newest['ended_at']:%Y-%m-%d %H:%M} UTC: {newest['error']}"
 
 
-def _check_error(version: pd.Series, max_error_ratio: float) -> Check:
+def _check_error(history: History, max_error_ratio: float) -> Check:
+    version, primary = history.version_in_use, history.primary
     name, number = "true error", version["model_version"]
-    rows = f"version {number} on {count(version['labelled'], 'row')} with a label"
-    error = f"{PRIMARY} {version[PRIMARY]:.4g} of {rows}"
+    rows = f"version {number} on {with_noun(version['labelled'], 'row')} with a label"
+    error = f"{primary} {version[primary]:.4g} of {rows}"
     if version["labelled"] < MIN_LABELLED:
         return Check(name, None, f"not judged: {rows}, and it takes {MIN_LABELLED}")
     if pd.isna(version["ratio"]):
         return Check(name, None, f"not judged: {error}, and its holdout is not known")
     above = version["ratio"] > max_error_ratio
-    times = f"{version['ratio']:.3g} times the {version[HOLDOUT]:.4g} of its holdout"
+    times = f"{version['ratio']:.3g} times the {version[history.holdout]:.4g} of its holdout"
     word = "above" if above else "within"
     return Check(name, "alert" if above else "ok", f"{error} is {times}, {word} {max_error_ratio:g}")
 
 
-def count(number: int, what: str) -> str:
+def name_holdout(metric: str) -> str:
+    """Name the column with a metric of a version on its holdout."""
+    return f"holdout_{metric}"
+
+
+def with_noun(number: int, what: str) -> str:
     """Write a number with its noun: 1 batch, 2,000 batches."""
     ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
     return f"{number:,} {what}{ending}"

@@ -8,19 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
-from diabetes.drift import PREDICTION
-from diabetes.evaluation import METRICS, PRIMARY
-from diabetes.measuring import measure
-from diabetes.schema import FEATURE_NAMES, ID, TARGET
+from diabetes.tabular.columns import Schema
+from diabetes.tabular.drift import PREDICTION
+from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from diabetes_mlops import drift, registry, sources
-from diabetes_mlops.health import HOLDOUT
+from diabetes_mlops.health import name_holdout
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
-from diabetes_mlops.worker import REASONS, pick_labels
+from diabetes_mlops.worker import REASONS, LabelPicker
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
@@ -38,7 +37,7 @@ FAILURE = [
 # The job ends its runs after two hours (timeout_seconds); the third is for a slow end and for clocks.
 LONGEST_RUN = timedelta(hours=3)
 LOST = "never ended: its process or cluster was lost"
-ERRORS = ["labelled", *METRICS]
+LABELLED = "labelled"
 _RUNS_A_PAGE = 1000
 
 
@@ -102,7 +101,7 @@ def find_runs(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
             return found
 
 
-def add_logged(batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+def add_logged(schema: Schema, batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Return the batches with what their runs logged, one more column each.
 
     rejected (rows set aside) and rejected_share, drift (ok, warn, alert, or None where it was not measured),
@@ -110,7 +109,8 @@ def add_logged(batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     where they are not known.
     """
     found = [runs[run_id].data if run_id in runs else None for run_id in batches["run_id"]]
-    names = ["rows_rejected", "rejected_share", *[f"{drift.PSI}{n}" for n in (*FEATURE_NAMES, PREDICTION)]]
+    psi = [f"{drift.PSI}{name}" for name in (*schema.feature_names, PREDICTION)]
+    names = ["rows_rejected", "rejected_share", *psi]
     metrics = {name: [data.metrics.get(name, np.nan) if data else np.nan for data in found] for name in names}
     statuses = pd.Series([data.tags.get(drift.TAG) if data else None for data in found], dtype="object")
     drifted = [drift.tell_drifted(data) if data else "" for data in found]
@@ -137,22 +137,30 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
     return failures.sort_values(["ended_at", "run_id"]).reset_index(drop=True)
 
 
-def read_labels(spark: SparkSession, source: str) -> DataFrame:
-    """Read ID and label of the rows whose label has arrived: a missing one has not.
+def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
+    """Read key and label of the rows whose label has arrived: a missing one has not.
 
     Raises SchemaError where a column is missing or a line of a CSV is broken, LabelsError where an ID is
     there twice or training or scoring would refuse a value, SourceNotFoundError where there is nothing.
     """
-    found = sources.read_table(spark, source, [ID, TARGET])
-    read = found.mapInArrow(pick_labels, f"`{ID}` bigint, `{TARGET}` double, `{REASONS}` string")
-    labels, wrong = read.select(ID, TARGET), read.where(F.col(REASONS).isNotNull()).select(REASONS)
+    key, label = schema.key.name, schema.label.name
+    found = sources.read_table(spark, source, [schema.key, schema.label])
+    kinds = {key: "bigint", label: "double", REASONS: "string"}
+    columns = ", ".join(f"{sources.quote(name)} {kind}" for name, kind in kinds.items())
+    read = found.mapInArrow(LabelPicker(schema), columns)
+    labels, wrong = (
+        read.select(sources.quote(key), sources.quote(label)),
+        read.where(F.col(REASONS).isNotNull()).select(REASONS),
+    )
     with sources.reaching(source):
         _refuse(wrong, source, "are outside what is possible or are no numbers")
-        _refuse(labels.groupBy(ID).count().where("count > 1"), source, "have more than one label")
+        _refuse(
+            labels.groupBy(sources.quote(key)).count().where("count > 1"), source, "have more than one label"
+        )
     return labels
 
 
-def measure_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
+def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
     """Return each metric of batches and versions on the rows that have a label, one row each.
 
     Columns: BATCH (None in the row of a version), VERSION, labelled (rows) and the metrics, NaN where one is
@@ -160,22 +168,26 @@ def measure_errors(scored: DataFrame, labels: DataFrame | None) -> pd.DataFrame:
     made last: a row that is scored every night is no more evidence than one. A Spark worker holds the labels
     and predictions of a batch, or of a version, at once.
     """
+    evaluation, key, label = problem.evaluation, problem.schema.key.name, problem.schema.label.name
+    errors = [LABELLED, *evaluation.metrics]
     if labels is None:
-        return pd.DataFrame(columns=[*BATCH, *VERSION, *ERRORS]).astype(dict.fromkeys(ERRORS, "float64"))
-    predictions = Window.partitionBy(*VERSION, ID).orderBy(F.desc("scored_at"), F.desc("batch_id"))
-    labelled = scored.join(labels, ID).withColumn("place", F.row_number().over(predictions))
+        return pd.DataFrame(columns=[*BATCH, *VERSION, *errors]).astype(dict.fromkeys(errors, "float64"))
+    predictions = Window.partitionBy(*VERSION, sources.quote(key)).orderBy(
+        F.desc("scored_at"), F.desc("batch_id")
+    )
+    labelled = scored.join(labels, key).withColumn("place", F.row_number().over(predictions))
     none = {name: F.lit(None).cast("string") for name in BATCH}
     both = labelled.unionByName(labelled.where("place = 1").withColumns(none))
 
     def measure_rows(key: tuple[str | None, ...], rows: pd.DataFrame) -> pd.DataFrame:
-        found = measure(rows[TARGET].to_numpy(), rows[PREDICTION].to_numpy())
+        found = evaluation.measure(rows[label].to_numpy(), rows[PREDICTION].to_numpy())
         # As objects, because Spark cannot take the strings of pandas 3.
         return pd.DataFrame([[*key, len(rows), *found.values()]], dtype="object")
 
     keys = [*BATCH, *VERSION]
     types = [f"{name} string" for name in keys]
-    types += ["labelled bigint", *[f"`{name}` double" for name in METRICS]]
-    groups = both.select(*keys, TARGET, PREDICTION).groupBy(*keys)
+    types += [f"{LABELLED} bigint", *[f"`{name}` double" for name in evaluation.metrics]]
+    groups = both.select(*keys, sources.quote(label), PREDICTION).groupBy(*keys)
     return groups.applyInPandas(measure_rows, ", ".join(types)).toPandas()
 
 
@@ -184,18 +196,21 @@ def add_errors(batches: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     return _join_errors(batches, errors[errors["batch_id"].notna()], BATCH)
 
 
-def summarize_versions(client: MlflowClient, batches: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+def summarize_versions(
+    client: MlflowClient, batches: pd.DataFrame, errors: pd.DataFrame, primary: str
+) -> pd.DataFrame:
     """Return one row a model version, in the order of their first batches.
 
-    Columns: model_name, model_version, batches, rows, labelled, the metrics, HOLDOUT (the version's error on
-    its holdout, NaN where the version is gone) and ratio, the true error in that of the holdout.
+    Columns: model_name, model_version, batches, rows, labelled, the metrics, `name_holdout(primary)` (the
+    version's error on its holdout, NaN where the version is gone) and ratio, the true error in that of the
+    holdout.
     """
     versions = batches.groupby(VERSION, sort=False).agg(batches=("rows", "size"), rows=("rows", "sum"))
     versions = _join_errors(versions.reset_index(), errors[errors["batch_id"].isna()], VERSION)
     known = versions[VERSION].itertuples(index=False)
-    holdout = [registry.find_metric(client, name, number, PRIMARY) for name, number in known]
-    versions[HOLDOUT] = pd.Series(holdout, dtype="float64")
-    versions["ratio"] = versions[PRIMARY] / versions[HOLDOUT]
+    holdout = [registry.find_metric(client, name, number, primary) for name, number in known]
+    versions[name_holdout(primary)] = pd.Series(holdout, dtype="float64")
+    versions["ratio"] = versions[primary] / versions[name_holdout(primary)]
     return versions
 
 
@@ -224,9 +239,10 @@ def _describe(run: Run) -> tuple[int, str, str, float]:
 
 
 def _join_errors(table: pd.DataFrame, errors: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    joined = table.merge(errors[[*keys, *ERRORS]], how="left", on=keys)
-    types = {"labelled": "int64"} | dict.fromkeys(METRICS, "float64")
-    return joined.fillna({"labelled": 0}).astype(types)
+    measured = [name for name in errors.columns if name not in (*BATCH, *VERSION)]
+    joined = table.merge(errors[[*keys, *measured]], how="left", on=keys)
+    types = dict.fromkeys(measured, "float64") | {LABELLED: "int64"}
+    return joined.fillna({LABELLED: 0}).astype(types)
 
 
 def _refuse(wrong: DataFrame, source: str, what: str) -> None:

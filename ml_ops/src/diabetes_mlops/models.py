@@ -14,13 +14,13 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 import pandas as pd
-from diabetes.columns import SchemaError
-from diabetes.drift import Profile
-from diabetes.schema import COLUMNS, FEATURE_NAMES, FEATURES, TARGET
+from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.drift import Profile
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, TensorSpec
+from mlflow.types import Schema as MlflowSchema
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
@@ -42,29 +42,31 @@ class ModelUnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A registered pipeline, and the names of the columns that its signature asks for.
+    """A registered pipeline, and the schema that its rows are read by.
 
     `profile` describes its training rows; None where a model was logged without one.
     """
 
     pipeline: Pipeline
-    input_names: list[str]
+    schema: Schema
     profile: Profile | None = None
 
 
-def signature(pipeline: Pipeline) -> ModelSignature:
+def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
     """Give a model's signature: the features by name, and the prediction; of a classifier both probabilities.
 
     Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
     """
-    kinds = {name: "string" if COLUMNS[name].kind == "category" else "double" for name in FEATURE_NAMES}
-    inputs = Schema([ColSpec(kind, name) for name, kind in kinds.items()])
+    kinds = {column.name: "string" if column.kind == "category" else "double" for column in schema.features}
+    inputs = MlflowSchema([ColSpec(kind, name) for name, kind in kinds.items()])
     both = TensorSpec(np.dtype(np.float64), (-1, 2))
-    outputs = Schema([both if is_classifier(pipeline) else ColSpec("double")])
+    outputs = MlflowSchema([both if is_classifier(pipeline) else ColSpec("double")])
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 
-def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None) -> ModelInfo:
+def log_model(
+    schema: Schema, pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None
+) -> ModelInfo:
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
     As a Python function, a classifier gives the probabilities of 0 and of 1; the second is the prediction.
@@ -77,7 +79,7 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
-        signature=signature(pipeline),
+        signature=signature(schema, pipeline),
         pyfunc_predict_fn="predict_proba" if is_classifier(pipeline) else "predict",
         input_example=example,
         pip_requirements=[f"{package}=={installed(package)}" for package in packages],
@@ -87,8 +89,8 @@ def log_model(pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None
     return logged
 
 
-def load(version: ModelVersion) -> LoadedModel:
-    """Load a version's pipeline and profile.
+def load(version: ModelVersion, schema: Schema) -> LoadedModel:
+    """Load a version's pipeline and profile, to score rows of a schema.
 
     Raises SignatureError where it was trained on other columns, ModelUnreadableError where it cannot be
     loaded.
@@ -100,20 +102,20 @@ def load(version: ModelVersion) -> LoadedModel:
             logged = Model.load(path)
         asked = contract_of(logged, version.tags)
         names = list(asked.features)
-        if differences := asked.differences(Contract.of_schema(FEATURES, TARGET)):
+        if differences := asked.differences(Contract.of(schema)):
             raise SignatureError(
                 f"{uri} expects columns {names} and does not fit this code: {'; '.join(differences)}. "
                 + _ways_out(version)
             )
-        profile = _read_profile(logged, uri)
+        profile = _read_profile(logged, schema, uri)
         with _explained(version, "{uri} cannot be loaded by this code"):
             pipeline = mlflow.sklearn.load_model(path)
-        return LoadedModel(pipeline, names, profile)
+        return LoadedModel(pipeline, schema, profile)
 
 
-def describe_contract() -> dict[str, str]:
+def describe_contract(schema: Schema) -> dict[str, str]:
     """Give the tag that says what a version that this code trains asks for; none where it is too long."""
-    text = Contract.of_schema(FEATURES, TARGET).as_text()
+    text = Contract.of(schema).as_text()
     return {CONTRACT: text} if len(text) <= LONGEST_TAG else {}
 
 
@@ -153,12 +155,16 @@ def _ways_out(version: ModelVersion) -> str:
     )
 
 
-def _read_profile(logged: Model, uri: str) -> Profile | None:
+def _read_profile(logged: Model, schema: Schema, uri: str) -> Profile | None:
     text = (logged.metadata or {}).get(PROFILE)
+    if text is None:
+        return None
+    profile = Profile.from_json(json.loads(text))
     try:
-        return None if text is None else Profile.from_json(json.loads(text))
+        profile.check(schema)
     except SchemaError as error:
         raise SignatureError(f"{uri}: {error}") from error
+    return profile
 
 
 def _serialization(pipeline: Pipeline) -> dict[str, Any]:

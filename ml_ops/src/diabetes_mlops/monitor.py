@@ -6,8 +6,9 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from diabetes.drift import DriftThresholds
-from diabetes.evaluation import METRICS, PRIMARY
+from diabetes.tabular.columns import Schema
+from diabetes.tabular.drift import DriftThresholds
+from diabetes.tabular.problem import Problem
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -29,7 +30,10 @@ class MonitoringAlert(RuntimeError):
 
 
 def run(
-    spark: SparkSession, settings: MonitoringSettings, target: telemetry.Target | None = None
+    spark: SparkSession,
+    settings: MonitoringSettings,
+    problem: Problem,
+    target: telemetry.Target | None = None,
 ) -> dict[str, Any]:
     """Look at the history of a scored table; returns what the job reports, as values that JSON has.
 
@@ -45,9 +49,9 @@ def run(
     ):
         _log_settings(settings)
         with step("read"):
-            labels, about_labels = read_labels(spark, settings.labels_data)
+            labels, about_labels = read_labels(spark, settings.labels_data, problem.schema)
             runs = history.find_runs(client, experiment_id)
-            known = read_history(spark, client, settings.output_table, runs, labels)
+            known = read_history(problem, spark, client, settings.output_table, runs, labels)
             telemetry.describe(**{name: str(known.latest[name]) for name in ("model_name", "model_version")})
             say(f"read {known.batches['rows'].sum()} rows in {len(known.batches)} batches; {about_labels}")
 
@@ -60,20 +64,20 @@ def run(
             )
         with step("report"):
             start = known.start_of_last(settings.lookback_days)
-            figure = plots.draw_monitoring(known, find_thresholds(known.batches, runs), start)
+            figure = plots.draw_monitoring(problem, known, find_thresholds(known.batches, runs), start)
             origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
             page = report.render_monitoring(
-                settings.output_table, health, about_labels, known, figure, origin
+                problem.evaluation, settings.output_table, health, about_labels, known, figure, origin
             )
-            log(health, known, figure, page)
+            log(problem, health, known, figure, page)
         say(f"status {health.status}: {'; '.join(health.findings) or 'nothing to worry about'}")
         if health.is_at_least(settings.fail_on):
             raise MonitoringAlert(f"{health.status}: {'; '.join(health.findings)}")
         where = {"run_id": active.info.run_id, "experiment_id": active.info.experiment_id}
-        return summarize(health, known) | {"labels": about_labels} | where
+        return summarize(problem, health, known) | {"labels": about_labels} | where
 
 
-def read_labels(spark: SparkSession, source: str) -> tuple[DataFrame | None, str]:
+def read_labels(spark: SparkSession, source: str, schema: Schema) -> tuple[DataFrame | None, str]:
     """Read the labels, if the job was given any, and say in a sentence what is known about them.
 
     Raises SourceNotFoundError where there is nothing under that name.
@@ -81,7 +85,7 @@ def read_labels(spark: SparkSession, source: str) -> tuple[DataFrame | None, str
     if not source:
         return None, "No labels_data is given, so the true error is not known."
     try:
-        labels = history.read_labels(spark, source)
+        labels = history.read_labels(spark, source, schema)
     except SourceNotFoundError as error:
         raise SourceNotFoundError(
             f"labels_data: {error}; leave it empty as long as there are no labels"
@@ -90,16 +94,22 @@ def read_labels(spark: SparkSession, source: str) -> tuple[DataFrame | None, str
 
 
 def read_history(
-    spark: SparkSession, client: MlflowClient, table: str, runs: dict[str, Run], labels: DataFrame | None
+    problem: Problem,
+    spark: SparkSession,
+    client: MlflowClient,
+    table: str,
+    runs: dict[str, Run],
+    labels: DataFrame | None,
 ) -> History:
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
     scored = history.open_scored(spark, table)
+    primary = problem.evaluation.primary
     batches = history.summarize_batches(scored)
-    errors = history.measure_errors(scored, labels)
-    batches = history.add_errors(history.add_logged(batches, runs), errors)
-    versions = history.summarize_versions(client, batches, errors)
+    errors = history.measure_errors(problem, scored, labels)
+    batches = history.add_errors(history.add_logged(problem.schema, batches, runs), errors)
+    versions = history.summarize_versions(client, batches, errors, primary)
     failures = history.list_failures(runs.values(), table, batches, datetime.now(UTC))
-    return History(batches, versions, failures)
+    return History(batches, versions, failures, primary)
 
 
 def find_thresholds(batches: pd.DataFrame, runs: Mapping[str, Run]) -> DriftThresholds:
@@ -110,10 +120,10 @@ def find_thresholds(batches: pd.DataFrame, runs: Mapping[str, Run]) -> DriftThre
     return DriftThresholds()
 
 
-def log(health: Health, known: History, figure: Figure, page: str) -> None:
+def log(problem: Problem, health: Health, known: History, figure: Figure, page: str) -> None:
     """Log status, numbers, tables, figure and page into the active run."""
     mlflow.set_tag(TAG, health.status)
-    mlflow.log_metrics({name: float(value) for name, value in _numbers(known).items()})
+    mlflow.log_metrics({name: float(value) for name, value in _numbers(problem, known).items()})
     batches, failures = known.batches, known.failures
     mlflow.log_table(batches.assign(scored_at=batches["scored_at"].astype(str)), "batches.json")
     mlflow.log_table(failures.assign(ended_at=failures["ended_at"].astype(str)), "failed_runs.json")
@@ -122,21 +132,21 @@ def log(health: Health, known: History, figure: Figure, page: str) -> None:
     mlflow.log_text(page, "monitoring.html")
 
 
-def summarize(health: Health, known: History) -> dict[str, Any]:
+def summarize(problem: Problem, health: Health, known: History) -> dict[str, Any]:
     """Give what the job reports: status, findings, the latest batch, and the numbers that are known."""
     return {
         "status": health.status,
         "findings": {check.name: check.finding for check in health.checks},
         "latest_batch": known.latest["batch_id"],
         "model_version": known.latest["model_version"],
-        **_numbers(known),
+        **_numbers(problem, known),
     }
 
 
-def _numbers(known: History) -> dict[str, float]:
+def _numbers(problem: Problem, known: History) -> dict[str, float]:
     """Give the counts, and of the version in use the true error where it is known."""
-    batches, used = known.batches, known.version_in_use
-    errors = {f"true_{name}": used[name] for name in METRICS} | {f"{PRIMARY}_ratio": used["ratio"]}
+    batches, used, metrics = known.batches, known.version_in_use, problem.evaluation.metrics
+    errors = {f"true_{name}": used[name] for name in metrics} | {f"{known.primary}_ratio": used["ratio"]}
     return {
         "batches": len(batches),
         "rows_scored": int(batches["rows"].sum()),

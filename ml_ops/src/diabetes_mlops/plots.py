@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from diabetes.drift import Counts, DriftThresholds, Profile, Status
-from diabetes.evaluation import METRICS, PRIMARY
-from diabetes.schema import COLUMNS, NUMERIC_NAMES, TARGET
+from diabetes.tabular.columns import Column, Schema
+from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status
+from diabetes.tabular.metrics import Evaluation
+from diabetes.tabular.problem import Problem
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import roc_curve
 
-from diabetes_mlops.health import HOLDOUT, History
+from diabetes_mlops.health import History
 
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
 LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
@@ -34,15 +35,16 @@ BOX = {
 }
 
 
-def draw_features(table: pd.DataFrame) -> Figure:
+def draw_features(schema: Schema, table: pd.DataFrame) -> Figure:
     """Draw one box plot for each numeric feature of `table`, in its own unit."""
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
-    grid = figure.subplots(2, max(1, -(-len(NUMERIC_NAMES) // 2))).flat
-    for name, axes in zip(NUMERIC_NAMES, grid, strict=False):
+    names = schema.numeric_names
+    grid = figure.subplots(2, max(1, -(-len(names) // 2))).flat
+    for name, axes in zip(names, grid, strict=False):
         values = table[name].dropna().to_numpy(dtype=float)
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
-        axes.set(title=name, ylabel=COLUMNS[name].unit, xticks=[])
+        axes.set(title=name, ylabel=schema.columns[name].unit, xticks=[])
         axes.locator_params(axis="y", nbins=FEW_TICKS)
         _tidy(axes)
     for unused in list(grid):
@@ -50,7 +52,7 @@ def draw_features(table: pd.DataFrame) -> Figure:
     return _laid_out(figure)
 
 
-def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray, label: Column) -> Figure:
     """Draw each holdout row as a point, with the line of a perfect prediction; both have shape (n,)."""
     figure = _figure(6, 6)
     axes = figure.subplots()
@@ -59,20 +61,20 @@ def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray) -> Figur
     axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="perfect prediction")
     axes.scatter(actual, predicted, s=22, alpha=0.6, color=BLUE, edgecolors="none")
     axes.set(title=f"Predicted against actual, {len(actual)} holdout rows", aspect="equal")
-    axes.set(xlabel=f"actual {_label(TARGET)}", ylabel=f"predicted {_label(TARGET)}")
+    axes.set(xlabel=f"actual {_label(label)}", ylabel=f"predicted {_label(label)}")
     axes.legend(frameon=False)
     _tidy(axes)
     return _laid_out(figure)
 
 
-def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+def draw_residuals(actual: np.ndarray, predicted: np.ndarray, label: Column) -> Figure:
     """Draw what each prediction missed, over the prediction and as a histogram; both have shape (n,)."""
     residuals = actual - predicted
     figure = _figure(10, 4.5)
     figure.suptitle(f"Residuals of {len(actual)} holdout rows")
     over, histogram = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     over.scatter(predicted, residuals, s=22, alpha=0.6, color=BLUE, edgecolors="none")
-    over.set(xlabel=f"predicted {_label(TARGET)}", ylabel="actual minus predicted")
+    over.set(xlabel=f"predicted {_label(label)}", ylabel="actual minus predicted")
     histogram.hist(residuals, bins=BINS, orientation="horizontal", color=BLUE, alpha=0.6)
     histogram.set(xlabel="rows")
     for axes in (over, histogram):
@@ -81,7 +83,7 @@ def draw_residuals(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     return _laid_out(figure)
 
 
-def draw_calibration(actual: np.ndarray, predicted: np.ndarray) -> Figure:
+def draw_calibration(actual: np.ndarray, predicted: np.ndarray, label: Column) -> Figure:
     """Draw how often a label is 1 where so much is predicted, and how often that is; shape (n,) both.
 
     The rows are cut into BANDS groups of about equal size by their predicted probability.
@@ -95,7 +97,7 @@ def draw_calibration(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     over.set(title=f"Calibration on {len(actual)} holdout rows", ylabel="share of rows with label 1")
     over.legend(frameon=False)
     histogram.hist(predicted, bins=np.linspace(0, 1, BINS + 1), color=BLUE, alpha=0.6)
-    histogram.set(xlabel=f"predicted probability of {COLUMNS[TARGET].description}", ylabel="rows")
+    histogram.set(xlabel=f"predicted probability of {label.description}", ylabel="rows")
     for axes in (over, histogram):
         _tidy(axes)
     return _laid_out(figure)
@@ -116,14 +118,14 @@ def draw_roc(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     return _laid_out(figure)
 
 
-def draw_importance(importance: pd.DataFrame) -> Figure:
+def draw_importance(importance: pd.DataFrame, evaluation: Evaluation) -> Figure:
     """Draw how much the error grows when a feature's values are shuffled: columns mean and std."""
     ordered = importance.sort_values("mean")
     figure = _figure(7, 4.5)
     axes = figure.subplots()
     error = {"ecolor": GREY, "elinewidth": 1.2}
     axes.barh(ordered.index, ordered["mean"], xerr=ordered["std"], color=BLUE, alpha=0.75, error_kw=error)
-    axes.set(title="Permutation importance on the holdout", xlabel=f"growth of the {_error()}")
+    axes.set(title="Permutation importance on the holdout", xlabel=f"growth of the {_error(evaluation)}")
     axes.axvline(0, color=GREY, linewidth=1)
     _tidy(axes)
     axes.grid(visible=False, axis="y")
@@ -136,7 +138,7 @@ def draw_drift(
 ) -> Figure:
     """Draw each column's shares of training rows and of a batch's rows in the same bins.
 
-    `comparison` is what `diabetes.drift.compare` returned, `statuses` what `classify` made of it.
+    `comparison` is what `diabetes.tabular.drift.compare` returned, `statuses` what `classify` made of it.
     """
     figure = _figure(13, 9)
     figure.suptitle(f"Drift of {counts.rows} rows against {profile.baseline.rows} training rows")
@@ -169,7 +171,9 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
     _tidy(axes)
 
 
-def draw_monitoring(history: History, thresholds: DriftThresholds, start: pd.Timestamp) -> Figure:
+def draw_monitoring(
+    problem: Problem, history: History, thresholds: DriftThresholds, start: pd.Timestamp
+) -> Figure:
     """Draw rows, rejected rows, drift, predictions and, where there are labels, true errors over time.
 
     A dotted line marks `start`, from which on batches are judged.
@@ -181,9 +185,9 @@ def draw_monitoring(history: History, thresholds: DriftThresholds, start: pd.Tim
     _draw_rows(every[0], batches)
     _draw_rejected(every[1], batches, history.failed)
     _draw_psi(every[2], batches, thresholds)
-    _draw_spread(every[3], batches)
+    _draw_spread(every[3], batches, problem.schema.label)
     if panels == 5:
-        _draw_errors(every[4], batches, history.versions)
+        _draw_errors(every[4], history, problem.evaluation)
     for axes in every:
         if start > history.moments.min():
             label = "judged from here on" if axes is every[0] else None
@@ -231,27 +235,28 @@ def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) ->
     _title(axes, f"Drift from the training rows: {what}", "psi")
 
 
-def _draw_spread(axes: Axes, batches: pd.DataFrame) -> None:
+def _draw_spread(axes: Axes, batches: pd.DataFrame, label: Column) -> None:
     moments = batches["scored_at"]
     for low, high, alpha in (("p5", "p95", 0.15), ("p25", "p75", 0.3)):
-        ends, label = (moments, batches[low], batches[high]), f"{low[1:]}% to {high[1:]}%"
-        axes.fill_between(*ends, color=BLUE, alpha=alpha, linewidth=0, label=label)
+        ends, share = (moments, batches[low], batches[high]), f"{low[1:]}% to {high[1:]}%"
+        axes.fill_between(*ends, color=BLUE, alpha=alpha, linewidth=0, label=share)
         # A batch that stands alone in time has no area.
         axes.vlines(*ends, color=BLUE, alpha=alpha, linewidth=2)
     axes.plot(moments, batches["p50"], color=BLUE, label="median", **LINE)
-    _title(axes, "Predictions", _with_unit("predicted", COLUMNS[TARGET].unit), from_zero=False)
+    _title(axes, "Predictions", _with_unit("predicted", label.unit), from_zero=False)
 
 
-def _draw_errors(axes: Axes, batches: pd.DataFrame, versions: pd.DataFrame) -> None:
+def _draw_errors(axes: Axes, history: History, evaluation: Evaluation) -> None:
+    batches, versions = history.batches, history.versions
     latest = versions[versions["labelled"] > 0].tail(len(LINES))
-    columns = (latest["model_name"], latest["model_version"], latest[HOLDOUT], LINES)
+    columns = (latest["model_name"], latest["model_version"], latest[history.holdout], LINES)
     for name, number, holdout, colour in zip(*columns, strict=False):
         own = (batches["model_name"] == name) & (batches["model_version"] == number)
         some = batches[own & (batches["labelled"] > 0)]
-        axes.plot(some["scored_at"], some[PRIMARY], color=colour, label=f"version {number}", **LINE)
+        axes.plot(some["scored_at"], some[history.primary], color=colour, label=f"version {number}", **LINE)
         if pd.notna(holdout):
             axes.axhline(holdout, color=colour, label=f"its holdout: {holdout:.3g}", **LEVEL)
-    _title(axes, "True error where labels have arrived", _error())
+    _title(axes, "True error where labels have arrived", _error(evaluation))
 
 
 def _title(axes: Axes, title: str, ylabel: str, *, from_zero: bool = True, least: float = 1e-9) -> None:
@@ -285,13 +290,13 @@ def _tidy(axes: Axes) -> None:
     axes.grid(axis="y", alpha=0.25)
 
 
-def _error() -> str:
-    return _with_unit(PRIMARY, METRICS[PRIMARY].unit)
+def _error(evaluation: Evaluation) -> str:
+    return _with_unit(evaluation.primary, evaluation.error.unit)
 
 
 def _with_unit(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _label(name: str) -> str:
-    return _with_unit(COLUMNS[name].description, COLUMNS[name].unit)
+def _label(column: Column) -> str:
+    return _with_unit(column.description, column.unit)

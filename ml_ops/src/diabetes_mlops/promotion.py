@@ -6,9 +6,9 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pandas as pd
-from diabetes.evaluation import PRIMARY
-from diabetes.measuring import compare_models, measure
-from diabetes.scoring import predict
+from diabetes.tabular.measuring import compare_models
+from diabetes.tabular.problem import Problem
+from diabetes.tabular.scoring import predict
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -52,6 +52,7 @@ class Verdict:
 
 
 def settle(
+    problem: Problem,
     version: ModelVersion,
     assessment: Assessment,
     holdout: pd.DataFrame,
@@ -67,8 +68,8 @@ def settle(
     """
     client = MlflowClient()
     for attempt in range(1, ATTEMPTS + 1):
-        champion = meet_champion(client, version.name, assessment, holdout, seed=seed)
-        decision = decide(gather(assessment, champion), thresholds)
+        champion = meet_champion(problem, client, version.name, assessment, holdout, seed=seed)
+        decision = decide(gather(problem, assessment, champion), thresholds)
         try:
             alias = _act(client, version, decision, champion, promotion)
         except ChampionChangedError as error:
@@ -83,7 +84,13 @@ def settle(
 
 
 def meet_champion(
-    client: MlflowClient, model_name: str, assessment: Assessment, holdout: pd.DataFrame, *, seed: int
+    problem: Problem,
+    client: MlflowClient,
+    model_name: str,
+    assessment: Assessment,
+    holdout: pd.DataFrame,
+    *,
+    seed: int,
 ) -> Champion | None:
     """Score the holdout with the present champion; None while there is none.
 
@@ -94,20 +101,23 @@ def meet_champion(
         return None
     number = str(version.version)
     try:
-        predicted = predict(models.load(version).pipeline, holdout)
+        predicted = predict(problem.schema, models.load(version, problem.schema).pipeline, holdout)
     except CANNOT_SCORE as error:
         return Champion(number, problem=f"cannot be scored on this holdout: {error}")
-    difference = compare_models(assessment.actual, assessment.predicted, predicted, seed=seed)
-    return Champion(number, measure(assessment.actual, predicted)[PRIMARY], difference)
+    evaluation, actual = problem.evaluation, assessment.actual
+    difference = compare_models(evaluation, actual, assessment.predicted, predicted, seed=seed)
+    return Champion(number, evaluation.measure(actual, predicted)[evaluation.primary], difference)
 
 
-def gather(assessment: Assessment, champion: Champion | None) -> Evidence:
+def gather(problem: Problem, assessment: Assessment, champion: Champion | None) -> Evidence:
     """Collect from an assessment what the gate looks at."""
-    slices = assessment.slices
-    measured = zip(slices.index, slices["rows"].tolist(), slices[PRIMARY].tolist(), strict=True)
+    evaluation, slices = problem.evaluation, assessment.slices
+    primary = evaluation.primary
+    measured = zip(slices.index, slices["rows"].tolist(), slices[primary].tolist(), strict=True)
     return Evidence(
+        evaluation=evaluation,
         metrics=assessment.metrics,
-        baseline=assessment.baseline[PRIMARY],
+        baseline=assessment.baseline[primary],
         slices={name: Slice(rows, error) for name, rows, error in measured},
         champion=champion,
     )

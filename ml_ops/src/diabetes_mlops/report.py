@@ -6,13 +6,13 @@ from io import BytesIO
 from typing import Any
 
 import pandas as pd
-from diabetes.evaluation import METRICS, PRIMARY
+from diabetes.tabular.metrics import Evaluation
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import HOLDOUT, Health, History, count
+from diabetes_mlops.health import Health, History, name_holdout, with_noun
 from diabetes_mlops.promotion import Verdict
 
 DOTS_PER_INCH = 160
@@ -21,7 +21,7 @@ CAPTIONS = {
     "residuals": "What each prediction missed. A slope or a funnel is something the model has not learned.",
     "calibration": "On the dashed line, what is predicted is how often it happens; below, for how many rows.",
     "roc": "Each point is a cut-off: which share of the labels 1 and of the labels 0 lies above it.",
-    "importance": f"How much higher the {PRIMARY} gets when a feature's values are shuffled among the rows.",
+    "importance": "How much higher the {primary} gets when a feature's values are shuffled among the rows.",
     "monitoring": "Small batches have a large psi by chance; drift is where a test says so as well.",
 }
 TONES = {"ok": "good", "warn": "wait", "alert": "bad", None: "soft"}
@@ -29,6 +29,7 @@ LATEST = 30
 
 
 def render(
+    evaluation: Evaluation,
     version: ModelVersion,
     verdict: Verdict,
     assessment: Assessment,
@@ -38,6 +39,7 @@ def render(
     """Return the page: the verdict of the gate, metrics, checks, figures, slices, and where it comes from."""
     return _render(
         "report.html",
+        evaluation,
         figures,
         version=version,
         verdict=verdict,
@@ -49,7 +51,13 @@ def render(
 
 
 def render_monitoring(
-    table: str, health: Health, labels: str, history: History, figure: Figure, origin: Mapping[str, str]
+    evaluation: Evaluation,
+    table: str,
+    health: Health,
+    labels: str,
+    history: History,
+    figure: Figure,
+    origin: Mapping[str, str],
 ) -> str:
     """Return the page of a scored table: its health, the figure, versions, and the latest runs first.
 
@@ -57,6 +65,7 @@ def render_monitoring(
     """
     return _render(
         "monitoring.html",
+        evaluation,
         {"monitoring": figure},
         table=table,
         health=health,
@@ -78,15 +87,16 @@ def _tiles(history: History) -> list[tuple[str, str, str]]:
     batches, used = history.batches, history.version_in_use
     runs = len(batches) + len(history.failures)
     rows, rejected = int(batches["rows"].sum()), int(batches["rejected"].sum())
-    known = pd.notna(used[PRIMARY])
+    primary = history.primary
+    known = pd.notna(used[primary])
     return [
-        ("Rows scored", f"{rows:,}", f"in {count(len(batches), 'batch')}"),
+        ("Rows scored", f"{rows:,}", f"in {with_noun(len(batches), 'batch')}"),
         ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
-        ("Failed runs", f"{len(history.failed):,}", f"of {count(runs, 'scoring run')}"),
+        ("Failed runs", f"{len(history.failed):,}", f"of {with_noun(runs, 'scoring run')}"),
         (
-            f"True {PRIMARY}, version {used['model_version']}",
-            show_short(used[PRIMARY]),
-            f"{count(used['labelled'], 'ID')}, holdout {show_short(used[HOLDOUT])}"
+            f"True {primary}, version {used['model_version']}",
+            show_short(used[primary]),
+            f"{with_noun(used['labelled'], 'ID')}, holdout {show_short(used[history.holdout])}"
             if known
             else "no labels yet",
         ),
@@ -98,19 +108,21 @@ def _latest(table: pd.DataFrame, moment: str) -> list[dict[Hashable, Any]]:
     return latest.assign(**{moment: latest[moment].dt.strftime("%Y-%m-%d %H:%M")}).to_dict("records")
 
 
-def _render(template: str, figures: Mapping[str, Figure], **values: Any) -> str:
+def _render(template: str, evaluation: Evaluation, figures: Mapping[str, Figure], **values: Any) -> str:
     pages = Environment(
         loader=PackageLoader("diabetes_mlops"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pages.filters |= {
-        "count": count,
+        "count": with_noun,
         "number": show_number,
         "short": show_short,
         "share": show_share,
     }
     embedded = {name: embed(figure) for name, figure in figures.items()}
-    names = {"metrics": list(METRICS), "primary": PRIMARY, "holdout": HOLDOUT}
-    return pages.get_template(template).render(figures=embedded, captions=CAPTIONS, **names, **values)
+    primary = evaluation.primary
+    names = {"metrics": list(evaluation.metrics), "primary": primary, "holdout": name_holdout(primary)}
+    captions = {name: text.format(primary=primary) for name, text in CAPTIONS.items()}
+    return pages.get_template(template).render(figures=embedded, captions=captions, **names, **values)
 
 
 def embed(figure: Figure) -> str:

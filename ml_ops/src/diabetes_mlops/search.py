@@ -5,81 +5,89 @@ never depends on which trial ends first, so the driver and workers, few or many,
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from diabetes.evaluation import PRIMARY
-from diabetes.measuring import cross_validate, validate
-from diabetes.splitting import assign_folds
-from diabetes.training import SEARCH_SPACE
+from diabetes.tabular.measuring import cross_validate, validate
+from diabetes.tabular.parameters import Parameter, ParameterError, Value
+from diabetes.tabular.problem import Problem
+from diabetes.tabular.splitting import assign_folds
 from pyspark.sql import SparkSession
 
 from diabetes_mlops.telemetry import say
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
 
-ALPHA = "alpha"
 FOLDS = 5
 # A batch is 40 fits, enough for most clusters; a larger one would learn less from the one before.
 BATCH = 8
 
-# Takes values of alpha and gives the cross-validated error of each, the primary metric, in their order.
-Evaluate = Callable[[list[float]], Iterable[float]]
+Params = dict[str, Value]
+# Takes sets of parameters and gives the cross-validated error of each, the primary metric, in their order.
+Evaluate = Callable[[list[Params]], Iterable[float]]
 
 
-def find_alpha(evaluate: Evaluate, *, first: float, trials: int, seed: int) -> float:
-    """Return the alpha with the lowest error among `trials` of them.
+def find_params(problem: Problem, evaluate: Evaluate, *, first: Params, trials: int, seed: int) -> Params:
+    """Return the parameters with the lowest error among `trials` sets of them.
 
-    The first trial is `first` where the search space has it, so that a search does not end worse than no
-    search. The same rows, seed and versions try the same values. Raises what `evaluate` raises.
+    Those that the problem has searched are tried together, the others stay as in `first`. The first trial is
+    `first` where a search may try its values, so that a search does not end worse than no search. The same
+    rows, seed and versions try the same values. Raises ParameterError where nothing is to be searched, and
+    what `evaluate` raises.
     """
-    study = _make_study(first, seed)
+    searched, primary = [each for each in problem.parameters if each.search], problem.evaluation.primary
+    if not searched:
+        raise ParameterError(
+            f"search_trials is {trials}, and no parameter has values to search in training.py"
+        )
+    study = _make_study(seed)
+    _begin_with(study, searched, first)
     for start in range(0, trials, BATCH):
         asked = [study.ask() for _ in range(start, min(start + BATCH, trials))]
-        alphas = [trial.suggest_float(ALPHA, *SEARCH_SPACE[ALPHA], log=True) for trial in asked]
-        for trial, alpha, error in zip(asked, alphas, evaluate(alphas), strict=True):
+        tried = [first | {each.name: _suggest(trial, each) for each in searched} for trial in asked]
+        for trial, params, error in zip(asked, tried, evaluate(tried), strict=True):
             study.tell(trial, error)
-            _log_trial(trial.number + 1, {ALPHA: alpha, "seed": seed}, error)
-            found = f"alpha {alpha:.4g}, cross-validated {PRIMARY} {error:.4g}"
+            _log_trial(trial.number + 1, params | {"seed": seed}, error, primary)
+            found = f"{_tell(params)}, cross-validated {primary} {error:.4g}"
             say(f"trial {trial.number + 1} of {trials}: {found}")
-    say(f"best of {trials} trials: alpha {study.best_params[ALPHA]:.4g}")
-    mlflow.log_metric(f"cv_{PRIMARY}", study.best_value)
-    return float(study.best_params[ALPHA])
+    say(f"best of {trials} trials: {_tell(study.best_params)}")
+    mlflow.log_metric(f"cv_{primary}", study.best_value)
+    return first | study.best_params
 
 
-def on_driver(train: pd.DataFrame, *, seed: int) -> Evaluate:
-    """Give the function that evaluates one value after another in this process."""
+def on_driver(problem: Problem, train: pd.DataFrame, *, seed: int) -> Evaluate:
+    """Give the function that evaluates one set after another in this process."""
 
-    def evaluate(alphas: list[float]) -> Iterator[float]:
-        return (cross_validate(train, alpha=alpha, folds=FOLDS, seed=seed) for alpha in alphas)
+    def evaluate(tried: list[Params]) -> Iterator[float]:
+        return (cross_validate(problem, train, params, folds=FOLDS, seed=seed) for params in tried)
 
     return evaluate
 
 
-def on_workers(spark: SparkSession, train: pd.DataFrame, *, seed: int) -> Evaluate:
-    """Give the function that evaluates all its values at once, each fold of each a task of Spark.
+def on_workers(spark: SparkSession, problem: Problem, train: pd.DataFrame, *, seed: int) -> Evaluate:
+    """Give the function that evaluates all its sets at once, each fold of each a task of Spark.
 
     The rows travel with the task, so it is for fits that are slow, not for rows that are many. A worker
     needs neither MLflow nor the source of the data.
     """
-    folds = assign_folds(train, folds=FOLDS, seed=seed)
+    folds = assign_folds(problem.schema, train, folds=FOLDS, seed=seed)
 
-    def evaluate(alphas: list[float]) -> list[float]:
+    def evaluate(tried: list[Params]) -> list[float]:
         def fit_pairs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 pairs = [divmod(number, FOLDS) for number in batch.column("id").to_pylist()]
-                errors = [validate(train, folds == fold, alpha=alphas[trial]) for trial, fold in pairs]
+                errors = [validate(problem, train, folds == fold, tried[trial]) for trial, fold in pairs]
                 yield pa.record_batch({"id": batch.column("id"), "error": pa.array(errors)})
 
-        say(f"fitting {len(alphas)} trials, {FOLDS} folds each, in the Spark workers")
-        fits = len(alphas) * FOLDS
+        say(f"fitting {len(tried)} trials, {FOLDS} folds each, in the Spark workers")
+        fits = len(tried) * FOLDS
         measured = spark.range(0, fits, numPartitions=fits).mapInArrow(fit_pairs, "id bigint, error double")
         # Sorted here, since a sort in Spark would first fit everything once to see what there is to sort.
         errors = [error for _, error in sorted(measured.collect())]
@@ -88,7 +96,7 @@ def on_workers(spark: SparkSession, train: pd.DataFrame, *, seed: int) -> Evalua
     return evaluate
 
 
-def _make_study(first: float, seed: int) -> "Study":
+def _make_study(seed: int) -> "Study":
     # Only a search needs it, and it costs a second.
     import optuna
 
@@ -97,15 +105,40 @@ def _make_study(first: float, seed: int) -> "Study":
         # Optuna 4 calls the liar an experiment; without him, the trials of a batch crowd at one place.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    study = optuna.create_study(sampler=sampler)
-    low, high = SEARCH_SPACE[ALPHA]
-    if low <= first <= high:
-        study.enqueue_trial({ALPHA: first})
-    return study
+    return optuna.create_study(sampler=sampler)
 
 
-def _log_trial(number: int, params: dict[str, float], error: float) -> None:
+def _begin_with(study: "Study", searched: list[Parameter], first: Params) -> None:
+    """Have the first trial try what was given, where a search may try it."""
+    if all(_is_within(first[parameter.name], parameter) for parameter in searched):
+        study.enqueue_trial({parameter.name: first[parameter.name] for parameter in searched})
+
+
+def _is_within(value: Value, parameter: Parameter) -> bool:
+    if not parameter.is_number:
+        return value in parameter.search
+    low, high = map(float, parameter.search)
+    return low <= float(value) <= high
+
+
+def _suggest(trial: "Trial", parameter: Parameter) -> Value:
+    if not parameter.is_number:
+        # Optuna may choose among None too, which is not a value here.
+        return cast(Value, trial.suggest_categorical(parameter.name, parameter.search))
+    low, high = parameter.search
+    if isinstance(parameter.default, int):
+        return trial.suggest_int(parameter.name, int(low), int(high), log=parameter.scale == "log")
+    return trial.suggest_float(parameter.name, float(low), float(high), log=parameter.scale == "log")
+
+
+def _tell(params: Mapping[str, Value]) -> str:
+    """Write parameters with their values, the numbers short."""
+    values = {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in params.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _log_trial(number: int, params: Params, error: float, primary: str) -> None:
     # MLflow prints two addresses a run, which would bury the progress.
     with redirect_stdout(StringIO()), mlflow.start_run(run_name=f"trial {number}", nested=True):
         mlflow.log_params(params)
-        mlflow.log_metric(f"cv_{PRIMARY}", error)
+        mlflow.log_metric(f"cv_{primary}", error)

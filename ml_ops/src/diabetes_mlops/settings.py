@@ -5,12 +5,14 @@ An empty widget means the default that its settings declare here; one without a 
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
-from diabetes.drift import SMALLEST_P_VALUE, DriftThresholds
-from diabetes.evaluation import MAX_ERROR_RATIO, METRICS
+from diabetes.tabular.drift import DriftThresholds, find_smallest_p_value
+from diabetes.tabular.metrics import Evaluation
+from diabetes.tabular.parameters import ParameterError, Value, read_values
+from diabetes.tabular.problem import Problem
 
 from diabetes_mlops.gate import Thresholds
 
@@ -49,24 +51,25 @@ Reader = Callable[[Widgets, str], Any]
 class TrainingSettings:
     """What a training run needs to know; `training_data` is a full path or a table name.
 
-    With `search_trials` above 0 that many values of alpha are tried, and `alpha` is the first of them; one
-    after another on the driver, or side by side on the Spark workers, with the same outcome.
+    `model_params` are those that are given; the others have the defaults of the problem. With `search_trials`
+    above 0 that many sets of them are tried, and the given one is the first; one after another on the driver,
+    or side by side on the Spark workers, with the same outcome.
     With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it.
     """
 
     training_data: str
     experiment_name: str
     model_name: str
-    alpha: float = 0.5
+    thresholds: Thresholds
+    model_params: Mapping[str, Value] = field(default_factory=dict)
     search_trials: int = 0
     search_on: Literal["driver", "workers"] = "driver"
     seed: int = 0
-    thresholds: Thresholds = field(default_factory=Thresholds)
     promotion: Literal["automatic", "manual"] = "automatic"
     git_commit: str = ""
 
     @classmethod
-    def from_widgets(cls, widgets: Widgets) -> Self:
+    def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the training notebook; raises SettingsError."""
         given = _filled_in(
             cls,
@@ -74,14 +77,14 @@ class TrainingSettings:
             training_data=_data,
             experiment_name=_text,
             model_name=_model_name,
-            alpha=_positive_number,
+            model_params=_model_params(problem),
             search_trials=_whole_number,
             search_on=_choice("driver", "workers"),
             seed=_whole_number,
             promotion=_choice("automatic", "manual"),
             git_commit=_text,
         )
-        return cls(**given, thresholds=_thresholds(widgets))
+        return cls(**given, thresholds=_thresholds(widgets, problem.evaluation))
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class ScoringSettings:
     git_commit: str = ""
 
     @classmethod
-    def from_widgets(cls, widgets: Widgets) -> Self:
+    def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the scoring notebook; raises SettingsError."""
         version = "empty, a version number or an alias"
         batch = "empty, or letters, digits and . _ : = + -"
@@ -124,7 +127,7 @@ class ScoringSettings:
             max_rejected_share=_share,
             git_commit=_text,
         )
-        return cls(**given, drift=_drift_thresholds(widgets))
+        return cls(**given, drift=_drift_thresholds(widgets, len(problem.schema.features) + 1))
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,15 @@ class MonitoringSettings:
 
     output_table: str
     experiment_name: str
+    max_error_ratio: float
     labels_data: str = ""
     lookback_days: float = 7.0
     rejected_share_warn: float = 0.05
-    max_error_ratio: float = MAX_ERROR_RATIO
     fail_on: Literal["", "warn", "alert"] = ""
     git_commit: str = ""
 
     @classmethod
-    def from_widgets(cls, widgets: Widgets) -> Self:
+    def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the monitoring notebook; raises SettingsError."""
         given = _filled_in(
             cls,
@@ -158,9 +161,12 @@ class MonitoringSettings:
             labels_data=_data,
             lookback_days=_days,
             rejected_share_warn=_share,
-            max_error_ratio=_positive_number,
             fail_on=_choice("warn", "alert"),
             git_commit=_text,
+        )
+        name = "max_error_ratio"
+        given[name] = (
+            _positive_number(widgets, name) if _text(widgets, name) else problem.evaluation.max_error_ratio
         )
         return cls(**given)
 
@@ -232,7 +238,7 @@ def _filled(widgets: Widgets, name: str) -> str:
 def _filled_in(settings: type, widgets: Widgets, **readers: Reader) -> dict[str, Any]:
     """Read the widgets that are filled in, by field; the others keep their defaults, where they have one."""
     for needed in fields(settings):
-        if needed.default is needed.default_factory is MISSING:
+        if needed.name in readers and needed.default is needed.default_factory is MISSING:
             _filled(widgets, needed.name)
     return {name: read(widgets, name) for name, read in readers.items() if _text(widgets, name)}
 
@@ -280,19 +286,29 @@ def _whole_number(widgets: Widgets, name: str) -> int:
     return int(value)
 
 
-def _thresholds(widgets: Widgets) -> Thresholds:
-    """Read the thresholds of the gate."""
+def _model_params(problem: Problem) -> Reader:
+    def read(widgets: Widgets, name: str) -> dict[str, Value]:
+        try:
+            return read_values(problem.parameters, _text(widgets, name))
+        except ParameterError as error:
+            raise SettingsError(f"{name}: {error}") from error
+
+    return read
+
+
+def _thresholds(widgets: Widgets, evaluation: Evaluation) -> Thresholds:
+    """Read the thresholds of the gate; those of the problem where none are given."""
     given: dict[str, Any] = {
         name: _number(widgets, name) for name in ("margin", "max_slice_ratio") if _text(widgets, name)
     }
     if texts := _names(widgets, "thresholds"):
-        given["metrics"] = dict(_threshold(text) for text in texts)
-    return Thresholds(**given)
+        given["metrics"] = dict(_threshold(text, evaluation) for text in texts)
+    return replace(Thresholds.of(evaluation), **given)
 
 
-def _threshold(text: str) -> tuple[str, float]:
+def _threshold(text: str, evaluation: Evaluation) -> tuple[str, float]:
     """Read a metric and what it must reach, such as `rmse<=70`."""
-    signs = {name: "<=" if metric.better == "lower" else ">=" for name, metric in METRICS.items()}
+    signs = {name: "<=" if metric.better == "lower" else ">=" for name, metric in evaluation.metrics.items()}
     found = _THRESHOLD.fullmatch(text)
     if not found or signs.get(found[1]) != found[2]:
         forms = ", ".join(f"{name}{sign}<number>" for name, sign in signs.items())
@@ -300,7 +316,7 @@ def _threshold(text: str) -> tuple[str, float]:
     return found[1], float(found[3])
 
 
-def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
+def _drift_thresholds(widgets: Widgets, columns: int) -> DriftThresholds:
     """Read the thresholds of drift."""
     names = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
     given = {
@@ -313,9 +329,9 @@ def _drift_thresholds(widgets: Widgets) -> DriftThresholds:
         )
     if thresholds.significance >= 1:
         raise SettingsError(f"drift_significance must be below 1; got {thresholds.significance}")
-    if thresholds.significance <= SMALLEST_P_VALUE:
+    if thresholds.significance <= (smallest := find_smallest_p_value(columns)):
         raise SettingsError(
-            f"drift_significance must be above {SMALLEST_P_VALUE:g}, the smallest p-value there is, "
+            f"drift_significance must be above {smallest:g}, the smallest p-value there is, "
             f"or drift is never found; got {thresholds.significance}"
         )
     return thresholds

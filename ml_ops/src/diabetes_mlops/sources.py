@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from diabetes.columns import SchemaError, check_columns
-from diabetes.schema import COLUMNS
+from diabetes.tabular.columns import Column, SchemaError, check_columns
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -109,19 +108,20 @@ class LeftOutError(ValueError):
     """A folder has files in folders of its own, which would not be read."""
 
 
-def read_table(spark: SparkSession, source: str, required: Iterable[str] = ()) -> DataFrame:
+def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()) -> DataFrame:
     """Read a file, a folder or a table of which every row can be told; the values of a CSV stay text.
 
     With `required` these columns alone, in this order. Raises what `read_as_found` does, and SchemaError
     where a line of a CSV cannot be told, or a column has a wrong type.
     """
-    needed = list(required)
+    columns = list(required)
+    needed = [column.name for column in columns]
     place = find_place(spark, source) if is_path(source) else None
     if place and _find_format(spark, place) == "csv":
         found = _read_whole_lines(spark, place, needed)
     else:
         found = read_as_found(spark, source, required=needed)
-        if wrong := find_wrong_types(found, needed):
+        if wrong := find_wrong_types(found, columns):
             raise SchemaError(f"{source}: {'; '.join(wrong)}")
     if not needed:
         return found
@@ -160,13 +160,13 @@ def read_as_found(
     return _free_of_our_names(table, source)
 
 
-def find_wrong_types(found: DataFrame, names: Iterable[str]) -> list[str]:
-    """Say of each of these columns that has not the type that the schema asks for which one it has."""
+def find_wrong_types(found: DataFrame, columns: Iterable[Column]) -> list[str]:
+    """Say of each of these columns that has not the type that it is to have which one it has."""
     types = {field.name: field.dataType for field in found.schema}
     return [
-        f"{name} is {types[name].simpleString()}, not {_wanted(name)}"
-        for name in names
-        if name in types and not _fits(name, types[name])
+        f"{column.name} is {types[column.name].simpleString()}, not {_wanted(column)}"
+        for column in columns
+        if column.name in types and not _fits(column, types[column.name])
     ]
 
 
@@ -346,9 +346,9 @@ def _format_of(name: str) -> str:
     return next((kind for kind in FILE_FORMATS if stem.endswith(f".{kind}")), "")
 
 
-def _fits(name: str, kind: DataType) -> bool:
-    return isinstance(kind, StringType if COLUMNS[name].kind == "category" else NumericType)
+def _fits(column: Column, kind: DataType) -> bool:
+    return isinstance(kind, StringType if column.kind == "category" else NumericType)
 
 
-def _wanted(name: str) -> str:
-    return "a text" if COLUMNS[name].kind == "category" else "a number"
+def _wanted(column: Column) -> str:
+    return "a text" if column.kind == "category" else "a number"

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 
-from diabetes.columns import SchemaError
-from diabetes.drift import PREDICTION, Counts, Profile
-from diabetes.schema import ID
+from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.drift import PREDICTION, Counts, Profile
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -44,7 +43,7 @@ from diabetes_mlops.worker import (
 # What a Delta table takes in no name of a column.
 _UNFIT = re.compile(r"[ ,;{}()\n\t=]")
 # Names that a staged row has already.
-_STAGED = (ID, PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
+_STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
 
 class RowCountError(RuntimeError):
@@ -55,7 +54,7 @@ class RowCountError(RuntimeError):
 class StagedBatch:
     """A batch that was read and scored, and what is known about it.
 
-    `rows` has ID, prediction, reasons (null where the row was scored), row (as found, as a JSON object) and
+    `rows` has key, prediction, reasons (null where the row was scored), row (as found, as a JSON object) and
     the carried columns. `digest` is the same for the same rows in whatever order. `counts` are the scored
     rows in the bins of the model's profile; rows that repeat an ID are still among them. `has_distinct_ids`
     says that no ID was there twice as far as the tasks, each by itself, can tell; else nobody knows yet.
@@ -80,7 +79,7 @@ class StagedBatch:
 
 
 def check_columns(
-    found: DataFrame, features: list[str], carried: tuple[str, ...], *, taken: Iterable[str] = ()
+    found: DataFrame, schema: Schema, carried: tuple[str, ...], *, taken: Iterable[str] = ()
 ) -> None:
     """Raise one SchemaError that lists every column that is missing, of a wrong type, or in the way.
 
@@ -88,11 +87,12 @@ def check_columns(
     have one of the `taken` names, which the output has itself.
     """
     types = {field.name: field.dataType for field in found.schema if field.name not in LINES}
-    missing = [name for name in (ID, *features, *carried) if name not in types]
+    needed = [schema.key, *schema.features]
+    missing = [name for name in (*(column.name for column in needed), *carried) if name not in types]
     problems = [f"missing columns {missing}"] if missing else []
     if BROKEN_LINE not in found.columns:
-        problems += find_wrong_types(found, [ID, *features])
-    reserved = {name.lower() for name in (*_STAGED, *taken)}
+        problems += find_wrong_types(found, needed)
+    reserved = {name.lower() for name in (schema.key.name, *_STAGED, *taken)}
     if in_the_way := [name for name in carried if name.lower() in reserved]:
         problems.append(f"columns {in_the_way} cannot be carried: the output has columns of these names")
     lowered = [name.lower() for name in carried]
@@ -132,10 +132,12 @@ def staging(
     Raises RowCountError unless each row read was staged.
     """
     spark = found.sparkSession
-    columns = _staged_columns(found, carried)
+    key = model.schema.key.name
+    columns = _staged_columns(found, key, carried)
     staged = storage.create_staging_table(spark, table, run_id, columns)
     try:
         scorer = Scorer(
+            model.schema,
             pickle.dumps(model.pipeline),
             tuple(found.columns),
             model.profile,
@@ -143,13 +145,13 @@ def staging(
             is_text=BROKEN_LINE in found.columns,
         )
         batch = _stage(found, scorer, columns, staged)
-        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows)) is not None:
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
             again = _stage(found, replace(scorer, keep_rows=True), columns, staged)
             if again.digest != batch.digest:
                 raise RowCountError("the input changed while it was read; run the job again")
             # `repeated` is not a result yet: it looks into the table as it is now.
-            batch = _reject_repeated(again, repeated)
+            batch = _reject_repeated(again, repeated, key)
         yield batch
     finally:
         storage.drop_table(spark, staged)
@@ -193,29 +195,30 @@ def _prepare(found: DataFrame) -> DataFrame:
 def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts | None:
     if profile is None:
         return None
-    return reduce(lambda one, other: one + other, filter(None, counts), profile.nothing())
+    return reduce(lambda one, other: one + other, filter(None, counts), profile.empty_counts())
 
 
-def _find_repeated(rows: DataFrame) -> DataFrame | None:
-    """Give the IDs that are there more than once with how often, None where there are none."""
-    times = (
-        rows.where(F.col(ID).isNotNull()).groupBy(ID).agg(F.count("*").alias("_times")).where("_times > 1")
-    )
+def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
+    """Give the keys that are there more than once with how often, None where there are none."""
+    keyed = rows.where(F.col(quote(key)).isNotNull()).groupBy(quote(key))
+    times = keyed.agg(F.count("*").alias("_times")).where("_times > 1")
     return None if times.isEmpty() else times
 
 
-def _reject_repeated(batch: StagedBatch, repeated: DataFrame) -> StagedBatch:
-    """Add a reason to every row whose ID another row has too: nobody can say which one is meant."""
-    text = F.format_string(f"{ID} is repeated: %d is there %d times", F.col(ID), F.col("_times"))
+def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: str) -> StagedBatch:
+    """Add a reason to every row whose key another row has too: nobody can say which one is meant."""
+    text = F.format_string(
+        f"{key.replace('%', '%%')} is repeated: %d is there %d times", F.col(quote(key)), F.col("_times")
+    )
     reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
     known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
-    rows = batch.rows.join(repeated, ID, "left").withColumn(REASONS, known).drop("_times")
+    rows = batch.rows.join(repeated, key, "left").withColumn(REASONS, known).drop("_times")
     return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
 
 
-def _staged_columns(found: DataFrame, carried: tuple[str, ...]) -> StructType:
+def _staged_columns(found: DataFrame, key: str, carried: tuple[str, ...]) -> StructType:
     kinds = {field.name: field.dataType for field in _prepare(found).schema}
-    own = {ID: LongType(), PREDICTION: DoubleType(), REASONS: ArrayType(StringType()), ROW: StringType()}
+    own = {key: LongType(), PREDICTION: DoubleType(), REASONS: ArrayType(StringType()), ROW: StringType()}
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
     return StructType([StructField(name, kind) for name, kind in columns.items()])
 

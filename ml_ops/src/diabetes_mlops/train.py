@@ -5,15 +5,16 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from diabetes.checking import check_table
-from diabetes.drift import Profile, arrays
-from diabetes.evaluation import METRICS
-from diabetes.features import select_features, select_labelled
-from diabetes.measuring import describe_features
-from diabetes.schema import FEATURE_NAMES, ID, TARGET
-from diabetes.scoring import predict
-from diabetes.splitting import split_by_id
-from diabetes.training import fit
+from diabetes.tabular.checking import check_table
+from diabetes.tabular.columns import Schema
+from diabetes.tabular.drift import Profile, to_arrays
+from diabetes.tabular.features import select_features, select_labelled
+from diabetes.tabular.fitting import fit
+from diabetes.tabular.measuring import describe_features
+from diabetes.tabular.parameters import Value, fill_in
+from diabetes.tabular.problem import Problem
+from diabetes.tabular.scoring import predict
+from diabetes.tabular.splitting import split_by_key
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities.model_registry import ModelVersion
@@ -30,7 +31,10 @@ JOB = "diabetes_model_training"
 
 
 def run(
-    spark: SparkSession, settings: TrainingSettings, target: telemetry.Target | None = None
+    spark: SparkSession,
+    settings: TrainingSettings,
+    problem: Problem,
+    target: telemetry.Target | None = None,
 ) -> dict[str, Any]:
     """Train one model version; returns what the job reports, as values that JSON has.
 
@@ -44,27 +48,28 @@ def run(
         _log_settings(settings)
         storage.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
-            train, holdout = read(spark, settings.training_data)
+            train, holdout = read(spark, settings.training_data, problem.schema)
             data = describe_data(train, holdout, settings.training_data)
             mlflow.set_tags(data)
-            _log_inputs(train, holdout, settings.training_data, data)
-            _log_features(train)
+            _log_inputs(problem.schema, train, holdout, settings.training_data, data)
+            _log_features(problem.schema, train)
 
         with step("fit"):
-            alpha = choose_alpha(spark, train, settings)
-            model = fit(train, alpha=alpha)
+            params = choose_params(spark, train, settings, problem)
+            model = fit(problem, train, params)
         with step("evaluate"):
-            measured = assessment.assess(model, train, holdout, seed=settings.seed)
-            figures = assessment.draw(measured)
+            measured = assessment.assess(problem, model, train, holdout, seed=settings.seed)
+            figures = assessment.draw(problem, measured)
             assessment.log(measured, figures)
             say(f"evaluated on {len(holdout)} holdout rows: {_show(measured.metrics)}")
 
         tags = describe_code(settings.git_commit) | data
         with step("register"):
-            version = _log_and_register(model, train, measured, settings.model_name, tags)
+            version = _log_and_register(problem, model, train, measured, settings.model_name, tags)
             telemetry.describe(model_version=str(version.version))
         with step("gate"):
             verdict = promotion.settle(
+                problem,
                 version,
                 measured,
                 holdout,
@@ -74,15 +79,17 @@ def run(
             )
         say(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
 
-        origin = {"run": active.info.run_id, "alpha": f"{alpha:.4g}", "seed": str(settings.seed)} | tags
-        mlflow.log_text(report.render(version, verdict, measured, figures, origin), "report.html")
+        chosen = {name: _show_value(value) for name, value in params.items()}
+        origin = {"run": active.info.run_id} | chosen | {"seed": str(settings.seed)} | tags
+        page = report.render(problem.evaluation, version, verdict, measured, figures, origin)
+        mlflow.log_text(page, "report.html")
         return {
             "model_name": version.name,
             "model_version": str(version.version),
             "alias": verdict.alias,
             "metrics": assessment.defined(measured.metrics),
             "decision": verdict.as_json(),
-            "alpha": alpha,
+            "model_params": params,
             "run_id": active.info.run_id,
             "experiment_id": active.info.experiment_id,
             "rows_train": len(train),
@@ -90,13 +97,13 @@ def run(
         }
 
 
-def read(spark: SparkSession, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read(spark: SparkSession, source: str, schema: Schema) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the labelled table, check it, and split it into rows to train on and rows to hold out."""
-    found = read_table(spark, source, [ID, *FEATURE_NAMES, TARGET])
+    found = read_table(spark, source, schema.columns.values())
     with reaching(source):
         table = found.toPandas()
-    check_table(table, labelled=True)
-    train, holdout = split_by_id(select_labelled(table))
+    check_table(schema, table, labelled=True)
+    train, holdout = split_by_key(schema, select_labelled(schema, table))
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
     return train, holdout
@@ -111,17 +118,25 @@ def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> di
     }
 
 
-def choose_alpha(spark: SparkSession, train: pd.DataFrame, settings: TrainingSettings) -> float:
-    """Give the alpha of the settings, or the best that a search finds where they ask for one."""
-    alpha, trials, seed = settings.alpha, settings.search_trials, settings.seed
+def choose_params(
+    spark: SparkSession, train: pd.DataFrame, settings: TrainingSettings, problem: Problem
+) -> dict[str, Value]:
+    """Give the parameters of the settings, or the best that a search finds where they ask for one."""
+    params, trials, seed = (
+        fill_in(problem.parameters, settings.model_params),
+        settings.search_trials,
+        settings.seed,
+    )
     if trials:
         on_workers = settings.search_on == "workers"
         evaluate = (
-            search.on_workers(spark, train, seed=seed) if on_workers else search.on_driver(train, seed=seed)
+            search.on_workers(spark, problem, train, seed=seed)
+            if on_workers
+            else search.on_driver(problem, train, seed=seed)
         )
-        alpha = search.find_alpha(evaluate, first=alpha, trials=trials, seed=seed)
-    mlflow.log_param("alpha", alpha)
-    return alpha
+        params = search.find_params(problem, evaluate, first=params, trials=trials, seed=seed)
+    mlflow.log_params(params)
+    return params
 
 
 def _log_settings(settings: TrainingSettings) -> None:
@@ -129,7 +144,9 @@ def _log_settings(settings: TrainingSettings) -> None:
     mlflow.log_params({name: getattr(settings, name) for name in names})
 
 
-def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: dict[str, str]) -> None:
+def _log_inputs(
+    schema: Schema, train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: dict[str, str]
+) -> None:
     for rows, context, digest in ((train, "training", "data_digest"), (holdout, "holdout", "holdout_digest")):
         with warnings.catch_warnings():
             # Its advice on integer columns is for signatures, and the signature here has doubles only.
@@ -137,7 +154,7 @@ def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: d
             dataset = from_pandas(
                 rows,
                 source=dataset_source(source),
-                targets=TARGET,
+                targets=schema.label.name,
                 name=f"diabetes_{context}",
                 digest=data[digest],
             )
@@ -145,23 +162,29 @@ def _log_inputs(train: pd.DataFrame, holdout: pd.DataFrame, source: str, data: d
         mlflow.log_metric(f"rows_{context}", len(rows))
 
 
-def _log_features(train: pd.DataFrame) -> None:
-    mlflow.log_table(describe_features(train).reset_index(), "feature_statistics.json")
-    mlflow.log_figure(plots.draw_features(train), "plots/features.png")
+def _log_features(schema: Schema, train: pd.DataFrame) -> None:
+    mlflow.log_table(describe_features(schema, train).reset_index(), "feature_statistics.json")
+    mlflow.log_figure(plots.draw_features(schema, train), "plots/features.png")
 
 
 def _log_and_register(
+    problem: Problem,
     model: Pipeline,
     train: pd.DataFrame,
     measured: assessment.Assessment,
     model_name: str,
     tags: dict[str, str],
 ) -> ModelVersion:
-    profile = Profile.describe(*arrays(train), predict(model, train))
-    tags = {registry.METRICS: ",".join(METRICS)} | models.describe_contract() | tags
-    logged = models.log_model(model, select_features(train).head(5), profile)
+    schema, metrics = problem.schema, problem.evaluation.metrics
+    profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
+    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(schema) | tags
+    logged = models.log_model(schema, model, select_features(schema, train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     return registry.register(MlflowClient(), logged, model_name, tags)
+
+
+def _show_value(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _show(metrics: dict[str, float]) -> str:

@@ -16,10 +16,10 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from diabetes.drift import PREDICTION, Counts, Profile
-from diabetes.schema import ID, TARGET
-from diabetes.scoring import predict_arrays
-from diabetes.screening import ScreenedBatch, screen, screen_labels
+from diabetes.tabular.columns import Schema
+from diabetes.tabular.drift import PREDICTION, Counts, Profile
+from diabetes.tabular.scoring import predict_arrays
+from diabetes.tabular.screening import ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
 
 BROKEN_LINE, UNCLOSED_LINE = "_broken_line", "_unclosed_line"
@@ -37,13 +37,7 @@ REASONS, ROW, TALLY = "reasons", "row", "tally"
 _REPLACEMENT = "\ufffd"
 # What Java takes for white space: a line of nothing else is no row.
 BLANK = "".join(map(chr, range(33)))
-_STAGED_TYPES = {
-    ID: pa.int64(),
-    PREDICTION: pa.float64(),
-    REASONS: pa.list_(pa.string()),
-    ROW: pa.string(),
-    TALLY: pa.string(),
-}
+_STAGED_TYPES = {REASONS: pa.list_(pa.string()), ROW: pa.string(), TALLY: pa.string()}
 
 
 @dataclass(frozen=True)
@@ -90,6 +84,7 @@ class Scorer:
     and the counts of the rows in the profile's bins.
     """
 
+    schema: Schema
     pickled_model: bytes
     names: tuple[str, ...]
     profile: Profile | None = None
@@ -100,20 +95,20 @@ class Scorer:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Stage the batches of one task."""
         model, tally = load_once(self.pickled_model), Tally()
-        counts = self.profile.nothing() if self.profile else None
-        schema = None
+        counts = self.profile.empty_counts() if self.profile else None
+        staged_schema = None
         for unnamed in batches:
             batch = pa.RecordBatch.from_arrays(unnamed.columns, names=[*self.names, DIGEST])
-            screened = screen(batch)
+            screened = screen(self.schema, batch)
             reasons = self._collect_reasons(batch, screened)
             screened = ScreenedBatch(screened.ids, screened.numbers, screened.codes, reasons)
             staged, more = self._stage(batch, screened, model)
-            schema = staged.schema
+            staged_schema = staged.schema
             tally = tally.take_in(batch.num_rows, _to_numpy(batch.column(DIGEST)), _known(screened.ids))
             counts = counts + more if counts is not None and more is not None else counts
             yield staged
-        if schema is not None:
-            yield _tally_row(schema, tally, counts)
+        if staged_schema is not None:
+            yield _tally_row(staged_schema, tally, counts)
 
     def _collect_reasons(self, batch: pa.RecordBatch, screened: ScreenedBatch) -> dict[int, list[str]]:
         """Give the reasons of each row, those of its line as a whole among them."""
@@ -134,10 +129,10 @@ class Scorer:
         numbers, codes = screened.numbers, screened.codes
         if reasons:
             numbers, codes = numbers[good], codes[good]
-        predictions = predict_arrays(model, numbers, codes)
-        counts = self.profile.count(numbers, codes, predictions) if self.profile else None
+        predictions = predict_arrays(self.schema, model, numbers, codes)
+        counts = self.profile.count(self.schema, numbers, codes, predictions) if self.profile else None
         columns = {
-            ID: pa.array(screened.ids, mask=screened.ids == 0),
+            self.schema.key.name: pa.array(screened.ids, mask=screened.ids == 0),
             PREDICTION: _spread(predictions, good) if reasons else pa.array(predictions),
             REASONS: _sparse(reasons, batch.num_rows, REASONS),
             ROW: _sparse(self._as_json(batch, reasons), batch.num_rows, ROW),
@@ -190,13 +185,20 @@ def follow_quotes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
         yield pa.RecordBatch.from_pydict(dict(zip(others.schema.names, others.columns, strict=True)) | read)
 
 
-def pick_labels(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Of the rows of ID and label, give those whose label has arrived: read, or why they cannot be."""
-    for batch in batches:
-        ids, labels, reasons = screen_labels(batch)
-        told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
-        rows = pa.RecordBatch.from_pydict({ID: pa.array(ids), TARGET: pa.array(labels), REASONS: told})
-        yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
+@dataclass(frozen=True)
+class LabelPicker:
+    """Of the rows of key and label, gives those whose label has arrived: read, or why they cannot be."""
+
+    schema: Schema
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pick from the batches of one task."""
+        names = [self.schema.key.name, self.schema.label.name, REASONS]
+        for batch in batches:
+            ids, labels, reasons = screen_labels(self.schema, batch)
+            told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
+            rows = pa.RecordBatch.from_arrays([pa.array(ids), pa.array(labels), told], names=names)
+            yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
 
 
 def read_tally(text: str) -> tuple[Tally, Counts | None]:

@@ -1,1 +1,8 @@
-"""Predicts the progression of a disease: schema, split, training, evaluation and scoring, and no platform."""
+"""Predicts the progression of a disease: the columns, the model and what a good one is, as one problem."""
+
+from diabetes.evaluation import EVALUATION
+from diabetes.schema import SCHEMA
+from diabetes.tabular import Problem
+from diabetes.training import PARAMETERS, make_pipeline
+
+PROBLEM = Problem(schema=SCHEMA, parameters=PARAMETERS, make_pipeline=make_pipeline, evaluation=EVALUATION)

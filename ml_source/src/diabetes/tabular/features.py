@@ -3,54 +3,53 @@
 import numpy as np
 import pandas as pd
 
-from diabetes.columns import Column, SchemaError, check_columns
-from diabetes.reading import read_series
-from diabetes.schema import COLUMNS, FEATURE_NAMES, ID, TARGET
+from diabetes.tabular.columns import Column, Schema, SchemaError, check_columns
+from diabetes.tabular.reading import read_series
 
 
-def select_features(table: pd.DataFrame) -> pd.DataFrame:
+def select_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     """Return a new frame of the features: numbers as float64, categories as objects, NaN where missing.
 
     Raises SchemaError when a column is missing, or holds a text that is no number or an unknown category.
     """
-    check_columns(table.columns, FEATURE_NAMES)
-    return pd.DataFrame({name: _to_values(table[name]) for name in FEATURE_NAMES})
+    check_columns(table.columns, schema.feature_names)
+    return pd.DataFrame({column.name: _to_values(column, table[column.name]) for column in schema.features})
 
 
-def select_label(table: pd.DataFrame) -> np.ndarray:
+def select_label(schema: Schema, table: pd.DataFrame) -> np.ndarray:
     """Return the label as float64, shape (n,).
 
     Raises SchemaError when the column is missing or has a row without a number.
     """
-    check_columns(table.columns, [TARGET])
-    values = read_series(COLUMNS[TARGET], table[TARGET]).numbers
+    label = schema.label
+    check_columns(table.columns, [label.name])
+    values = read_series(label, table[label.name]).numbers
     if count := int(np.isnan(values).sum()):
-        raise SchemaError(f"{TARGET}: {count} of {len(values)} rows have no label")
+        raise SchemaError(f"{label.name}: {count} of {len(values)} rows have no label")
     return values
 
 
-def select_ids(table: pd.DataFrame) -> np.ndarray:
+def select_ids(schema: Schema, table: pd.DataFrame) -> np.ndarray:
     """Return the IDs as int64, shape (n,).
 
     Raises SchemaError when the column is missing or has a row without a whole number.
     """
-    check_columns(table.columns, [ID])
-    read = read_series(COLUMNS[ID], table[ID])
+    key = schema.key
+    check_columns(table.columns, [key.name])
+    read = read_series(key, table[key.name])
     wrong = np.isnan(read.numbers) | read.problems.get("fraction", False)
     if wrong.any():
-        raise SchemaError(f"{ID}: {int(wrong.sum())} of {len(wrong)} rows have no whole number")
+        raise SchemaError(f"{key.name}: {int(wrong.sum())} of {len(wrong)} rows have no whole number")
     return read.numbers.astype(np.int64)
 
 
-def select_labelled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a new frame of ID, features and label, as `select_ids`, `select_features` and `select_label`."""
-    return select_features(table).assign(**{ID: select_ids(table), TARGET: select_label(table)})[
-        [ID, *FEATURE_NAMES, TARGET]
-    ]
+def select_labelled(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a new frame of key, features and label; raises what the functions for each of them raise."""
+    others = {schema.key.name: select_ids(schema, table), schema.label.name: select_label(schema, table)}
+    return select_features(schema, table).assign(**others)[list(schema.columns)]
 
 
-def _to_values(values: pd.Series) -> pd.Series:
-    column = COLUMNS[str(values.name)]
+def _to_values(column: Column, values: pd.Series) -> pd.Series:
     read = read_series(column, values)
     if column.kind == "category":
         _refuse(values, read.problems.get("category"), f"not one of {list(column.categories)}")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from diabetes.columns import Column, check_columns
-from diabetes.reading import Problem, ReadValues, read_values
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, FEATURES, ID, NUMERIC_NAMES, TARGET
+from diabetes.tabular.columns import Column, Schema, check_columns
+from diabetes.tabular.reading import Problem, ReadValues, read_values
 
 _Reasons = defaultdict[int, list[str]]
 
@@ -18,7 +17,7 @@ class ScreenedBatch:
     """The rows of a batch as arrays, in their order.
 
     `ids` is int64 of shape (n,), 0 where there is none to read; `numbers` float64 of shape
-    (n, len(NUMERIC_NAMES)), NaN where missing; `codes` int64 of shape (n, len(CATEGORY_NAMES)), the index
+    (n, numeric features), NaN where missing; `codes` int64 of shape (n, category features), the index
     into the column's categories, -1 where missing. `reasons` has, by the number of the row, why a row cannot
     be scored; what is in the arrays for such a row means nothing.
     """
@@ -36,43 +35,45 @@ class ScreenedBatch:
         return mask
 
 
-def screen(batch: pa.RecordBatch) -> ScreenedBatch:
-    """Read the ID and the features of each row; a missing feature is not wrong, the pipeline fills it.
+def screen(schema: Schema, batch: pa.RecordBatch) -> ScreenedBatch:
+    """Read the key and the features of each row; a missing feature is not wrong, the pipeline fills it.
 
     Numbers may come as numbers or, out of a CSV, as text. Other columns are not looked at. Raises
     SchemaError when a column is missing.
     """
-    check_columns(batch.schema.names, [ID, *FEATURE_NAMES])
+    check_columns(batch.schema.names, [schema.key.name, *schema.feature_names])
     reasons: _Reasons = defaultdict(list)
-    ids = _read_ids(batch, reasons)
-    numbers = np.empty((batch.num_rows, len(NUMERIC_NAMES)), order="F")
-    codes = np.empty((batch.num_rows, len(CATEGORY_NAMES)), dtype=np.int64, order="F")
-    for column in FEATURES:
+    ids = _read_ids(schema.key, batch, reasons)
+    numbers = np.empty((batch.num_rows, len(schema.numeric_names)), order="F")
+    codes = np.empty((batch.num_rows, len(schema.category_names)), dtype=np.int64, order="F")
+    for column in schema.features:
         read = _read(column, batch, reasons)
         if column.kind == "category":
-            codes[:, CATEGORY_NAMES.index(column.name)] = np.nan_to_num(read.numbers, nan=-1)
+            codes[:, schema.category_names.index(column.name)] = np.nan_to_num(read.numbers, nan=-1)
         else:
-            numbers[:, NUMERIC_NAMES.index(column.name)] = read.numbers
+            numbers[:, schema.numeric_names.index(column.name)] = read.numbers
     return ScreenedBatch(ids, numbers, codes, dict(reasons))
 
 
-def screen_labels(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, dict[int, list[str]]]:
-    """Read the ID and the label of each row whose label has arrived; a missing one has not.
+def screen_labels(
+    schema: Schema, batch: pa.RecordBatch
+) -> tuple[np.ndarray, np.ndarray, dict[int, list[str]]]:
+    """Read the key and the label of each row whose label has arrived; a missing one has not.
 
     Returns the IDs (int64, 0 where there is none to read), the labels (float64, NaN where missing), and by
     the number of the row why it cannot be read.
     """
     reasons: _Reasons = defaultdict(list)
-    ids = _read_ids(batch, reasons)
-    read = _read(COLUMNS[TARGET], batch, reasons)
+    ids = _read_ids(schema.key, batch, reasons)
+    read = _read(schema.label, batch, reasons)
     missing = read.is_missing
     return ids, read.numbers, {row: texts for row, texts in reasons.items() if not missing[row]}
 
 
-def _read_ids(batch: pa.RecordBatch, reasons: _Reasons) -> np.ndarray:
-    read = _read(COLUMNS[ID], batch, reasons)
+def _read_ids(key: Column, batch: pa.RecordBatch, reasons: _Reasons) -> np.ndarray:
+    read = _read(key, batch, reasons)
     for row in np.flatnonzero(read.is_missing).tolist():
-        reasons[row].append(f"{ID} is missing")
+        reasons[row].append(f"{key.name} is missing")
     # What is left is whole and in range, and so exact as a float64.
     ids = read.numbers.copy()
     ids[list(reasons)] = 0

@@ -1,6 +1,6 @@
-"""Measures models by the metrics of `evaluation`, says how sure that is, and describes the features."""
+"""Measures models by the metrics of a problem, says how sure that is, and describes the features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,21 +8,19 @@ import pandas as pd
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from diabetes.columns import SchemaError
-from diabetes.evaluation import METRICS, PRIMARY, slice_rows
-from diabetes.features import select_features, select_label
-from diabetes.schema import COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
-from diabetes.scoring import ask, predict
-from diabetes.splitting import assign_folds
-from diabetes.training import fit
+from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.features import select_features, select_label
+from diabetes.tabular.fitting import fit
+from diabetes.tabular.metrics import Evaluation
+from diabetes.tabular.parameters import Value
+from diabetes.tabular.problem import Problem
+from diabetes.tabular.scoring import predict, predict_features
+from diabetes.tabular.splitting import assign_folds
 
 # Row numbers of shape (n,) are measured as one resample of n rows, a value a metric.
 _Measure = Callable[[np.ndarray], list[float]]
 # Bounds the memory of one step: this many row numbers are drawn at once.
 _VALUES_AT_ONCE = 1_000_000
-
-if PRIMARY not in METRICS or METRICS[PRIMARY].better != "lower":
-    raise ValueError(f"evaluation.PRIMARY must be one of METRICS that is better when lower; got {PRIMARY!r}")
 
 
 @dataclass(frozen=True)
@@ -34,43 +32,41 @@ class Interval:
     high: float
 
 
-def measure(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Return each metric of the predictions, shape (n,) both; NaN where it is not defined for these rows."""
-    if not len(actual):
-        return dict.fromkeys(METRICS, np.nan)
-    return {name: float(metric.function(actual, predicted)) for name, metric in METRICS.items()}
-
-
-def evaluate(model: Pipeline, table: pd.DataFrame) -> dict[str, float]:
+def evaluate(problem: Problem, model: Pipeline, table: pd.DataFrame) -> dict[str, float]:
     """Return each metric of the model's predictions against the labels of the table.
 
     Raises SchemaError when a label is missing or when there are fewer than two rows.
     """
-    labels = select_label(table)
+    labels = select_label(problem.schema, table)
     if len(labels) < 2:
         raise SchemaError(f"evaluation needs at least 2 labelled rows; the table has {len(labels)}")
-    return measure(labels, predict(model, table))
+    return problem.evaluation.measure(labels, predict(problem.schema, model, table))
 
 
-def cross_validate(table: pd.DataFrame, *, alpha: float, folds: int = 5, seed: int) -> float:
+def cross_validate(
+    problem: Problem, table: pd.DataFrame, params: Mapping[str, Value], *, folds: int = 5, seed: int
+) -> float:
     """Return the mean over the folds of what `validate` measures on each.
 
     Raises what `fit` and `assign_folds` raise.
     """
-    assigned = assign_folds(table, folds=folds, seed=seed)
-    return float(np.mean([validate(table, assigned == fold, alpha=alpha) for fold in range(folds)]))
+    assigned = assign_folds(problem.schema, table, folds=folds, seed=seed)
+    return float(np.mean([validate(problem, table, assigned == fold, params) for fold in range(folds)]))
 
 
-def validate(table: pd.DataFrame, held_out: np.ndarray, *, alpha: float) -> float:
+def validate(
+    problem: Problem, table: pd.DataFrame, held_out: np.ndarray, params: Mapping[str, Value]
+) -> float:
     """Return the primary metric on the rows that the mask `held_out`, shape (n,), marks.
 
     The whole pipeline, preprocessing included, is fitted on the other rows. Raises what `fit` raises.
     """
-    model, rows = fit(table[~held_out], alpha=alpha), table[held_out]
-    return float(METRICS[PRIMARY].function(select_label(rows), predict(model, rows)))
+    model, rows, schema = fit(problem, table[~held_out], params), table[held_out], problem.schema
+    return float(problem.evaluation.error.function(select_label(schema, rows), predict(schema, model, rows)))
 
 
 def bootstrap_metrics(
+    evaluation: Evaluation,
     actual: np.ndarray,
     predicted: np.ndarray,
     *,
@@ -89,13 +85,14 @@ def bootstrap_metrics(
     _check_rows(actual=actual, predicted=predicted)
 
     def measure_rows(rows: np.ndarray) -> list[float]:
-        return list(measure(actual[rows], predicted[rows]).values())
+        return list(evaluation.measure(actual[rows], predicted[rows]).values())
 
     intervals = _bootstrap(measure_rows, len(actual), seed=seed, resamples=resamples, confidence=confidence)
-    return dict(zip(METRICS, intervals, strict=True))
+    return dict(zip(evaluation.metrics, intervals, strict=True))
 
 
 def compare_models(
+    evaluation: Evaluation,
     actual: np.ndarray,
     challenger: np.ndarray,
     champion: np.ndarray,
@@ -111,7 +108,7 @@ def compare_models(
     cancels out. Raises as `bootstrap_metrics`.
     """
     _check_rows(actual=actual, challenger=challenger, champion=champion)
-    error = METRICS[PRIMARY].function
+    error = evaluation.error.function
 
     def measure_rows(rows: np.ndarray) -> list[float]:
         labels = actual[rows]
@@ -120,8 +117,10 @@ def compare_models(
     return _bootstrap(measure_rows, len(actual), seed=seed, resamples=resamples, confidence=confidence)[0]
 
 
-def evaluate_slices(actual: np.ndarray, predicted: np.ndarray, table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a slice of `slice_rows`: rows, and each metric; the index is named slice.
+def evaluate_slices(
+    problem: Problem, actual: np.ndarray, predicted: np.ndarray, table: pd.DataFrame
+) -> pd.DataFrame:
+    """Return one row a slice of the problem: rows, and each metric; the index is named slice.
 
     `actual` and `predicted` belong to the rows of the table in their order. A metric is NaN where it is not
     defined, as for a slice without rows. Raises ValueError for unequal lengths.
@@ -129,50 +128,56 @@ def evaluate_slices(actual: np.ndarray, predicted: np.ndarray, table: pd.DataFra
     if not actual.shape == predicted.shape == (len(table),):
         shapes = f"actual {actual.shape}, predicted {predicted.shape}"
         raise ValueError(f"a table of {len(table)} rows needs one value a row; got {shapes}")
+    evaluation = problem.evaluation
     measured = {
-        name: {"rows": int(rows.sum()), **measure(actual[rows], predicted[rows])}
-        for name, rows in slice_rows(table).items()
+        name: {"rows": int(rows.sum()), **evaluation.measure(actual[rows], predicted[rows])}
+        for name, rows in evaluation.slice_rows(select_features(problem.schema, table)).items()
     }
-    slices = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *METRICS])
+    slices = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *evaluation.metrics])
     return slices.rename_axis("slice").astype({"rows": "int64"})
 
 
-def feature_importance(model: Pipeline, table: pd.DataFrame, *, seed: int, repeats: int = 10) -> pd.DataFrame:
+def feature_importance(
+    problem: Problem, model: Pipeline, table: pd.DataFrame, *, seed: int, repeats: int = 10
+) -> pd.DataFrame:
     """Return one row a feature, the most important first: how much the primary metric grows without it.
 
     Each feature's column is shuffled `repeats` times among the rows of the labelled table (permutation
     importance: Breiman, "Random Forests", 2001, section 10). `mean` and `std` of the growth are in the
     metric's unit; about 0 is a feature that the model does not need, or that others stand in for.
     """
+    error, schema = problem.evaluation.error.function, problem.schema
+
+    def score(model: Pipeline, features: pd.DataFrame, labels: np.ndarray) -> float:
+        return -error(labels, predict_features(model, features))
+
     shuffled = permutation_importance(
         model,
-        select_features(table),
-        select_label(table),
-        scoring=_score,
+        select_features(schema, table),
+        select_label(schema, table),
+        scoring=score,
         n_repeats=repeats,
         random_state=seed,
     )
     importance = {"mean": shuffled.importances_mean, "std": shuffled.importances_std}
-    names = pd.Index(FEATURE_NAMES, name="feature")
+    names = pd.Index(schema.feature_names, name="feature")
     return pd.DataFrame(importance, index=names).sort_values("mean", ascending=False, kind="stable")
 
 
-def describe_features(table: pd.DataFrame) -> pd.DataFrame:
+def describe_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     """Return one row a feature, in its unit: count, missing, mean, std, min, quartiles, max, categories.
 
     A category has no mean: its `categories` says how often each occurs, such as "Female 5, Male 3".
     """
-    features = select_features(table)
-    numbers = features[NUMERIC_NAMES].describe().T if NUMERIC_NAMES else pd.DataFrame()
+    features, numeric = select_features(schema, table), schema.numeric_names
+    numbers = features[numeric].describe().T if numeric else pd.DataFrame()
     statistics = numbers.reindex(features.columns)
     statistics["count"] = features.count()
     statistics.insert(1, "missing", features.isna().sum())
-    statistics["categories"] = [_count_categories(features[name]) for name in features.columns]
+    statistics["categories"] = [
+        _count_values(features[column.name], column.categories) for column in schema.features
+    ]
     return statistics.rename_axis("feature")
-
-
-def _score(model: Pipeline, features: pd.DataFrame, labels: np.ndarray) -> float:
-    return -METRICS[PRIMARY].function(labels, ask(model, features))
 
 
 def _check_rows(**arrays: np.ndarray) -> None:
@@ -209,5 +214,5 @@ def _find_quantiles(values: np.ndarray, shares: tuple[float, float]) -> tuple[fl
     return float(low), float(high)
 
 
-def _count_categories(values: pd.Series) -> str:
-    return ", ".join(f"{name} {(values == name).sum()}" for name in COLUMNS[str(values.name)].categories)
+def _count_values(values: pd.Series, categories: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {(values == name).sum()}" for name in categories)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabetes.columns import Column
+from diabetes.tabular.columns import Column
 
 # What a text may look like to be read as a number; an infinite one is read, and is then out of range.
 _NUMBER = r"(?i)^([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan)$"

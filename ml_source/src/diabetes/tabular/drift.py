@@ -2,8 +2,9 @@
 
 The training rows are described once, as counts of rows in bins (`Profile`); a batch is counted in the same
 bins, part by part (`Counts`), and the two are compared. Numbers come as float64 of shape (n, numbers) in the
-order of NUMERIC_NAMES, NaN where missing; categories as int64 codes of shape (n, categories) in the order of
-CATEGORY_NAMES, each the place in the schema's list, -1 where missing; predictions as float64 of shape (n,).
+order of the schema's numeric names, NaN where missing; categories as int64 codes of shape (n, categories) in
+the order of its category names, each the place in the column's list, -1 where missing; predictions as float64
+of shape (n,).
 """
 
 import math
@@ -16,9 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
-from diabetes.columns import SchemaError
-from diabetes.features import select_features
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
+from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.features import select_features
 
 PREDICTION = "prediction"
 DECILES = np.arange(1, 10) / 10
@@ -32,10 +32,6 @@ _SMALLEST_EXPECTED = 5
 _DRAWN_TABLES = 19_999
 # What NumPy's sampler takes; the chi-squared distribution has to do for more rows.
 _MOST_ROWS_TO_DRAW_FROM = 10**9 - 1
-
-
-# Drawn tables, and the adjustment for so many columns, never give a p-value below this one.
-SMALLEST_P_VALUE = (len(FEATURE_NAMES) + 1) / (_DRAWN_TABLES + 1)
 
 
 @dataclass(frozen=True)
@@ -98,32 +94,36 @@ class Profile:
     baseline: Counts
 
     @classmethod
-    def describe(cls, numbers: np.ndarray, codes: np.ndarray, predictions: np.ndarray) -> Self:
+    def describe(
+        cls, schema: Schema, numbers: np.ndarray, codes: np.ndarray, predictions: np.ndarray
+    ) -> Self:
         """Describe training rows; raises SchemaError where there are none.
 
         The edges of a number are its deciles. Deciles that many rows share are one edge.
         """
         if not len(predictions):
             raise SchemaError("0 rows have no distribution to describe")
-        columns = _name_columns(numbers, predictions)
+        columns = _name_columns(schema, numbers, predictions)
         bins = cls(
             edges={name: _find_edges(values) for name, values in columns.items()},
-            categories={name: COLUMNS[name].categories for name in CATEGORY_NAMES},
+            categories={name: schema.columns[name].categories for name in schema.category_names},
             baseline=Counts({}),
         )
-        return replace(bins, baseline=bins.count(numbers, codes, predictions))
+        return replace(bins, baseline=bins.count(schema, numbers, codes, predictions))
 
-    def count(self, numbers: np.ndarray, codes: np.ndarray, predictions: np.ndarray) -> Counts:
+    def count(
+        self, schema: Schema, numbers: np.ndarray, codes: np.ndarray, predictions: np.ndarray
+    ) -> Counts:
         """Count a batch of rows in the bins of this profile."""
-        columns = _name_columns(numbers, predictions)
+        columns = _name_columns(schema, numbers, predictions)
         found = {name: _count_numbers(values, self.edges[name]) for name, values in columns.items()}
-        for name, column in zip(CATEGORY_NAMES, codes.T, strict=True):
+        for name, column in zip(schema.category_names, codes.T, strict=True):
             found[name] = _count_codes(column, len(self.categories[name]))
-        return Counts({name: found[name] for name in _all_names()})
+        return Counts({name: found[name] for name in (*schema.feature_names, PREDICTION)})
 
-    def nothing(self) -> Counts:
+    def empty_counts(self) -> Counts:
         """Give the counts of no rows, to add others to."""
-        return Counts({name: (0,) * len(self.labels(name)) for name in _all_names()})
+        return Counts({name: (0,) * len(counts) for name, counts in self.baseline.bins.items()})
 
     def labels(self, name: str) -> list[str]:
         """Name the bins of a column, in the order of its counts."""
@@ -146,28 +146,35 @@ class Profile:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Read what `as_json` gave; raises SchemaError where it describes other columns or categories."""
-        profile = cls(
+        """Read what `as_json` gave."""
+        return cls(
             edges={name: tuple(edges) for name, edges in values["edges"].items()},
             categories={name: tuple(names) for name, names in values["categories"].items()},
             baseline=Counts.from_json(values["baseline"]),
         )
-        known = {name: COLUMNS[name].categories for name in CATEGORY_NAMES}
-        if {*profile.edges} != {*NUMERIC_NAMES, PREDICTION} or profile.categories != known:
-            described = [*profile.edges, *profile.categories.items()]
+
+    def check(self, schema: Schema) -> None:
+        """Raise SchemaError where the profile describes other columns or categories than the schema has."""
+        known = {name: schema.columns[name].categories for name in schema.category_names}
+        if {*self.edges} != {*schema.numeric_names, PREDICTION} or self.categories != known:
+            described = [*self.edges, *self.categories.items()]
             raise SchemaError(
-                f"the profile describes {described}; this wheel has {NUMERIC_NAMES} and {known}"
+                f"the profile describes {described}; this wheel has {schema.numeric_names} and {known}"
             )
-        return profile
 
 
-def arrays(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def to_arrays(schema: Schema, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers and the codes of a table's features; raises SchemaError as `select_features`."""
-    features = select_features(table)
-    codes = np.empty((len(features), len(CATEGORY_NAMES)), dtype=np.int64)
-    for place, name in enumerate(CATEGORY_NAMES):
-        codes[:, place] = pd.Categorical(features[name], categories=COLUMNS[name].categories).codes
-    return features[NUMERIC_NAMES].to_numpy(dtype=np.float64), codes
+    features = select_features(schema, table)
+    codes = np.empty((len(features), len(schema.category_names)), dtype=np.int64)
+    for place, name in enumerate(schema.category_names):
+        codes[:, place] = pd.Categorical(features[name], categories=schema.columns[name].categories).codes
+    return features[schema.numeric_names].to_numpy(dtype=np.float64), codes
+
+
+def find_smallest_p_value(columns: int) -> float:
+    """Return the p-value that drawn tables, adjusted for so many columns, are never below."""
+    return columns / (_DRAWN_TABLES + 1)
 
 
 def compare(profile: Profile, counts: Counts) -> pd.DataFrame:
@@ -178,7 +185,7 @@ def compare(profile: Profile, counts: Counts) -> pd.DataFrame:
     """
     compared = {
         name: _compare(np.array(profile.baseline.bins[name]), np.array(counts.bins[name]))
-        for name in _all_names()
+        for name in profile.baseline.bins
     }
     table = pd.DataFrame.from_dict(compared, orient="index").rename_axis("column")
     return table.astype({"rows_baseline": "int64", "rows": "int64"})
@@ -314,12 +321,8 @@ def _count_true(rows: np.ndarray) -> int:
     return int(np.count_nonzero(rows))
 
 
-def _name_columns(numbers: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(NUMERIC_NAMES, numbers.T, strict=True)) | {PREDICTION: predictions}
-
-
-def _all_names() -> list[str]:
-    return [*FEATURE_NAMES, PREDICTION]
+def _name_columns(schema: Schema, numbers: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(schema.numeric_names, numbers.T, strict=True)) | {PREDICTION: predictions}
 
 
 def _sizes(counts: Counts) -> dict[str, int]:

@@ -5,31 +5,30 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from diabetes.columns import Column, SchemaError, check_columns
-from diabetes.reading import Problem, ReadValues, read_series
-from diabetes.schema import COLUMNS, FEATURE_NAMES, ID, TARGET
+from diabetes.tabular.columns import Column, Schema, SchemaError, check_columns
+from diabetes.tabular.reading import Problem, ReadValues, read_series
 
 
-def check_table(table: pd.DataFrame, *, labelled: bool) -> None:
+def check_table(schema: Schema, table: pd.DataFrame, *, labelled: bool) -> None:
     """Raise one SchemaError that lists everything wrong with the table's columns and values.
 
     Feature values may be missing. IDs may not, nor appear twice, and labels may not when `labelled`. What is
     refused of a value is what scoring rejects a row for.
     """
-    required = [ID, *FEATURE_NAMES, *([TARGET] if labelled else [])]
-    check_columns(table.columns, required)
-    read = {name: read_series(COLUMNS[name], table[name]) for name in required}
-    problems = [text for name in required for text in _find_value_problems(table[name], read[name])]
-    problems += [
-        text for name in (ID, TARGET) if name in required for text in _find_missing(name, read[name])
+    key, never_missing = schema.key, [schema.key, *([schema.label] if labelled else [])]
+    required = [*schema.features, *never_missing]
+    check_columns(table.columns, [name for name in schema.columns if labelled or name != schema.label.name])
+    read = {column: read_series(column, table[column.name]) for column in required}
+    problems = [
+        text for column in required for text in _find_value_problems(column, table[column.name], read[column])
     ]
-    problems += _find_repeated(table[ID], read[ID].numbers)
+    problems += [text for column in never_missing for text in _find_missing(column.name, read[column])]
+    problems += _find_repeated(table[key.name], read[key].numbers)
     if problems:
         raise SchemaError(f"the table of {len(table)} rows breaks the schema: {'; '.join(problems)}")
 
 
-def _find_value_problems(values: pd.Series, read: ReadValues) -> Iterator[str]:
-    column = COLUMNS[str(values.name)]
+def _find_value_problems(column: Column, values: pd.Series, read: ReadValues) -> Iterator[str]:
     for problem, wrong in read.problems.items():
         yield from _describe(column.name, values[wrong], _name_problem(column, problem))
 
@@ -49,7 +48,9 @@ def _find_missing(name: str, read: ReadValues) -> Iterator[str]:
 
 
 def _find_repeated(ids: pd.Series, numbers: np.ndarray) -> Iterator[str]:
-    yield from _describe(ID, ids[~np.isnan(numbers) & pd.Series(numbers).duplicated().to_numpy()], "repeated")
+    yield from _describe(
+        str(ids.name), ids[~np.isnan(numbers) & pd.Series(numbers).duplicated().to_numpy()], "repeated"
+    )
 
 
 def _describe(name: str, wrong: pd.Series, what: str) -> Iterator[str]:

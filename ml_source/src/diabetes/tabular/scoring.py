@@ -12,23 +12,23 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from diabetes.features import select_features
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, NUMERIC_NAMES
+from diabetes.tabular.columns import Column, Schema
+from diabetes.tabular.features import select_features
 
 # Up to this many combinations of categories, each is transformed once and not once a row.
 _COMBINATIONS = 10_000
 
 
-def predict(model: Pipeline, table: pd.DataFrame) -> np.ndarray:
+def predict(schema: Schema, model: Pipeline, table: pd.DataFrame) -> np.ndarray:
     """Return one prediction a row, float64 of shape (n,), in the order of the rows.
 
     A classifier of the classes 0 and 1 predicts the probability of 1. Features are found by name: column
     order, other columns and the index do not matter.
     """
-    return ask(model, select_features(table))
+    return predict_features(model, select_features(schema, table))
 
 
-def ask(model: Pipeline, features: Any) -> np.ndarray:
+def predict_features(model: Pipeline, features: Any) -> np.ndarray:
     """Return what `predict` returns, from features as the model takes them.
 
     Raises ValueError for a classifier of other classes than 0 and 1.
@@ -42,7 +42,7 @@ def ask(model: Pipeline, features: Any) -> np.ndarray:
     return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
 
 
-def predict_arrays(model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def predict_arrays(schema: Schema, model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return what `predict` returns, from the arrays of `screening.ScreenedBatch`, several times as fast.
 
     Where the pipeline begins with a ColumnTransformer, each of its parts gets its columns as they are:
@@ -50,17 +50,17 @@ def predict_arrays(model: Pipeline, numbers: np.ndarray, codes: np.ndarray) -> n
     """
     if not len(numbers):
         return np.empty(0)
-    parts = _find_parts(model)
+    parts = _find_parts(schema, model)
     if parts is None:
-        return predict(model, _to_table(numbers, codes))
+        return predict(schema, model, _to_table(schema, numbers, codes))
     with warnings.catch_warnings():
         # The parts were fitted on named columns; here they get the same columns without the names.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        blocks = [_transform(part, names, numbers, codes) for part, names in parts]
-        return ask(model[1:], np.hstack(blocks))
+        blocks = [_transform(schema, part, names, numbers, codes) for part, names in parts]
+        return predict_features(model[1:], np.hstack(blocks))
 
 
-def _find_parts(model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
+def _find_parts(schema: Schema, model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
     """Give the parts of the first step, each with the columns it takes; None where they cannot be told apart.
 
     Each part has to take numbers alone or categories alone.
@@ -71,19 +71,20 @@ def _find_parts(model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None
     used = [(part, list(names)) for _, part, names in first.transformers_ if not isinstance(part, str)]
     parts = [(part, names) for part, names in used if names]  # without columns a part is not fitted
     kept = [part for _, part, _ in first.transformers_ if part == "passthrough"]
-    told_apart = all(
-        set(names) <= set(NUMERIC_NAMES) or set(names) <= set(CATEGORY_NAMES) for _, names in parts
-    )
+    kinds = set(schema.numeric_names), set(schema.category_names)
+    told_apart = all(any(set(names) <= kind for kind in kinds) for _, names in parts)
     return parts if parts and told_apart and not kept else None
 
 
-def _transform(part: BaseEstimator, names: list[str], numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    if set(names) <= set(NUMERIC_NAMES):
-        whole = names == NUMERIC_NAMES
-        columns = numbers if whole else numbers[:, [NUMERIC_NAMES.index(name) for name in names]]
+def _transform(
+    schema: Schema, part: BaseEstimator, names: list[str], numbers: np.ndarray, codes: np.ndarray
+) -> np.ndarray:
+    if set(names) <= set(schema.numeric_names):
+        whole = names == schema.numeric_names
+        columns = numbers if whole else numbers[:, [schema.numeric_names.index(name) for name in names]]
         return _as_dense(part.transform(columns))
-    columns = codes[:, [CATEGORY_NAMES.index(name) for name in names]]
-    values = [_values_by_code(name) for name in names]
+    columns = codes[:, [schema.category_names.index(name) for name in names]]
+    values = [_values_by_code(schema.columns[name]) for name in names]
     sizes = [len(known) for known in values]
     if math.prod(sizes) > _COMBINATIONS:
         rows = np.column_stack([known[column + 1] for known, column in zip(values, columns.T, strict=True)])
@@ -97,13 +98,15 @@ def _as_dense(block: Any) -> np.ndarray:
     return np.asarray(block.toarray() if issparse(block) else block)
 
 
-def _values_by_code(name: str) -> np.ndarray:
+def _values_by_code(column: Column) -> np.ndarray:
     """Give the values that a category's codes stand for: the one of -1, missing, comes first."""
-    return np.array([np.nan, *COLUMNS[name].categories], dtype=object)
+    return np.array([np.nan, *column.categories], dtype=object)
 
 
-def _to_table(numbers: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
-    columns = {name: numbers[:, place] for place, name in enumerate(NUMERIC_NAMES)}
-    for place, name in enumerate(CATEGORY_NAMES):
-        columns[name] = _values_by_code(name)[codes[:, place] + 1]
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=columns[name].dtype) for name in FEATURE_NAMES})
+def _to_table(schema: Schema, numbers: np.ndarray, codes: np.ndarray) -> pd.DataFrame:
+    columns = {name: numbers[:, place] for place, name in enumerate(schema.numeric_names)}
+    for place, name in enumerate(schema.category_names):
+        columns[name] = _values_by_code(schema.columns[name])[codes[:, place] + 1]
+    return pd.DataFrame(
+        {name: pd.Series(columns[name], dtype=columns[name].dtype) for name in schema.feature_names}
+    )
