@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from diabetes.schema import ID, NUMERIC_NAMES, TARGET
+from diabetes import PROBLEM
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.settings import ScoringSettings, TrainingSettings
 from pyspark.sql import SparkSession
@@ -51,7 +51,7 @@ class Bench:
             "model_name": MODEL,
             "batch_id": "bench",
         }
-        return batch_score.run(self.spark, ScoringSettings.from_widgets(widgets))
+        return batch_score.run(self.spark, ScoringSettings.from_widgets(widgets, PROBLEM), PROBLEM)
 
 
 @contextmanager
@@ -81,13 +81,13 @@ def open_bench() -> Iterator[Bench]:
 def write_rows(folder: Path, rows: int) -> Path:
     """Write that many rows to score, drawn from the labelled ones and varied a little, as Parquet files."""
     folder.mkdir()
-    table = pd.read_csv(LABELLED).drop(columns=TARGET)
+    table = pd.read_csv(LABELLED).drop(columns=PROBLEM.schema.label.name)
     random = np.random.default_rng(0)
     for start in range(0, rows, ROWS_A_FILE):
         count = min(ROWS_A_FILE, rows - start)
         drawn = table.iloc[random.integers(len(table), size=count)].reset_index(drop=True)
-        drawn[ID] = np.arange(start + 1, start + count + 1)
-        for name in (name for name in NUMERIC_NAMES if name != "AGE"):
+        drawn[PROBLEM.schema.key.name] = np.arange(start + 1, start + count + 1)
+        for name in (column.name for column in PROBLEM.schema.features if column.kind == "number"):
             drawn[name] = drawn[name] * random.uniform(0.995, 1.005, count)
         file = folder / f"part-{start // ROWS_A_FILE:04}.parquet"
         pq.write_table(pa.Table.from_pandas(drawn, preserve_index=False), file)
@@ -148,6 +148,6 @@ def _train(folder: Path, spark: SparkSession) -> None:
         "training_data": LABELLED.as_uri(),
         "experiment_name": "/bench",
         "model_name": MODEL,
-        "alpha": "0.5",
+        "model_params": "alpha=0.5",
     }
-    train.run(spark, TrainingSettings.from_widgets(widgets))
+    train.run(spark, TrainingSettings.from_widgets(widgets, PROBLEM), PROBLEM)

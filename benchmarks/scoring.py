@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from bench import MODEL, TABLE, Bench, alternate, finish, medians, open_bench, write_rows
-from diabetes.schema import FEATURE_NAMES, ID
+from diabetes import PROBLEM
 from pyspark.sql import functions as F
 from sklearn.pipeline import Pipeline
 
+ID, FEATURE_NAMES = PROBLEM.schema.key.name, PROBLEM.schema.feature_names
 ALLOWED_DIFFERENCE = 1e-9
 LABELS = {"model_name": MODEL, "model_version": "1", "batch_id": "bench", "run_id": "0" * 32}
 BATCH_ROWS = 65_536

@@ -249,7 +249,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(workspace):
 
     assert finished.returncode != 0
     assert "alhpa" in finished.stderr
-    assert "'alpha'" in finished.stderr
+    assert "alpha: a number from" in finished.stderr and "'search_trials'" in finished.stderr
     assert workspace.last_run_id() == last
 
 

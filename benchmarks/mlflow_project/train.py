@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 
+from diabetes import PROBLEM
 from diabetes_mlops import train
 from diabetes_mlops.settings import TrainingSettings
 from pyspark.sql import SparkSession
@@ -11,6 +12,8 @@ from pyspark.sql import SparkSession
 parser = argparse.ArgumentParser(description=__doc__)
 for name in ("training_data", "experiment_name", "model_name", "alpha"):
     parser.add_argument(f"--{name}", required=True)
-settings = TrainingSettings.from_widgets(vars(parser.parse_args()))
+given = vars(parser.parse_args())
+widgets = given | {"model_params": f"alpha={given['alpha']}"}
+settings = TrainingSettings.from_widgets(widgets, PROBLEM)
 spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
-print(json.dumps(train.run(spark, settings)))
+print(json.dumps(train.run(spark, settings, PROBLEM)))

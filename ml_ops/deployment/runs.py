@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from deployment import model_params
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, RunFailedError
 from deployment.jobs import parameters_of, require_job
+from deployment.settings import ROOT
 from deployment.tables import format_values
 
 ENDED = ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
@@ -44,7 +46,9 @@ def check_params(params: Mapping[str, str], known: Mapping[str, str], job: str) 
 def run_job(cli: DatabricksCli, name: str, params: Mapping[str, str], *, wait: bool) -> None:
     """Triggers the job; with `wait` it follows the run, prints its exit value, and raises when it fails."""
     job = require_job(cli, name)
-    check_params(params, parameters_of(job), name)
+    widgets = parameters_of(job)
+    params = model_params.gather(params, widgets, ROOT)
+    check_params(params, widgets, name)
     run_id = cli.run_now(int(job["job_id"]), params)
     print(f"Run {run_id} of '{name}': {get_run(cli, run_id)['run_page_url']}", flush=True)
     if wait:

@@ -13,7 +13,7 @@ import pandas as pd
 from diabetes.tabular import Column, Evaluation, Metric, Parameter, Problem, Schema
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -139,13 +139,25 @@ TUMOURS = make_problem(
 
 
 def make_patients() -> pd.DataFrame:
-    """442 labelled rows in the units of the schema, with gaps."""
-    source = load_diabetes(scaled=False, as_frame=True).frame.rename(columns=str.upper)
-    source["SEX"] = source["SEX"].map({1.0: "Female", 2.0: "Male"}).astype(object)
-    source["AGE"] = source["AGE"].astype("int64")
-    table = source.rename(columns={"TARGET": "Y"})
-    table.insert(0, "ID", np.arange(1, len(table) + 1))
-    return _with_gaps(PATIENTS, table, seed=442)
+    """442 labelled rows in the units of the schema, drawn, with gaps; the label depends on five features."""
+    random, rows = np.random.default_rng(442), 442
+    drawn = {
+        "AGE": np.clip(random.normal(48, 13, rows), 19, 79).round(),
+        "SEX": random.choice(np.array(["Female", "Male"], dtype=object), rows),
+        "BMI": np.clip(random.normal(26.4, 4.4, rows), 18, 42).round(1),
+        "BP": np.clip(random.normal(94.6, 13.8, rows), 62, 133).round(1),
+        "S1": random.normal(189, 30, rows).round(),
+        "S2": random.normal(115, 25, rows).round(1),
+        "S3": np.clip(random.normal(50, 12, rows), 22, 99).round(),
+        "S4": np.clip(random.normal(4, 1.2, rows), 2, 9).round(2),
+        "S5": np.clip(random.normal(4.64, 0.5, rows), 3.3, 6.1).round(4),
+        "S6": np.clip(random.normal(91, 11, rows), 58, 124).round(),
+    }
+    table = pd.DataFrame({"ID": np.arange(1, rows + 1)} | drawn)
+    slopes = {"BMI": 6.5, "BP": 1.4, "S3": -0.9, "S5": 62}
+    risen = sum(slope * (table[name] - table[name].mean()) for name, slope in slopes.items())
+    label = 152 + risen - 10 * (table["SEX"] == "Male") + random.normal(0, 50, rows)
+    return _with_gaps(PATIENTS, table.assign(Y=np.clip(label, 25, 346).round()), seed=442)
 
 
 def make_patients_batch() -> pd.DataFrame:
