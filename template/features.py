@@ -24,9 +24,9 @@ FILES = {
         "ml_data/make_data.py",
         "ml_source/tests/test_data.py",
         "tests/new_project/",
-        "tests/second_sample/",
+        "tests/sciences/",
         "tests/test_pictures.py",
-        "tests/test_second_sample.py",
+        "tests/test_swapped_science.py",
     ),
     "local-workspace": (
         "local_workspace/",
@@ -62,15 +62,6 @@ FILES = {
         TWO_COMMAND_LINES,
     ),
 }
-# What the tests of the MLOps wheel are about, wherever the project's own science goes.
-SAMPLE = "ml_ops/tests/sample"
-KEPT_FOR_TESTS = (
-    "ml_source/src/diabetes/schema.py",
-    "ml_source/src/diabetes/training.py",
-    "ml_source/src/diabetes/evaluation.py",
-    "ml_data/data_raw.csv",
-    "ml_data/data_batch_input.csv",
-)
 PARTS = tuple(part for part in FILES if part != TEMPLATE)
 COMMAND_LINES = {"go-cli", "pip-cli"}
 

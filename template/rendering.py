@@ -1,7 +1,6 @@
 """Writes the files of a project: those of the template, renamed, without the parts that it does without."""
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from template.errors import TemplateError
-from template.features import KEPT_FOR_TESTS, PARTS, SAMPLE, TEMPLATE, belongs
+from template.features import PARTS, TEMPLATE, belongs
 from template.fences import apply_fences
 from template.files import list_files
 from template.names import rename
@@ -63,9 +62,6 @@ def render(root: Path, folder: Path, record: Record) -> None:
         if file.is_file():
             path = file.relative_to(root / OWN_FILES)
             _write(file, folder / rename(path.as_posix(), record.name), record, left_out)
-    (folder / SAMPLE).mkdir()
-    for kept in KEPT_FOR_TESTS:
-        shutil.copy2(folder / rename(kept, record.name), folder / SAMPLE)
     _prune_requirements(folder)
     record.write(folder / RECORD)
     for command in TIDY:

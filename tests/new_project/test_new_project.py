@@ -20,7 +20,7 @@ WORDS = {
     "azure-pipelines": r"azure.pipelines",
     "go-cli": r"go_cli|bundle (deploy|validate|run)|both command lines",
     "pip-cli": r"pip_cli|databricks-cli|both command lines",
-    "template": r"(#|//|<!--) *only: |end only|second_sample|make new-project",
+    "template": r"(#|//|<!--) *only: |end only|tests/sciences|make new-project",
 }
 VARIANTS = ("go-cli local-workspace", "azure-pipelines pip-cli", "")
 

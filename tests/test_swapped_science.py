@@ -24,13 +24,13 @@ from sklearn.pipeline import Pipeline
 from test_deployments import Team, git, make_checkout
 from workspace_under_test import ROOT, WorkspaceUnderTest
 
-SAMPLE = Path(__file__).parent / "second_sample"
+SCIENCE = Path(__file__).parent / "sciences" / "tumours"
 MODULES = ("schema.py", "training.py", "evaluation.py")
 FOLDER, DATA_ROOT = "/Shared/cancer", "dbfs:/cancer/data"
 EXPERIMENT, CHAMPION = f"{FOLDER}/experiment", "models:/spark_catalog.cancer.diabetes@champion"
 NIGHT, TABLE = "/Volumes/main/cancer/night", "spark_catalog.cancer.night"
 PARAMS = {
-    "model-training": "alpha=0.6 search_trials=2 search_on=workers",
+    "model-training": "penalty=0.6 search_trials=2 search_on=workers",
     "batch-scoring": f"input_data={NIGHT} batch_id=night carry_columns=WARD output_table={TABLE}",
     "monitoring": f"labels_data=labels.csv output_table={TABLE}",
 }
@@ -45,8 +45,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @dataclass
-class SecondSample:
-    """What came of the three jobs, and the files that were replaced for it."""
+class Swapped:
+    """What came of the three jobs, and the files that were replaced for them."""
 
     replaced: set[str]
     data: Path
@@ -69,8 +69,8 @@ def replace_science(checkout: Path) -> set[str]:
     git(checkout, "add", "--all")
     git(checkout, "commit", "--message", "The template")
     for name in MODULES:
-        shutil.copy2(SAMPLE / name, checkout / "ml_source" / "src" / "diabetes" / name)
-    subprocess.run([sys.executable, SAMPLE / "make_data.py", checkout / "ml_data"], check=True)
+        shutil.copy2(SCIENCE / name, checkout / "ml_source" / "src" / "diabetes" / name)
+    subprocess.run([sys.executable, SCIENCE / "make_data.py", checkout / "ml_data"], check=True)
     changed = ["git", "status", "--porcelain", "--untracked-files=all", "--no-renames"]
     found = subprocess.run(changed, cwd=checkout, check=True, capture_output=True, text=True)
     return {line[3:] for line in found.stdout.splitlines()}
@@ -95,7 +95,7 @@ def page_of_last_run(workspace: WorkspaceUnderTest) -> str:
 
 
 @pytest.fixture(scope="module")
-def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSample]:
+def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swapped]:
     checkout = make_checkout(tmp_path_factory.mktemp("second") / "checkout")
     shutil.copytree(ROOT / "ml_data", checkout / "ml_data")
     replaced = replace_science(checkout)
@@ -119,11 +119,11 @@ def second(demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondSam
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
         runs = {run.info.run_name: run for run in client.search_runs([experiment])}
         pipeline = mlflow.sklearn.load_model(CHAMPION)
-        yield SecondSample(replaced, checkout / "ml_data", printed, training_page, pipeline, runs, team)
+        yield Swapped(replaced, checkout / "ml_data", printed, training_page, pipeline, runs, team)
 
 
 def measure(actual: pd.Series, predicted: np.ndarray) -> dict[str, float]:
-    """The metrics of the second sample, as scikit-learn has them."""
+    """The metrics of that science, as scikit-learn has them."""
     return {
         "log_loss": log_loss(actual, predicted),
         "brier": brier_score_loss(actual, predicted),
@@ -131,14 +131,14 @@ def measure(actual: pd.Series, predicted: np.ndarray) -> dict[str, float]:
     }
 
 
-def test_three_modules_and_the_data_are_all_that_was_replaced(second: SecondSample) -> None:
+def test_three_modules_and_the_data_are_all_that_was_replaced(second: Swapped) -> None:
     modules = {f"ml_source/src/diabetes/{name}" for name in MODULES}
     tables = {f"ml_data/{name}" for name in ("data_raw.csv", "data_batch_input.csv", "labels.csv")}
 
     assert second.replaced == modules | tables
 
 
-def test_the_gate_passes_by_the_metrics_of_the_second_sample(second: SecondSample) -> None:
+def test_the_gate_passes_by_the_metrics_of_its_science(second: Swapped) -> None:
     raw = second.read("data_raw.csv")
     is_held_out = [
         int.from_bytes(sha256(str(case).encode()).digest()[:8], "big") / 2**64 < 0.2 for case in raw["CASE"]
@@ -163,7 +163,7 @@ def test_the_gate_passes_by_the_metrics_of_the_second_sample(second: SecondSampl
     assert re.search(r"alias +champion", second.printed["model-training"])
 
 
-def test_the_report_has_the_pictures_of_a_classifier(second: SecondSample) -> None:
+def test_the_report_has_the_pictures_of_a_classifier(second: Swapped) -> None:
     run_id = second.runs["diabetes_model_training"].info.run_id
     plots = {Path(item.path).name for item in MlflowClient().list_artifacts(run_id, "plots")}
     page = mlflow.artifacts.load_text(f"runs:/{run_id}/report.html")
@@ -173,15 +173,17 @@ def test_the_report_has_the_pictures_of_a_classifier(second: SecondSample) -> No
     assert all(text in page for text in ("log_loss", "roc_auc", "SIZE=medium")) and "rmse" not in page
 
 
-def test_the_page_of_a_training_shows_each_trial_of_its_search_on_one_line(second: SecondSample) -> None:
+def test_the_page_of_a_training_shows_each_trial_of_its_search_on_one_line(second: Swapped) -> None:
     page = second.training_page
 
     assert "fitting 2 trials, 5 folds each, in the Spark workers" in page
-    assert re.search(r"trial 1 of 2: alpha 0\.6, .*\ntrial 2 of 2: alpha .*\nbest of 2 trials", page)
+    assert re.search(
+        r"trial 1 of 2: penalty 0\.6, balanced False, .*\ntrial 2 of 2: penalty .*\nbest of 2 trials", page
+    )
 
 
 @pytest.fixture(scope="module")
-def tables(second: SecondSample) -> dict[str, list[Any]]:
+def tables(second: Swapped) -> dict[str, list[Any]]:
     """What is in the tables of the scored and of the rejected rows."""
     return second.team.workspace.run_cells(
         f'scored = spark.table("{TABLE}").orderBy("CASE").toPandas()\n'
@@ -194,7 +196,7 @@ def tables(second: SecondSample) -> dict[str, list[Any]]:
 
 
 def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(
-    second: SecondSample, tables: dict[str, list[Any]]
+    second: Swapped, tables: dict[str, list[Any]]
 ) -> None:
     counts = r"rows_in +170\n.*rows_scored +167\n.*rows_rejected +3\n"
 
@@ -204,7 +206,7 @@ def test_a_folder_of_a_volume_is_scored_and_what_is_wrong_in_it_set_aside(
 
 
 def test_every_case_is_scored_with_its_probability_or_set_aside(
-    second: SecondSample, tables: dict[str, list[Any]]
+    second: Swapped, tables: dict[str, list[Any]]
 ) -> None:
     readable = second.read("data_batch_input.csv").iloc[2:]
     reasons = "\n".join(tables["reasons"])
@@ -214,7 +216,7 @@ def test_every_case_is_scored_with_its_probability_or_set_aside(
     assert "SIZE is unknown: tiny" in reasons and "SMOOTHNESS is outside 0 to 1: -1" in reasons
 
 
-def test_the_model_gives_the_same_as_a_python_function(second: SecondSample) -> None:
+def test_the_model_gives_the_same_as_a_python_function(second: Swapped) -> None:
     readable = second.read("data_batch_input.csv").iloc[2:]
 
     given = mlflow.pyfunc.load_model(CHAMPION).predict(readable[FEATURES].astype({"WORST_AREA": "float64"}))
@@ -222,7 +224,7 @@ def test_the_model_gives_the_same_as_a_python_function(second: SecondSample) -> 
     assert given[:, 1] == pytest.approx(second.probabilities(readable))
 
 
-def test_monitoring_measures_the_true_error_by_the_same_metrics(second: SecondSample) -> None:
+def test_monitoring_measures_the_true_error_by_the_same_metrics(second: Swapped) -> None:
     rows = second.read("data_batch_input.csv").iloc[2:].merge(second.read("labels.csv"), on="CASE")
     logged = second.runs["diabetes_monitoring"].data.metrics
 
@@ -234,7 +236,7 @@ def test_monitoring_measures_the_true_error_by_the_same_metrics(second: SecondSa
     assert re.search(r"true error +log_loss 0\.\d+ of version 1 on 167 rows", second.printed["monitoring"])
 
 
-def test_the_versions_are_listed_with_their_own_metrics(second: SecondSample) -> None:
+def test_the_versions_are_listed_with_their_own_metrics(second: Swapped) -> None:
     listed = second.team.make("models", *HERE)
 
     assert re.search(r"aliases +log_loss +brier +roc_auc +gate", listed)

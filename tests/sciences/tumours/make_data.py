@@ -1,4 +1,4 @@
-"""Makes the second sample's tables from scikit-learn's breast cancer data.
+"""Makes the tables of this science from scikit-learn's breast cancer data.
 
 `python make_data.py FOLDER` writes them. The last cases are to be scored and not to be trained on; two of
 them cannot be scored.
