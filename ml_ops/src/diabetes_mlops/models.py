@@ -3,10 +3,9 @@
 import inspect
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import Profile
+from diabetes.tabular.problem import Problem
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
@@ -24,12 +24,12 @@ from mlflow.types import Schema as MlflowSchema
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
+from diabetes_mlops import made_of
 from diabetes_mlops.champions import LONGEST_TAG
 from diabetes_mlops.contract import CODE_VERSION, CONTRACT, NUMBER, Contract
 
 # Where a model's metadata keeps the profile of the rows that it was trained on.
 PROFILE = "profile"
-TRUSTED_PACKAGES = ("numpy", "scipy", "sklearn")
 
 
 class SignatureError(ValueError):
@@ -65,28 +65,36 @@ def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
 
 
 def log_model(
-    schema: Schema, pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None
+    problem: Problem, pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None
 ) -> ModelInfo:
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
     As a Python function, a classifier gives the probabilities of 0 and of 1; the second is the prediction.
-    The profile is a part of the model, so that it goes wherever the model goes, and for people a file.
+    The profile is a part of the model, so that it goes wherever the model goes, and for people a file. Raises
+    UntrustedTypeError as `made_of` does.
     """
-    # Named requirements, because finding them out by loading the model takes seconds.
-    packages = ["numpy", "pandas", "scikit-learn", "skops" if _skops_is_supported() else "cloudpickle"]
+    packages = made_of.find_packages(pipeline) | {"skops" if _skops_is_supported() else "cloudpickle"}
     if profile is not None:
         mlflow.log_dict(profile.as_json(), "profile.json")
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
-        signature=signature(schema, pipeline),
+        signature=signature(problem.schema, pipeline),
         pyfunc_predict_fn="predict_proba" if is_classifier(pipeline) else "predict",
         input_example=example,
-        pip_requirements=[f"{package}=={installed(package)}" for package in packages],
+        # MLflow itself would load the model to find them out, which takes seconds.
+        pip_requirements=made_of.name_requirements(packages),
+        code_paths=made_of.find_code(packages) or None,
         metadata=None if profile is None else {PROFILE: json.dumps(profile.as_json())},
-        **_serialization(pipeline),
+        **_serialization(pipeline, problem.trusted),
     )
     return logged
+
+
+def check(problem: Problem, pipeline: Pipeline) -> None:
+    """Raise UntrustedTypeError where a pipeline, fitted or not, cannot be saved."""
+    made_of.find_packages(pipeline)
+    _serialization(pipeline, problem.trusted)
 
 
 def load(version: ModelVersion, schema: Schema) -> LoadedModel:
@@ -167,22 +175,14 @@ def _read_profile(logged: Model, schema: Schema, uri: str) -> Profile | None:
     return profile
 
 
-def _serialization(pipeline: Pipeline) -> dict[str, Any]:
+def _serialization(pipeline: Pipeline, trusted: Collection[str]) -> dict[str, Any]:
     """Save without pickle where this MLflow can; the runtime's own, older MLflow cannot."""
     if not _skops_is_supported():
         return {"serialization_format": "cloudpickle"}
-    return {"serialization_format": "skops", "skops_trusted_types": _trusted_types(pipeline)}
-
-
-def _trusted_types(pipeline: Pipeline) -> list[str]:
-    """Name what the pipeline has of scikit-learn and below that skops would not load unasked, such as trees.
-
-    MLflow keeps the names with the model. A type from elsewhere is not among them: MLflow refuses to save it.
-    """
-    from skops.io import dumps, get_untrusted_types
-
-    asked: list[str] = get_untrusted_types(data=dumps(pipeline))
-    return [name for name in asked if name.partition(".")[0] in TRUSTED_PACKAGES]
+    return {
+        "serialization_format": "skops",
+        "skops_trusted_types": made_of.find_trusted_types(pipeline, trusted),
+    }
 
 
 def _skops_is_supported() -> bool:

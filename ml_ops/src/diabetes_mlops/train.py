@@ -9,7 +9,7 @@ from diabetes.tabular.checking import check_table
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features, select_labelled
-from diabetes.tabular.fitting import fit
+from diabetes.tabular.fitting import fit, make
 from diabetes.tabular.measuring import describe_features
 from diabetes.tabular.parameters import Value, fill_in
 from diabetes.tabular.problem import Problem
@@ -122,12 +122,9 @@ def choose_params(
     spark: SparkSession, train: pd.DataFrame, settings: TrainingSettings, problem: Problem
 ) -> dict[str, Value]:
     """Give the parameters of the settings, or the best that a search finds where they ask for one."""
-    params, trials, seed = (
-        fill_in(problem.parameters, settings.model_params),
-        settings.search_trials,
-        settings.seed,
-    )
-    if trials:
+    params, seed = fill_in(problem.parameters, settings.model_params), settings.seed
+    models.check(problem, make(problem, params))
+    if trials := settings.search_trials:
         on_workers = settings.search_on == "workers"
         evaluate = (
             search.on_workers(spark, problem, train, seed=seed)
@@ -178,7 +175,7 @@ def _log_and_register(
     schema, metrics = problem.schema, problem.evaluation.metrics
     profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
     tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(schema) | tags
-    logged = models.log_model(schema, model, select_features(schema, train).head(5), profile)
+    logged = models.log_model(problem, model, select_features(schema, train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     return registry.register(MlflowClient(), logged, model_name, tags)
 

@@ -3,6 +3,12 @@
 from diabetes.evaluation import EVALUATION
 from diabetes.schema import SCHEMA
 from diabetes.tabular import Problem
-from diabetes.training import PARAMETERS, make_pipeline
+from diabetes.training import PARAMETERS, TRUSTED, make_pipeline
 
-PROBLEM = Problem(schema=SCHEMA, parameters=PARAMETERS, make_pipeline=make_pipeline, evaluation=EVALUATION)
+PROBLEM = Problem(
+    schema=SCHEMA,
+    parameters=PARAMETERS,
+    make_pipeline=make_pipeline,
+    trusted=TRUSTED,
+    evaluation=EVALUATION,
+)

@@ -21,6 +21,9 @@ PARAMETERS = (
     ),
 )
 
+# The packages, beside scikit-learn, whose classes the pipeline has, such as "lightgbm".
+TRUSTED: tuple[str, ...] = ()
+
 
 def make_pipeline(*, alpha: float) -> Pipeline:
     """Return the pipeline, not fitted: fill gaps, scale numbers, one-hot categories, ridge regression.

@@ -15,10 +15,12 @@ class Problem:
     """A table, the model that learns from it, and what a good model is.
 
     `make_pipeline` takes each of the `parameters` by its name, and returns a pipeline that is not fitted: it
-    gets the features as `features.select_features` gives them.
+    gets the features as `features.select_features` gives them. Of scikit-learn's own classes each may be in
+    it; those of other packages are saved and loaded where `trusted` names the package or the type.
     """
 
     schema: Schema
     parameters: tuple[Parameter, ...]
     make_pipeline: Callable[..., Pipeline]
     evaluation: Evaluation
+    trusted: tuple[str, ...] = ()
