@@ -105,7 +105,7 @@ OUGHT = {
     r"the metric odd cannot be measured on one row": with_metric(
         Metric(lambda a, p: float(a[1] - p[1]), "lower"), "odd"
     ),
-    r"rmse is 1\.0 where each label is predicted, above": with_metric(
+    r"rmse is 1\.0 where each label is predicted, more than": with_metric(
         Metric(lambda a, p: 1 / (1 + np.mean(np.abs(a - p))), "lower")
     ),
     r"slice_rows does not take the features.*NAME": with_slices(lambda rows: {"x": rows["NAME"] == 1}),
