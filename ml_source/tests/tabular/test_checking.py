@@ -2,16 +2,18 @@
 
 import pandas as pd
 import pytest
-from diabetes.checking import check_table
-from diabetes.columns import SchemaError, check_columns
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES, TARGET
+from diabetes.tabular.checking import check_table
+from diabetes.tabular.columns import SchemaError, check_columns
+from problems import PATIENTS
+
+SCHEMA = PATIENTS.schema
 
 
 def test_features_hold_neither_the_id_nor_the_label() -> None:
-    assert ID not in FEATURE_NAMES
-    assert TARGET not in FEATURE_NAMES
-    assert sorted(NUMERIC_NAMES + CATEGORY_NAMES) == sorted(FEATURE_NAMES)
-    assert set(COLUMNS) == {ID, TARGET, *FEATURE_NAMES}
+    assert "ID" not in SCHEMA.feature_names
+    assert "Y" not in SCHEMA.feature_names
+    assert sorted(SCHEMA.numeric_names + SCHEMA.category_names) == sorted(SCHEMA.feature_names)
+    assert set(SCHEMA.columns) == {"ID", "Y", *SCHEMA.feature_names}
 
 
 def test_missing_columns_are_named_beside_those_that_are_there() -> None:
@@ -21,24 +23,24 @@ def test_missing_columns_are_named_beside_those_that_are_there() -> None:
     assert str(error.value) == "missing columns ['BMI']; the table has ['ID', 'AGE']"
 
 
-def test_a_table_without_bmi_is_refused(raw: pd.DataFrame) -> None:
+def test_a_table_without_bmi_is_refused(patients: pd.DataFrame) -> None:
     with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
-        check_table(raw.drop(columns="BMI"), labelled=True)
+        check_table(SCHEMA, patients.drop(columns="BMI"), labelled=True)
 
 
-def test_a_label_is_asked_for_only_when_labelled(raw: pd.DataFrame) -> None:
-    unlabelled = raw.drop(columns=TARGET)
+def test_a_label_is_asked_for_only_when_labelled(patients: pd.DataFrame) -> None:
+    unlabelled = patients.drop(columns="Y")
 
-    check_table(unlabelled, labelled=False)
+    check_table(SCHEMA, unlabelled, labelled=False)
     with pytest.raises(SchemaError, match=r"missing columns \['Y'\]"):
-        check_table(unlabelled, labelled=True)
+        check_table(SCHEMA, unlabelled, labelled=True)
 
 
-def test_a_missing_label_is_refused(raw: pd.DataFrame) -> None:
-    raw.loc[[3, 4], TARGET] = None
+def test_a_missing_label_is_refused(patients: pd.DataFrame) -> None:
+    patients.loc[[3, 4], "Y"] = None
 
     with pytest.raises(SchemaError, match="Y: 2 missing"):
-        check_table(raw, labelled=True)
+        check_table(SCHEMA, patients, labelled=True)
 
 
 @pytest.mark.parametrize(
@@ -54,26 +56,26 @@ def test_a_missing_label_is_refused(raw: pd.DataFrame) -> None:
     ],
 )
 def test_a_wrong_value_is_refused_with_its_column_and_value(
-    raw: pd.DataFrame, name: str, value: object, problem: str
+    patients: pd.DataFrame, name: str, value: object, problem: str
 ) -> None:
-    table = raw.astype({name: object})
+    table = patients.astype({name: object})
     table.loc[7, name] = value
 
     with pytest.raises(SchemaError) as error:
-        check_table(table, labelled=True)
+        check_table(SCHEMA, table, labelled=True)
 
     assert str(error.value) == f"the table of 442 rows breaks the schema: {problem}"
 
 
-def test_all_problems_are_listed_at_once(raw: pd.DataFrame) -> None:
-    table = raw.astype({"BMI": object, "ID": object})
+def test_all_problems_are_listed_at_once(patients: pd.DataFrame) -> None:
+    table = patients.astype({"BMI": object, "ID": object})
     table.loc[[1, 2, 3, 4], "BMI"] = [900, 901, 902, 903]
     table.loc[[5, 6], "BMI"] = ["thin", "thick"]
     table.loc[8, "SEX"] = "x"
     table.loc[[9, 10], "ID"] = ["a", "b"]
 
     with pytest.raises(SchemaError) as error:
-        check_table(table, labelled=True)
+        check_table(SCHEMA, table, labelled=True)
 
     assert str(error.value).split(": ", 1)[1].split("; ") == [
         "ID: 2 not a number, such as ['a', 'b']",
@@ -83,15 +85,15 @@ def test_all_problems_are_listed_at_once(raw: pd.DataFrame) -> None:
     ]
 
 
-def test_missing_feature_values_and_numbers_read_as_text_are_allowed(raw: pd.DataFrame) -> None:
-    raw.loc[0, FEATURE_NAMES] = None
+def test_missing_feature_values_and_numbers_read_as_text_are_allowed(patients: pd.DataFrame) -> None:
+    patients.loc[0, SCHEMA.feature_names] = None
 
-    check_table(raw.astype({"BMI": str}).replace({"BMI": {"nan": None}}), labelled=True)
+    check_table(SCHEMA, patients.astype({"BMI": str}).replace({"BMI": {"nan": None}}), labelled=True)
 
 
-def test_checking_leaves_the_table_as_it_was(raw: pd.DataFrame) -> None:
-    before = raw.copy(deep=True)
+def test_checking_leaves_the_table_as_it_was(patients: pd.DataFrame) -> None:
+    before = patients.copy(deep=True)
 
-    check_table(raw, labelled=True)
+    check_table(SCHEMA, patients, labelled=True)
 
-    pd.testing.assert_frame_equal(raw, before)
+    pd.testing.assert_frame_equal(patients, before)
