@@ -3,24 +3,10 @@
 import pandas as pd
 import pytest
 from diabetes.tabular.checking import check_table
-from diabetes.tabular.columns import SchemaError, check_columns
+from diabetes.tabular.columns import SchemaError
 from problems import PATIENTS
 
 SCHEMA = PATIENTS.schema
-
-
-def test_features_hold_neither_the_id_nor_the_label() -> None:
-    assert "ID" not in SCHEMA.feature_names
-    assert "Y" not in SCHEMA.feature_names
-    assert sorted(SCHEMA.numeric_names + SCHEMA.category_names) == sorted(SCHEMA.feature_names)
-    assert set(SCHEMA.columns) == {"ID", "Y", *SCHEMA.feature_names}
-
-
-def test_missing_columns_are_named_beside_those_that_are_there() -> None:
-    with pytest.raises(SchemaError) as error:
-        check_columns(["ID", "AGE"], ["ID", "BMI"])
-
-    assert str(error.value) == "missing columns ['BMI']; the table has ['ID', 'AGE']"
 
 
 def test_a_table_without_bmi_is_refused(patients: pd.DataFrame) -> None:
