@@ -14,6 +14,7 @@ from diabetes.tabular.drift import (
     Profile,
     classify,
     compare,
+    find_smallest_p_value,
     homogeneity_p_value,
     population_stability_index,
     to_arrays,
@@ -172,12 +173,34 @@ def test_no_rows_have_no_profile() -> None:
         Profile.describe(SCHEMA, *make_rows(0, seed=0))
 
 
-def test_a_profile_of_other_columns_or_categories_is_refused(normal: Profile) -> None:
-    for part, column, value in (("edges", "HEIGHT", [1.0]), ("categories", "SEX", ["F", "M"])):
-        values = normal.as_json()
+def test_a_profile_of_the_same_columns_and_categories_fits(normal: Profile) -> None:
+    normal.check(SCHEMA)
+    Profile.from_json(normal.as_json()).check(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "value"),
+    [
+        ("edges", "HEIGHT", [1.0]),
+        ("edges", "BMI", None),
+        ("edges", PREDICTION, None),
+        ("categories", "SEX", ["F", "M"]),
+        ("categories", "SEX", ["Male", "Female"]),
+        ("categories", "SEX", None),
+        ("categories", "TOWN", ["A", "B"]),
+    ],
+)
+def test_a_profile_of_other_columns_or_categories_is_refused(
+    normal: Profile, part: str, column: str, value: list[object] | None
+) -> None:
+    values = normal.as_json()
+    if value is None:
+        del values[part][column]
+    else:
         values[part][column] = value
-        with pytest.raises(SchemaError, match=r"the profile describes .*; this wheel has \['AGE'"):
-            Profile.from_json(values).check(SCHEMA)
+
+    with pytest.raises(SchemaError, match=r"the profile describes .*; this wheel has \['AGE'"):
+        Profile.from_json(values).check(SCHEMA)
 
 
 def test_counts_of_other_bins_do_not_add(normal: Profile) -> None:
@@ -262,6 +285,19 @@ def test_the_p_value_of_full_bins_is_pearsons() -> None:
 def test_the_p_value_of_nearly_empty_bins_is_the_exact_one(table: list[list[int]]) -> None:
     # One row with a missing value is no evidence, though the chi-squared distribution takes it for one.
     assert homogeneity_p_value(*np.array(table)) == pytest.approx(fisher_exact(table).pvalue, abs=0.01)
+
+
+def test_a_significance_below_the_smallest_p_value_would_never_be_reached() -> None:
+    nothing_alike = np.array([[10_000, 0, 0], [0, 60_000, 4]])
+    columns = 11
+    p_values = [homogeneity_p_value(*nothing_alike), *[1.0] * (columns - 1)]
+    comparison = pd.DataFrame({"psi": 9.0, "p_value": p_values})
+
+    smallest = find_smallest_p_value(columns)
+
+    assert smallest == pytest.approx(columns / 20_000)
+    for significance, status in ((smallest, "ok"), (smallest * 1.001, "alert")):
+        assert classify(comparison, DriftThresholds(significance=significance))["0"] == status
 
 
 def test_a_batch_of_many_rows_is_compared_in_a_moment() -> None:

@@ -1,10 +1,11 @@
 """Metrics compare predictions with labels, intervals say how sure that is, statistics what the data holds."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from diabetes.tabular import Schema
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.fitting import fit, fit_baseline, make
 from diabetes.tabular.measuring import (
@@ -16,12 +17,14 @@ from diabetes.tabular.measuring import (
     evaluate,
     evaluate_slices,
     feature_importance,
+    validate,
 )
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import assign_folds, split_by_key
-from problems import PATIENTS, slice_patients
+from problems import PATIENTS, TUMOURS, make_tumours, slice_patients
 from scipy.stats import bootstrap
 from sklearn.linear_model import Ridge
+from sklearn.metrics import brier_score_loss
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import Pipeline
 
@@ -298,6 +301,33 @@ def test_a_slice_with_too_few_rows_has_no_metric(patients: pd.DataFrame) -> None
     assert slices.loc["AGE>=50", ["rmse", "mae", "r2"]].tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [
+        (np.array([1, 0, 0]), r"int64 of shape \(3,\)"),
+        (np.array([True, False]), r"bool of shape \(2,\)"),
+        (np.ones((3, 1), dtype=bool), r"bool of shape \(3, 1\)"),
+        ([0, 2], r"int64 of shape \(2,\)"),
+    ],
+)
+def test_a_slice_that_is_no_mask_of_the_rows_is_refused(
+    patients: pd.DataFrame, mask: np.ndarray, got: str
+) -> None:
+    evaluation = replace(PATIENTS.evaluation, slice_rows=lambda _: {"some": mask})
+
+    with pytest.raises(ValueError, match=rf"slice 'some' must be a boolean mask of shape \(3,\); got {got}"):
+        evaluate_slices(replace(PATIENTS, evaluation=evaluation), np.zeros(3), np.zeros(3), patients.head(3))
+
+
+def test_a_problem_without_slices_has_an_empty_table_of_them() -> None:
+    tumours = make_tumours()
+
+    slices = evaluate_slices(TUMOURS, np.zeros(len(tumours)), np.zeros(len(tumours)), tumours)
+
+    assert (slices.index.name, slices.columns.tolist()) == ("slice", ["rows", "brier", "accuracy"])
+    assert slices.empty
+
+
 def test_predictions_of_other_rows_are_refused(patients: pd.DataFrame) -> None:
     with pytest.raises(
         ValueError, match=r"442 rows needs one value a row; got actual \(442,\), predicted \(5,\)"
@@ -432,3 +462,23 @@ def test_cross_validation_leaves_the_table_as_it_was(patients: pd.DataFrame) -> 
     cross_validate(PATIENTS, patients, {"alpha": 1.0}, seed=0)
 
     pd.testing.assert_frame_equal(patients, before)
+
+
+def test_numbers_alone_have_no_categories_and_two_classes_are_validated_by_their_probability() -> None:
+    tumours = make_tumours()
+    held_out = assign_folds(TUMOURS.schema, tumours, folds=5, seed=0) == 0
+    model = fit(TUMOURS, tumours[~held_out], {"alpha": 2.0})
+    probability = predict(TUMOURS.schema, model, tumours[held_out])
+
+    error = validate(TUMOURS, tumours, held_out, {"alpha": 2.0})
+
+    assert error == pytest.approx(brier_score_loss(tumours["MALIGNANT"][held_out], probability))
+    assert describe_features(TUMOURS.schema, tumours)["categories"].tolist() == [""] * 4
+
+
+def test_categories_alone_are_described() -> None:
+    schema = Schema(key=PATIENTS.schema.key, features=(SCHEMA.columns["SEX"],), label=PATIENTS.schema.label)
+
+    statistics = describe_features(schema, pd.DataFrame({"SEX": ["Male", None, "Male"]}))
+
+    assert statistics.loc["SEX", ["count", "missing", "categories"]].tolist() == [2, 1, "Female 0, Male 2"]
