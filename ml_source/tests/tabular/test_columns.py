@@ -33,6 +33,14 @@ def test_missing_columns_are_named_beside_those_that_are_there() -> None:
     assert str(error.value) == "missing columns ['BMI']; the table has ['ID', 'AGE']"
 
 
+def test_a_needed_column_that_is_there_twice_is_named_and_any_other_may_be() -> None:
+    check_columns(["ID", "NOTE", "NOTE"], ["ID"])
+    with pytest.raises(SchemaError) as error:
+        check_columns(["ID", "BMI", "AGE", "BMI"], ["ID", "BMI"])
+
+    assert str(error.value) == "columns ['BMI'] are there twice; the table has ['ID', 'BMI', 'AGE', 'BMI']"
+
+
 @pytest.mark.parametrize(
     ("columns", "repeated"),
     [

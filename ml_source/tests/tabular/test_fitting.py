@@ -1,5 +1,7 @@
 """Everything learned is learned in `fit`, from the training rows, into one pipeline."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
 from problems import PATIENTS, TUMOURS, make_tumours
 from sklearn.base import is_classifier
+from sklearn.linear_model import Ridge
 
 SCHEMA = PATIENTS.schema
 
@@ -78,6 +81,18 @@ def test_a_parameter_that_is_not_given_has_its_default(patients: pd.DataFrame) -
 def test_a_parameter_that_the_problem_does_not_have_is_refused(patients: pd.DataFrame) -> None:
     with pytest.raises(ParameterError, match="there is no parameter depth; there is alpha: a number"):
         fit(PATIENTS, patients, {"depth": 3})
+
+
+@pytest.mark.parametrize("made", [Ridge(alpha=2), None, Ridge])
+def test_what_is_not_a_pipeline_is_refused(patients: pd.DataFrame, made: object) -> None:
+    problem = replace(PATIENTS, make_pipeline=lambda alpha: made)
+
+    for use in (lambda: fit(problem, patients, {}), lambda: fit_baseline(problem, patients)):
+        with pytest.raises(
+            TypeError, match="make_pipeline must return a Pipeline of scikit-learn; got "
+        ) as error:
+            use()
+        assert str(error.value).endswith(f"got {made!r}")
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,9 @@ class Schema:
 
 
 def check_columns(names: Iterable[str], required: Iterable[str]) -> None:
-    """Raise SchemaError when a required column is not among `names`."""
-    present = list(names)
-    missing = [name for name in required if name not in present]
-    if missing:
+    """Raise SchemaError when a required column is not among `names`, or is there twice."""
+    present, needed = list(names), list(required)
+    if missing := [name for name in needed if name not in present]:
         raise SchemaError(f"missing columns {missing}; the table has {present}")
+    if repeated := [name for name in needed if present.count(name) > 1]:
+        raise SchemaError(f"columns {repeated} are there twice; the table has {present}")
