@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from diabetes.tabular.checking import check_table
 from diabetes.tabular.columns import Column, SchemaError
-from diabetes.tabular.features import select_ids, select_labelled
+from diabetes.tabular.features import select_labelled
 from diabetes.tabular.reading import read_values
 from diabetes.tabular.screening import screen, screen_labels
 from hypothesis import HealthCheck, example, given, settings
@@ -89,18 +89,6 @@ def test_training_scoring_and_labels_take_the_same_value_or_refuse_it(name: str,
 @pytest.mark.parametrize("text", ["59d", "0x10", "1_000", " 59 ", "\uff15\uff19", "true", "nan(1)"])
 def test_what_only_some_language_takes_for_a_number_is_refused(text: str):
     assert read_by_training("AGE", pa.array([text])) == ["refused"]
-
-
-def test_a_table_of_values_of_several_types_is_read_by_their_texts():
-    table = pd.DataFrame({"ID": pd.Series([1, "2", Decimal("3"), 4.0], dtype=object)})
-
-    assert select_ids(SCHEMA, table).tolist() == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("wrong", [None, "1.5", "x"])
-def test_an_id_that_is_no_whole_number_cannot_be_split_by(wrong: str | None):
-    with pytest.raises(SchemaError, match="ID: 1 of 2 rows have no whole number"):
-        select_ids(SCHEMA, pd.DataFrame({"ID": ["1", wrong]}))
 
 
 def test_a_number_without_limits_is_only_not_infinite():
