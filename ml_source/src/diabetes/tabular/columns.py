@@ -4,7 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
+
+# The name of what a model predicts, beside those of the columns.
+PREDICTION = "prediction"
+
+Kind = Literal["integer", "number", "category"]
+
+# The largest whole number that a float64, as which each number is read, holds without doubt.
+_EXACT = 2**53 - 1
 
 
 class SchemaError(ValueError):
@@ -16,16 +24,31 @@ class Column:
     """One column: its type, its unit and the values that can be real.
 
     A number outside `low` to `high` (both allowed), or an infinite one, is an error of the data, not a rare
-    value.
+    value. Raises SchemaError where no value could be in the column.
     """
 
     name: str
-    kind: Literal["integer", "number", "category"]
+    kind: Kind
     description: str
     unit: str = ""
     low: float = -inf
     high: float = inf
     categories: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise SchemaError(f"a column needs a name; got {self.name!r}")
+        if self.kind not in get_args(Kind):
+            raise SchemaError(f"{self.name}: kind must be integer, number or category; got {self.kind!r}")
+        if not self.low <= self.high:
+            raise SchemaError(f"{self.name}: low must not be above high; got {self.low} and {self.high}")
+        names = self.categories
+        if not isinstance(names, tuple) or bool(names) != (self.kind == "category"):
+            wanted = "a category needs a tuple of categories, and nothing else has them"
+            raise SchemaError(f"{self.name}: {wanted}; got {names!r}")
+        if len({*names}) < len(names) or not all(isinstance(name, str) and name for name in names):
+            wanted = "categories must be texts, each there once and not empty"
+            raise SchemaError(f"{self.name}: {wanted}; got {names!r}")
 
     @property
     def limits(self) -> str:
@@ -37,7 +60,8 @@ class Column:
 class Schema:
     """The columns of a table: the key of a row, the features in the order that a model takes, and the label.
 
-    Raises SchemaError where two columns have one name.
+    The key is a whole number, and the label a number. Raises SchemaError where they are not, and where two
+    columns have one name or one has that of the prediction.
     """
 
     key: Column
@@ -45,9 +69,30 @@ class Schema:
     label: Column
 
     def __post_init__(self) -> None:
+        if not isinstance(self.features, tuple) or not self.features:
+            raise SchemaError(f"a schema needs a tuple of features, one at least; got {self.features}")
+        # Spark, which reads the tables, tells no column from another by its case.
         names = [column.name for column in (self.key, *self.features, self.label)]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise SchemaError(f"each column needs a name of its own; {repeated} are there more than once")
+        lower = [name.lower() for name in names]
+        if repeated := sorted(name for name in names if lower.count(name.lower()) > 1):
+            raise SchemaError(f"each column needs a name of its own, whatever its case; got {repeated}")
+        if PREDICTION in lower:
+            name = names[lower.index(PREDICTION)]
+            raise SchemaError(f"{name!r} is the name of what a model predicts: rename the column")
+        self._check_key()
+        if self.label.kind == "category":
+            wanted = "must be a number, 0 and 1 of two classes"
+            raise SchemaError(f"the label {self.label.name} {wanted}; it is a category")
+
+    def _check_key(self) -> None:
+        key = self.key
+        if key.kind != "integer":
+            raise SchemaError(f"the key {key.name} must be an integer; it is a {key.kind}")
+        if key.low < -_EXACT or key.high > _EXACT:
+            raise SchemaError(
+                f"the key {key.name} needs low and high from {-_EXACT} to {_EXACT}, "
+                f"where each whole number is read exactly; got {key.low} and {key.high}"
+            )
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -71,8 +116,9 @@ class Schema:
 
 
 def check_columns(names: Iterable[str], required: Iterable[str]) -> None:
-    """Raise SchemaError when a required column is not among `names`."""
-    present = list(names)
-    missing = [name for name in required if name not in present]
-    if missing:
+    """Raise SchemaError when a required column is not among `names`, or is there twice."""
+    present, needed = list(names), list(required)
+    if missing := [name for name in needed if name not in present]:
         raise SchemaError(f"missing columns {missing}; the table has {present}")
+    if repeated := [name for name in needed if present.count(name) > 1]:
+        raise SchemaError(f"columns {repeated} are there twice; the table has {present}")

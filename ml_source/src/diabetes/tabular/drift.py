@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
+from diabetes.tabular.columns import PREDICTION as PREDICTION
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.features import select_features
 
-PREDICTION = "prediction"
 DECILES = np.arange(1, 10) / 10
 
 Status = Literal["ok", "warn", "alert"]
