@@ -65,8 +65,8 @@ def find_trusted_types(pipeline: Pipeline, trusted: Collection[str]) -> list[str
     if unknown := [name for name in asked if not _is_trusted(name, trusted)]:
         packages = sorted({name.partition(".")[0] for name in unknown})
         raise UntrustedTypeError(
-            f"the pipeline has {', '.join(unknown)}, which TRUSTED of training.py does not name; to have models "
-            f"with it saved and loaded, add {', '.join(map(repr, packages))} to TRUSTED"
+            f"the pipeline has {', '.join(unknown)}, which TRUSTED of training.py does not name; to have it "
+            f"saved and loaded with models, add {', '.join(map(repr, packages))} to TRUSTED"
         )
     return asked
 

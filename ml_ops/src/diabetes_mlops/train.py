@@ -174,9 +174,9 @@ def _log_and_register(
 ) -> ModelVersion:
     schema, metrics = problem.schema, problem.evaluation.metrics
     profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
-    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(schema) | tags
     logged = models.log_model(problem, model, select_features(schema, train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
+    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(logged, schema) | tags
     return registry.register(MlflowClient(), logged, model_name, tags)
 
 

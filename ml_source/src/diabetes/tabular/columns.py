@@ -1,10 +1,10 @@
 """Says what a column is, and what the columns of a table are."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import inf
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 # The name of what a model predicts, beside those of the columns.
 PREDICTION = "prediction"
@@ -94,6 +94,18 @@ class Schema:
                 f"where each whole number is read exactly; got {key.low} and {key.high}"
             )
 
+    def as_json(self) -> dict[str, Any]:
+        """Give the schema as values that JSON has; what a column leaves at its default is left out."""
+        parts = {"key": self.key, "label": self.label}
+        features = [_describe(column) for column in self.features]
+        return {name: _describe(column) for name, column in parts.items()} | {"features": features}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `as_json` gave; raises TypeError for what a newer version of this wheel has added."""
+        features = tuple(map(_read_column, values["features"]))
+        return cls(key=_read_column(values["key"]), features=features, label=_read_column(values["label"]))
+
     @cached_property
     def columns(self) -> dict[str, Column]:
         """All columns by name: key, features, label."""
@@ -113,6 +125,17 @@ class Schema:
     def category_names(self) -> list[str]:
         """The names of the features that are categories, in their order."""
         return [column.name for column in self.features if column.kind == "category"]
+
+
+def _describe(column: Column) -> dict[str, Any]:
+    values = {field.name: getattr(column, field.name) for field in fields(column)}
+    defaults = {field.name: field.default for field in fields(column)}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def _read_column(values: dict[str, Any]) -> Column:
+    read: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Column(**read)
 
 
 def check_columns(names: Iterable[str], required: Iterable[str]) -> None:
