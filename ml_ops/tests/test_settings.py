@@ -163,6 +163,15 @@ def test_a_value_that_a_parameter_cannot_take_is_refused(given: str, message: st
     assert str(error.value) == f"model_params: {message}"
 
 
+def test_a_parameter_with_the_name_of_a_setting_is_refused_because_mlflow_has_one_of_each():
+    problem = replace(PATIENTS, parameters=(*PATIENTS.parameters, Parameter("seed", 1)))
+
+    with pytest.raises(SettingsError) as error:
+        TrainingSettings.from_widgets(TRAINING, problem)
+
+    assert str(error.value) == "parameters ['seed'] have the names of settings: rename them in training.py"
+
+
 def test_thresholds_and_limits_that_are_not_given_are_those_of_the_problem():
     training = TrainingSettings.from_widgets(TRAINING, TUMOURS)
     evaluation = replace(TUMOURS.evaluation, max_error_ratio=1.25)
