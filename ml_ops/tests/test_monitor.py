@@ -97,11 +97,8 @@ def history(spark, trained, tracking, ingestion, tmp_path_factory) -> History:
 def log_scoring(batch_id: str, profile: Profile, rows: pd.DataFrame, predictions: np.ndarray) -> str:
     with mlflow.start_run(run_name="diabetes_batch_scoring", tags={"batch_id": batch_id}) as active:
         mlflow.log_metrics({"rows_rejected": 1.0, "rejected_share": 1 / (len(rows) + 1)})
-        drift.log(
-            profile,
-            profile.count(SCHEMA, *to_arrays(SCHEMA, rows), predictions),
-            DriftThresholds(psi_warn=0.2),
-        )
+        counts = profile.count(SCHEMA, *to_arrays(SCHEMA, rows), predictions)
+        drift.log(profile, counts, DriftThresholds(psi_warn=0.2))
     return str(active.info.run_id)
 
 
@@ -167,9 +164,8 @@ def test_the_true_error_is_that_of_the_labelled_rows(history, monitored):
         found = batches.loc[i, ["rmse", "mae", "r2"]].to_dict()
         assert found == pytest.approx(evaluate(PATIENTS, history.model, rows))
     both = pd.concat([history.batches["b0"], history.batches["b2"]])
-    assert versions.loc[0, ["rmse", "mae", "r2"]].to_dict() == pytest.approx(
-        evaluate(PATIENTS, history.model, both)
-    )
+    of_both = versions.loc[0, ["rmse", "mae", "r2"]].to_dict()
+    assert of_both == pytest.approx(evaluate(PATIENTS, history.model, both))
     assert result["true_rmse"] == run.data.metrics["true_rmse"] == pytest.approx(versions.loc[0, "rmse"])
     assert versions[["model_version", "labelled"]].to_numpy().tolist() == [["1", 200], ["99", 100]]
 

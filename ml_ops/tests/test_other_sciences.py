@@ -22,8 +22,6 @@ from diabetes_mlops.settings import MonitoringSettings
 from matplotlib.figure import Figure
 from problems import PATIENTS, TUMOURS, make_linear, make_patients, make_ridge, make_tumours
 
-from conftest import Jobs
-
 
 def of_patients(*kinds: str) -> Problem:
     """The patients, told by their columns of these kinds alone, and in no slices."""
@@ -89,7 +87,7 @@ def is_drawn(figure: Figure) -> bool:
     return image.tell() > 0
 
 
-def test_tumours_go_through_every_job_by_their_own_names(jobs: Jobs):
+def test_tumours_go_through_every_job_by_their_own_names(jobs):
     tumours = replace(jobs, problem=TUMOURS)
     table = make_tumours()
     data = tumours.write(table, "tumours.csv")

@@ -160,10 +160,8 @@ def test_the_decision_is_logged_with_every_number(contest: Contest):
 
 
 def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
-    features, label = (
-        select_features(SCHEMA, contest.train)[["BMI", "BP"]],
-        select_label(SCHEMA, contest.train),
-    )
+    features = select_features(SCHEMA, contest.train)[["BMI", "BP"]]
+    label = select_label(SCHEMA, contest.train)
     pipeline = LinearRegression().fit(features.fillna(0), label)
     with mlflow.start_run():
         logged = mlflow.sklearn.log_model(

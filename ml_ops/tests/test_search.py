@@ -24,8 +24,6 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree import DecisionTreeRegressor
 
-from conftest import Jobs
-
 SCHEMA = PATIENTS.schema
 TRIALS = 4
 
@@ -245,7 +243,7 @@ def test_a_search_where_nothing_is_to_be_searched_is_refused_before_any_fit(expe
     assert tried == []
 
 
-def test_all_parameters_that_a_search_chose_are_in_the_run_and_in_its_report(jobs: Jobs):
+def test_all_parameters_that_a_search_chose_are_in_the_run_and_in_its_report(jobs):
     result = replace(jobs, problem=TREES).train(
         model_params="rows=7, depth=4", search_trials="3", search_on="workers"
     )
