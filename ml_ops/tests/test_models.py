@@ -13,7 +13,7 @@ from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops import models
-from mlflow.exceptions import MlflowException
+from diabetes_mlops.made_of import UntrustedTypeError
 from mlflow.models.model import ModelInfo
 from problems import PATIENTS, make_patients
 from sklearn.base import BaseEstimator
@@ -61,7 +61,7 @@ def log(tracking: Path, train: pd.DataFrame, request):
     def log_model(pipeline: Pipeline | None = None) -> ModelInfo:
         with mlflow.start_run():
             return models.log_model(
-                SCHEMA, pipeline or fit(PATIENTS, train, {}), select_features(SCHEMA, train).head(2)
+                PATIENTS, pipeline or fit(PATIENTS, train, {}), select_features(SCHEMA, train).head(2)
             )
 
     return log_model
@@ -96,7 +96,9 @@ def test_a_step_that_is_not_of_scikit_learn_is_refused_by_its_name(log, train):
         select_features(SCHEMA, train), select_label(SCHEMA, train)
     )
 
-    with pytest.raises(MlflowException, match=r"Untrusted types .* \['test_models.Doubled'\]"):
+    with pytest.raises(
+        UntrustedTypeError, match=r"has test_models\.Doubled, .* add 'test_models' to TRUSTED"
+    ):
         log(foreign)
 
 

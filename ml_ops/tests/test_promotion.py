@@ -55,7 +55,7 @@ class Contest:
     def register(self, alpha: float):
         model, measured = self.train_once(alpha)
         with mlflow.start_run():
-            logged = models.log_model(SCHEMA, model, select_features(SCHEMA, self.train).head(2))
+            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, self.train).head(2))
             version = registry.register(self.client, logged, self.name, {})
         return version, measured
 
@@ -184,7 +184,7 @@ def register_ready(contest: Contest, tags: dict[str, str], logged: Any = None):
     if logged is None:
         model, _ = contest.train_once(0.5)
         with mlflow.start_run():
-            logged = models.log_model(SCHEMA, model, select_features(SCHEMA, contest.train).head(2))
+            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, contest.train).head(2))
     return registry.register(contest.client, logged, contest.name, {"diabetes_version": "0.9+gabc"} | tags)
 
 

@@ -68,7 +68,7 @@ class Contract:
     def differences(self, code: "Contract") -> list[str]:
         """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing.
 
-        A model that carries its schema has its rows read by that: what other columns the code has is the same.
+        A model that carries its schema has its rows read by it, whatever columns the code has.
         """
         other_label = f"the model predicts {self.label}, the label of the code is {code.label}"
         columns = [] if self.has_schema and code.has_schema else self._column_differences(code)

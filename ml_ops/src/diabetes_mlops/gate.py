@@ -43,8 +43,8 @@ class Slice:
 class Champion:
     """The present champion on the same holdout rows.
 
-    `difference` is error(version) - error(champion); `note` says on which rows, if not on all. Where the champion could not be scored, `problem` says
-    why, and there are no numbers.
+    `difference` is error(version) - error(champion); `note` says on which rows, if not on all. Where the
+    champion could not be scored, `problem` says why, and there are no numbers.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""Tells what a pipeline is made of: the types that may be loaded without pickle, and the packages it needs."""
+"""Tells what a pipeline is made of: which types may be loaded without pickle, and the packages it needs."""
 
 import io
 import pickle
@@ -38,7 +38,7 @@ class _Reader(pickle.Unpickler):
 
 
 def find_packages(pipeline: Pipeline) -> set[str]:
-    """Name the packages that the objects in a pipeline are of; raises UntrustedTypeError where it has no copy.
+    """Name the packages that a pipeline's objects are of; raises UntrustedTypeError where it has no copy.
 
     Spark's workers get a copy too, so what cannot be copied cannot be scored with.
     """

@@ -71,10 +71,6 @@ class TrainingSettings:
     @classmethod
     def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the training notebook; raises SettingsError."""
-        settings = {each.name for each in fields(cls)}
-        if taken := [each.name for each in problem.parameters if each.name in settings]:
-            # Both are params of the MLflow run, which has one of each name.
-            raise SettingsError(f"parameters {taken} have the names of settings: rename them in training.py")
         given = _filled_in(
             cls,
             widgets,

@@ -12,7 +12,7 @@ from diabetes.tabular.features import select_features, select_labelled
 from diabetes.tabular.fitting import fit, make
 from diabetes.tabular.measuring import describe_features
 from diabetes.tabular.parameters import Value, fill_in
-from diabetes.tabular.problem import Problem
+from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
 from mlflow import MlflowClient
@@ -137,8 +137,7 @@ def choose_params(
 
 
 def _log_settings(settings: TrainingSettings) -> None:
-    names = ("training_data", "search_trials", "search_on", "seed", "promotion")
-    mlflow.log_params({name: getattr(settings, name) for name in names})
+    mlflow.log_params({name: getattr(settings, name) for name in LOGGED})
 
 
 def _log_inputs(

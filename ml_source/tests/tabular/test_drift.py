@@ -199,7 +199,7 @@ def test_a_profile_of_other_columns_or_categories_is_refused(
     else:
         values[part][column] = value
 
-    with pytest.raises(SchemaError, match=r"the profile describes .*; this wheel has \['AGE'"):
+    with pytest.raises(SchemaError, match=r"the profile describes .*; the schema has \['AGE'"):
         Profile.from_json(values).check(SCHEMA)
 
 

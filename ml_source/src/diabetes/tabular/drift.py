@@ -159,7 +159,7 @@ class Profile:
         if {*self.edges} != {*schema.numeric_names, PREDICTION} or self.categories != known:
             described = [*self.edges, *self.categories.items()]
             raise SchemaError(
-                f"the profile describes {described}; this wheel has {schema.numeric_names} and {known}"
+                f"the profile describes {described}; the schema has {schema.numeric_names} and {known}"
             )
 
 
