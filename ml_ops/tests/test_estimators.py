@@ -1,5 +1,7 @@
 """Any estimator that scikit-learn can hold is trained, saved without pickle, and scores as it did."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
@@ -27,8 +29,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from uv import find_uv_bin
 
-from conftest import Jobs
-
 lightgbm = pytest.importorskip("lightgbm", reason="the runtime for machine learning alone has it")
 xgboost = pytest.importorskip("xgboost", reason="the runtime for machine learning alone has it")
 
@@ -40,6 +40,9 @@ TREES = (
 # What a fresh environment does with a model that is alone in the world.
 PREDICT = """
 import json, sys, mlflow.sklearn, pandas as pd
+
+if TYPE_CHECKING:
+    from conftest import Jobs
 model = mlflow.sklearn.load_model(sys.argv[1])
 print(json.dumps(model.predict(pd.read_json(sys.argv[2], orient="split")).tolist()))
 """

@@ -1,7 +1,10 @@
 """A version is scored and judged by the columns that it was trained on, whatever the code has."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -18,7 +21,9 @@ from diabetes_mlops import models, registry
 from diabetes_mlops.contract import CONTRACT, Contract
 from mlflow import MlflowClient
 
-from conftest import Jobs
+if TYPE_CHECKING:
+    from conftest import Jobs
+
 
 PATIENTS = problems.PATIENTS
 
