@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -29,6 +30,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from uv import find_uv_bin
 
+if TYPE_CHECKING:
+    from conftest import Jobs
+
 lightgbm = pytest.importorskip("lightgbm", reason="the runtime for machine learning alone has it")
 xgboost = pytest.importorskip("xgboost", reason="the runtime for machine learning alone has it")
 
@@ -40,9 +44,6 @@ TREES = (
 # What a fresh environment does with a model that is alone in the world.
 PREDICT = """
 import json, sys, mlflow.sklearn, pandas as pd
-
-if TYPE_CHECKING:
-    from conftest import Jobs
 model = mlflow.sklearn.load_model(sys.argv[1])
 print(json.dumps(model.predict(pd.read_json(sys.argv[2], orient="split")).tolist()))
 """
