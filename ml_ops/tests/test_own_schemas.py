@@ -160,6 +160,14 @@ def test_a_model_of_before_is_refused_by_code_of_other_columns_with_what_to_do(j
         replace(jobs, problem=without("S6")).score()
 
 
+def test_a_version_of_another_label_is_not_scored_with(jobs: Jobs):
+    jobs.train()
+    label = replace(PATIENTS.schema.label, name="Z")
+
+    with pytest.raises(models.SignatureError, match=r"the model predicts Y, the label of the code is Z"):
+        replace(jobs, problem=with_schema(replace(PATIENTS.schema, label=label))).score()
+
+
 def test_a_contract_speaks_for_versions_that_carry_their_schema():
     own, other = Contract.of(PATIENTS.schema), Contract.of(without("S6").schema)
     before = replace(own, has_schema=False)

@@ -33,7 +33,7 @@ PROFILE, SCHEMA = "profile", "schema"
 
 
 class SignatureError(ValueError):
-    """A model version was trained on other columns or another label than this wheel has."""
+    """A model version was trained on other columns or another label than this code has."""
 
 
 class ModelUnreadableError(ValueError):
@@ -104,15 +104,15 @@ def check(problem: Problem, pipeline: Pipeline) -> None:
 def load(version: ModelVersion, schema: Schema) -> LoadedModel:
     """Load a version's pipeline, its profile, and the schema that its rows are read by.
 
-    That is the one that it carries, else the given one of this code. Raises SignatureError where that is
-    another one than it was trained on, ModelUnreadableError where it cannot be loaded.
+    That is the one that it carries, else the given one of this code. Raises SignatureError for a version of
+    another label, or of other columns where it carries none, ModelUnreadableError where it cannot be loaded.
     """
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as folder:
         with _explained(version, "the files of {uri} cannot be read"):
             path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
             logged = Model.load(path)
-            schema = _read_schema(logged) or schema
+            own = _read_schema(logged) or schema
         asked = contract_of(logged, version.tags)
         names = list(asked.features)
         if differences := asked.differences(Contract.of(schema)):
@@ -120,10 +120,10 @@ def load(version: ModelVersion, schema: Schema) -> LoadedModel:
                 f"{uri} expects columns {names} and does not fit this code: {'; '.join(differences)}. "
                 + _ways_out(version)
             )
-        profile = _read_profile(logged, schema, uri)
+        profile = _read_profile(logged, own, uri)
         with _explained(version, "{uri} cannot be loaded by this code"):
             pipeline = mlflow.sklearn.load_model(path)
-        return LoadedModel(pipeline, schema, profile)
+        return LoadedModel(pipeline, own, profile)
 
 
 def describe_contract(logged: ModelInfo, schema: Schema) -> dict[str, str]:
