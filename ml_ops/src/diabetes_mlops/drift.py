@@ -30,7 +30,8 @@ def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[s
     statuses = classify(comparison, thresholds)
     status = worst(statuses.values())
     for prefix, numbers in ((PSI, "psi"), (P_VALUE, "p_value"), (MISSING, "missing_batch")):
-        mlflow.log_metrics({name_metric(prefix, name): value for name, value in comparison[numbers].items()})
+        values = comparison[numbers].items()
+        mlflow.log_metrics({name_metric(prefix, str(name)): value for name, value in values})
     mlflow.log_params({widget: getattr(thresholds, field) for widget, field in WIDGETS.items()})
     mlflow.log_table(comparison.assign(status=list(statuses.values())).reset_index(), "drift.json")
     mlflow.log_figure(plots.draw_drift(profile, counts, comparison, statuses), "plots/drift.png")
