@@ -227,7 +227,7 @@ def trained(make_jobs: Callable[[str], Jobs], ingestion: Ingestion) -> tuple[Job
 
 @pytest.fixture(scope="session")
 def scored(trained: tuple[Jobs, dict[str, Any]]) -> tuple[Jobs, dict[str, Any]]:
-    """The same jobs after they scored the repository's batch, and what that scoring reported."""
+    """The same jobs after they scored the patients' batch, and what that scoring reported."""
     return trained[0], trained[0].score()
 
 
