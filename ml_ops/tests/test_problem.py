@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import problems
@@ -21,9 +22,11 @@ PATIENTS = problems.PATIENTS
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking: Path) -> None:
-    """The store of the tests, where models are saved."""
-    monkeypatch.chdir(tmp_path)
+def store(tmp_path: Path, tracking: Path) -> None:
+    """An experiment of the tests' store, whose models go into a folder of the test."""
+    name = f"/tests/{tmp_path.name}"
+    mlflow.create_experiment(name, artifact_location=tmp_path.as_uri())
+    mlflow.set_experiment(name)
 
 
 @pytest.mark.skipif(
