@@ -32,7 +32,7 @@ def test_two_trainings_at_once_keep_their_versions_and_leave_one_champion(jobs):
 
 def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypatch):
     client = MlflowClient()
-    jobs.train(model_params="alpha=1500")
+    jobs.train(model_params="alpha=900")
     waiting = jobs.train(promotion="manual")
     publish_scored = batch_score.publish_scored
 

@@ -99,10 +99,10 @@ OUGHT = {
         PATIENTS, make_pipeline=make_that_fills_nothing
     ),
     r"predicting changes the table": replace(
-        PATIENTS, make_pipeline=make_changing, trusted=("test_problem",)
+        PATIENTS, make_pipeline=make_changing, trusted=("test_the_problem",)
     ),
     r"a prediction depends on which rows are predicted together": replace(
-        PATIENTS, make_pipeline=make_of_the_batch, trusted=("test_problem",)
+        PATIENTS, make_pipeline=make_of_the_batch, trusted=("test_the_problem",)
     ),
     r"the metric rmse is nan on 103 holdout rows": with_metric(Metric(lambda a, p: np.nan, "lower")),
     r"the metric odd cannot be measured on one row": with_metric(
