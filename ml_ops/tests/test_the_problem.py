@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import mlflow
 import numpy as np
@@ -24,7 +25,7 @@ PATIENTS = problems.PATIENTS
 @pytest.fixture
 def store(tmp_path: Path, tracking: Path) -> None:
     """An experiment of the tests' store, whose models go into a folder of the test."""
-    name = f"/tests/{tmp_path.name}"
+    name = f"/tests/promises-{uuid4().hex}"
     mlflow.create_experiment(name, artifact_location=tmp_path.as_uri())
     mlflow.set_experiment(name)
 
