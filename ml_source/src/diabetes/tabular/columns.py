@@ -37,7 +37,8 @@ class Column:
 class Schema:
     """The columns of a table: the key of a row, the features in the order that a model takes, and the label.
 
-    Raises SchemaError where two columns have one name.
+    A label that is a category has classes, its categories, and a model gives the probability of each. Raises
+    SchemaError where two columns have one name, and for classes that are not at least two different texts.
     """
 
     key: Column
@@ -48,11 +49,18 @@ class Schema:
         names = [column.name for column in (self.key, *self.features, self.label)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SchemaError(f"each column needs a name of its own; {repeated} are there more than once")
+        if self.label.kind == "category":
+            _check_classes(self.label)
 
     @cached_property
     def columns(self) -> dict[str, Column]:
         """All columns by name: key, features, label."""
         return {column.name: column for column in (self.key, *self.features, self.label)}
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label in their order, which is that of the probabilities; none of a number."""
+        return self.label.categories if self.label.kind == "category" else ()
 
     @cached_property
     def feature_names(self) -> list[str]:
@@ -68,6 +76,15 @@ class Schema:
     def category_names(self) -> list[str]:
         """The names of the features that are categories, in their order."""
         return [column.name for column in self.features if column.kind == "category"]
+
+
+def _check_classes(label: Column) -> None:
+    names = label.categories
+    if len(names) < 2 or len({*names}) < len(names) or "" in names:
+        raise SchemaError(
+            f"{label.name} is a category, so its categories are the classes to tell apart: at least two "
+            f"different texts, none of them empty; got {list(names)}"
+        )
 
 
 def check_columns(names: Iterable[str], required: Iterable[str]) -> None:

@@ -13,7 +13,8 @@ class Metric:
     """A number that says how well predictions fit labels.
 
     `function` takes labels and predictions, float64 of shape (n,) both and n at least 1, and returns NaN
-    where it is not defined for these rows. `unit` is empty for a number without one.
+    where it is not defined for these rows. Of a label that has k classes, the labels are their places among
+    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is empty for a number without one.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
@@ -68,7 +69,7 @@ class Evaluation:
         return self.metrics[self.primary]
 
     def measure(self, actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-        """Return each metric of the predictions, shape (n,) both; NaN where these rows do not define it."""
+        """Return each metric of the predictions, shaped as `Metric` says; NaN where not defined."""
         if not len(actual):
             return dict.fromkeys(self.metrics, np.nan)
         return {name: float(metric.function(actual, predicted)) for name, metric in self.metrics.items()}
