@@ -85,7 +85,7 @@ def test_missing_and_unknown_classes_are_refused(table: pd.DataFrame, value: str
 
     with pytest.raises(SchemaError, match=rf"KIND: {problem}"):
         select_label(SCHEMA, broken)
-    with pytest.raises(SchemaError, match="KIND: 1 (missing|not one of)"):
+    with pytest.raises(SchemaError, match=r"KIND: 1 (missing|not one of)"):
         check_table(SCHEMA, broken, labelled=True)
 
 

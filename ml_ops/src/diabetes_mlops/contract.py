@@ -20,13 +20,14 @@ CODE_VERSION = "diabetes_version"
 
 @dataclass(frozen=True)
 class Contract:
-    """The features by name, each NUMBER or the categories that it has, and the name of the label.
+    """The features by name, each NUMBER or the categories that it has, the label's name and its classes.
 
-    Categories that are not known are empty, and so is a label.
+    Categories that are not known are empty, and so is a label. A number has no classes.
     """
 
     features: Mapping[str, str | tuple[str, ...]]
     label: str = ""
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, schema: "Schema") -> Self:
@@ -34,7 +35,7 @@ class Contract:
         kinds = {
             each.name: each.categories if each.kind == "category" else NUMBER for each in schema.features
         }
-        return cls(kinds, schema.label.name)
+        return cls(kinds, schema.label.name, schema.classes)
 
     @classmethod
     def from_json(cls, values: Any) -> Self | None:
@@ -42,7 +43,7 @@ class Contract:
         match values:
             case {"features": dict(features), "label": str(label)} if features:
                 kinds = {name: kind if kind == NUMBER else tuple(kind) for name, kind in features.items()}
-                return cls(kinds, label)
+                return cls(kinds, label, tuple(values.get("classes", ())))
         return None
 
     @classmethod
@@ -56,7 +57,8 @@ class Contract:
     def as_json(self) -> dict[str, Any]:
         """Give the contract as values that JSON has."""
         kinds = {name: kind if kind == NUMBER else list(kind) for name, kind in self.features.items()}
-        return {"features": kinds, "label": self.label}
+        classes = {"classes": list(self.classes)} if self.classes else {}
+        return {"features": kinds, "label": self.label, **classes}
 
     def as_text(self) -> str:
         """Give the contract as a short text."""
@@ -76,12 +78,22 @@ class Contract:
             *(
                 [f"the model predicts {self.label}, the label of the code is {code.label}"]
                 if self._is_of_another_label(code)
-                else []
+                else self._compare_classes(code)
             ),
         ]
 
     def _is_of_another_label(self, code: "Contract") -> bool:
         return bool(self.label and code.label and self.label != code.label)
+
+    def _compare_classes(self, code: "Contract") -> list[str]:
+        """A contract that knows the label knows its classes too, also where it has none."""
+        are_known = (self.classes or self.label) and (code.classes or code.label)
+        if self.classes == code.classes or not are_known:
+            return []
+        model, own = (
+            f"the classes {list(each.classes)}" if each.classes else "a number" for each in (self, code)
+        )
+        return [f"the model predicts {model}, and the label of the code is {own}"]
 
 
 def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterable[str]:

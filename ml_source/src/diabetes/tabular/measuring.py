@@ -76,11 +76,11 @@ def bootstrap_metrics(
 ) -> dict[str, Interval]:
     """Return the metrics of `evaluate`, each with its percentile bootstrap interval.
 
-    Rows (of arrays as `Metric` takes them) are drawn with replacement, a label together with its prediction; the interval
-    lies between the quantiles of the metric over the resamples (Efron and Tibshirani, "An Introduction to
-    the Bootstrap", 1993, chapter 13), without those that it is not defined for. It says nothing of what
-    another training sample would change. Raises ValueError for arrays of unequal shape, fewer than two rows,
-    a value that is not finite, or a number outside its range.
+    Rows (of arrays as `Metric` takes them) are drawn with replacement, a label together with its prediction;
+    the interval lies between the quantiles of the metric over the resamples (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993, chapter 13), without those that it is not defined for. It says
+    nothing of what another training sample would change. Raises ValueError for arrays of unequal shape,
+    fewer than two rows, a value that is not finite, or a number outside its range.
     """
     _check_rows(actual, predicted=predicted)
 
@@ -104,8 +104,8 @@ def compare_models(
     """Return how much higher the challenger's primary metric is than the champion's; below 0 is better.
 
     It comes with its paired bootstrap interval. `challenger` and `champion` are predictions for the rows of
-    `actual`, shape (n,) each, or (n, k) of k classes. Both are measured on the same drawn rows, so what makes a row hard for both
-    cancels out. Raises as `bootstrap_metrics`.
+    `actual`, shape (n,) each, or (n, k) of k classes. Both are measured on the same drawn rows, so what makes
+    a row hard for both cancels out. Raises as `bootstrap_metrics`.
     """
     _check_rows(actual, challenger=challenger, champion=champion)
     error = evaluation.error.function

@@ -14,7 +14,8 @@ class Metric:
 
     `function` takes labels and predictions, float64 of shape (n,) both and n at least 1, and returns NaN
     where it is not defined for these rows. Of a label that has k classes, the labels are their places among
-    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is empty for a number without one.
+    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is
+    empty for a number without one.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
