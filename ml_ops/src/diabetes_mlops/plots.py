@@ -134,7 +134,7 @@ def draw_confusion(actual: np.ndarray, predicted: np.ndarray, classes: Sequence[
     side = min(max(4.5, 1.5 + 0.65 * size), 14)
     figure = _figure(side + 1.5, side)
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     names = [_shorten(name) for name in classes]
     axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(size), names)
@@ -146,7 +146,7 @@ def draw_confusion(actual: np.ndarray, predicted: np.ndarray, classes: Sequence[
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 text = f"{count}\n{shares[row, column]:.0%}"
                 axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
+    bar = figure.colorbar(image, ax=axes, use_gridspec=False, label="share of the actual class")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     return _laid_out(figure)
 
