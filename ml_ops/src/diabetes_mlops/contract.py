@@ -4,15 +4,15 @@ Imports neither pandas nor MLflow, because a deployment compares contracts too.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from diabetes.tabular.columns import Schema
 
 NUMBER = "number"
+OWN = "own"
 # Tags of a model version: its contract, and the exact version of the code that trained it.
 CONTRACT = "contract"
 CODE_VERSION = "diabetes_version"
@@ -22,11 +22,13 @@ CODE_VERSION = "diabetes_version"
 class Contract:
     """The features by name, each NUMBER or the categories that it has, the label's name and its classes.
 
-    Categories that are not known are empty, and so is a label. A number has no classes.
+    Categories that are not known are empty, and so is a label. A number has no classes. `has_schema` is of a
+    model that carries its schema, and of code that scores by such a schema.
     """
 
     features: Mapping[str, str | tuple[str, ...]]
     label: str = ""
+    has_schema: bool = False
     classes: tuple[str, ...] = ()
 
     @classmethod
@@ -35,7 +37,7 @@ class Contract:
         kinds = {
             each.name: each.categories if each.kind == "category" else NUMBER for each in schema.features
         }
-        return cls(kinds, schema.label.name, schema.classes)
+        return cls(kinds, schema.label.name, has_schema=True, classes=schema.classes)
 
     @classmethod
     def from_json(cls, values: Any) -> Self | None:
@@ -43,7 +45,7 @@ class Contract:
         match values:
             case {"features": dict(features), "label": str(label)} if features:
                 kinds = {name: kind if kind == NUMBER else tuple(kind) for name, kind in features.items()}
-                return cls(kinds, label, tuple(values.get("classes", ())))
+                return cls(kinds, label, values.get("schema") == OWN, tuple(values.get("classes", ())))
         return None
 
     @classmethod
@@ -57,46 +59,45 @@ class Contract:
     def as_json(self) -> dict[str, Any]:
         """Give the contract as values that JSON has."""
         kinds = {name: kind if kind == NUMBER else list(kind) for name, kind in self.features.items()}
+        own = {"schema": OWN} if self.has_schema else {}
         classes = {"classes": list(self.classes)} if self.classes else {}
-        return {"features": kinds, "label": self.label, **classes}
+        return {"features": kinds, "label": self.label, **own, **classes}
 
     def as_text(self) -> str:
         """Give the contract as a short text."""
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":"))
 
     def differences(self, code: "Contract") -> list[str]:
-        """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing."""
+        """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing.
+
+        A model that carries its schema has its rows read by it, whatever columns the code has.
+        """
+        columns = [] if self.has_schema and code.has_schema else self._column_differences(code)
+        return [*columns, *self._label_differences(code)]
+
+    def _column_differences(self, code: "Contract") -> Iterator[str]:
         lacking = [name for name in self.features if name not in code.features]
         unknown = [name for name in code.features if name not in self.features]
-        both = [
-            (name, kind, code.features[name]) for name, kind in self.features.items() if name in code.features
-        ]
-        return [
-            *([f"the code lacks columns {lacking}"] if lacking else []),
-            *([f"the model does not know columns {unknown}"] if unknown else []),
-            *chain.from_iterable(_compare(name, own, other) for name, own, other in both),
-            *(
-                [f"the model predicts {self.label}, the label of the code is {code.label}"]
-                if self._is_of_another_label(code)
-                else self._compare_classes(code)
-            ),
-        ]
+        if lacking:
+            yield f"the code lacks columns {lacking}"
+        if unknown:
+            yield f"the model does not know columns {unknown}"
+        for name, kind in self.features.items():
+            if name in code.features:
+                yield from _compare(name, kind, code.features[name])
 
-    def _is_of_another_label(self, code: "Contract") -> bool:
-        return bool(self.label and code.label and self.label != code.label)
-
-    def _compare_classes(self, code: "Contract") -> list[str]:
+    def _label_differences(self, code: "Contract") -> Iterator[str]:
         """A contract that knows the label knows its classes too, also where it has none."""
-        are_known = (self.classes or self.label) and (code.classes or code.label)
-        if self.classes == code.classes or not are_known:
-            return []
-        model, own = (
-            f"the classes {list(each.classes)}" if each.classes else "a number" for each in (self, code)
-        )
-        return [f"the model predicts {model}, and the label of the code is {own}"]
+        if self.label and code.label and self.label != code.label:
+            yield f"the model predicts {self.label}, the label of the code is {code.label}"
+        elif self.classes != code.classes and (self.classes or self.label) and (code.classes or code.label):
+            model, own = (
+                f"the classes {list(each.classes)}" if each.classes else "a number" for each in (self, code)
+            )
+            yield f"the model predicts {model}, and the label of the code is {own}"
 
 
-def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterable[str]:
+def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterator[str]:
     words = ["a number" if kind == NUMBER else "a category" for kind in (model, code)]
     if words[0] != words[1]:
         yield f"{name} is {words[0]} to the model and {words[1]} to the code"

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
-from diabetes.tabular.scoring import find_classes, predict_arrays
+from diabetes.tabular.metrics import find_classes
+from diabetes.tabular.scoring import predict_arrays
 from diabetes.tabular.screening import ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
 
@@ -35,6 +36,8 @@ DIGEST = "_digest"
 REASONS, ROW, TALLY = "reasons", "row", "tally"
 # Beside the prediction, where that is a class: its probability, and those of all classes by their names.
 PROBABILITY, PROBABILITIES = "probability", "probabilities"
+# The key and the label, whatever a schema calls them.
+KEY, LABEL = "_key", "_label"
 # What is put where bytes are no UTF-8.
 _REPLACEMENT = "\ufffd"
 # What Java takes for white space: a line of nothing else is no row.
@@ -189,17 +192,24 @@ def follow_quotes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True)
 class LabelPicker:
-    """Of the rows of key and label, gives those whose label has arrived: read, or why they cannot be."""
+    """Of the rows of key and label, gives those whose label has arrived: read, or why they cannot be.
+
+    The two columns come without their names, as they do to a Scorer, and go out as KEY, LABEL and REASONS.
+    """
 
     schema: Schema
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pick from the batches of one task."""
-        names = [self.schema.key.name, self.schema.label.name, REASONS]
-        for batch in batches:
+        for unnamed in batches:
+            batch = pa.RecordBatch.from_arrays(
+                unnamed.columns, names=[self.schema.key.name, self.schema.label.name]
+            )
             ids, labels, reasons = screen_labels(self.schema, batch)
             told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
-            rows = pa.RecordBatch.from_arrays([pa.array(ids), pa.array(labels), told], names=names)
+            rows = pa.RecordBatch.from_arrays(
+                [pa.array(ids), pa.array(labels), told], names=[KEY, LABEL, REASONS]
+            )
             yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
 
 

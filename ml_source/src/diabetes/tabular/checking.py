@@ -15,9 +15,9 @@ def check_table(schema: Schema, table: pd.DataFrame, *, labelled: bool) -> None:
     Feature values may be missing. IDs may not, nor appear twice, and labels may not when `labelled`. What is
     refused of a value is what scoring rejects a row for.
     """
-    key, never_missing = schema.key, [schema.key, *([schema.label] if labelled else [])]
-    required = [*schema.features, *never_missing]
-    check_columns(table.columns, [name for name in schema.columns if labelled or name != schema.label.name])
+    key, label = schema.key, [schema.label] if labelled else []
+    never_missing, required = [key, *label], [key, *schema.features, *label]
+    check_columns(table.columns, [column.name for column in required])
     read = {column: read_series(column, table[column.name]) for column in required}
     problems = [
         text for column in required for text in _find_value_problems(column, table[column.name], read[column])

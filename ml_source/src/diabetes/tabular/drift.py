@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
+from diabetes.tabular.columns import PREDICTION as PREDICTION
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.features import select_features
-from diabetes.tabular.scoring import find_classes
+from diabetes.tabular.metrics import find_classes
 
-PREDICTION = "prediction"
 DECILES = np.arange(1, 10) / 10
 
 Status = Literal["ok", "warn", "alert"]
@@ -162,7 +162,7 @@ class Profile:
         if {*self.edges} != {*numbers} - {*known} or self.categories != known:
             described = [*self.edges, *self.categories.items()]
             raise SchemaError(
-                f"the profile describes {described}; this wheel has {schema.numeric_names} and {known}"
+                f"the profile describes {described}; the schema has {schema.numeric_names} and {known}"
             )
 
 

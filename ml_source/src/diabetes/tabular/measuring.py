@@ -123,18 +123,21 @@ def evaluate_slices(
     """Return one row a slice of the problem: rows, and each metric; the index is named slice.
 
     `actual` and `predicted` belong to the rows of the table in their order. A metric is NaN where it is not
-    defined, as for a slice without rows. Raises ValueError for unequal lengths.
+    defined, as for a slice without rows. Raises ValueError for unequal lengths, and for a slice that is not a
+    mask of the rows.
     """
     if not actual.shape == predicted.shape[:1] == (len(table),):
         shapes = f"actual {actual.shape}, predicted {predicted.shape}"
         raise ValueError(f"a table of {len(table)} rows needs one value a row; got {shapes}")
     evaluation = problem.evaluation
+    slices = evaluation.slice_rows(select_features(problem.schema, table))
+    masks = {name: _check_mask(name, np.asarray(rows), len(table)) for name, rows in slices.items()}
     measured = {
         name: {"rows": int(rows.sum()), **evaluation.measure(actual[rows], predicted[rows])}
-        for name, rows in evaluation.slice_rows(select_features(problem.schema, table)).items()
+        for name, rows in masks.items()
     }
-    slices = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *evaluation.metrics])
-    return slices.rename_axis("slice").astype({"rows": "int64"})
+    found = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *evaluation.metrics])
+    return found.rename_axis("slice").astype({"rows": "int64"})
 
 
 def feature_importance(
@@ -180,6 +183,13 @@ def describe_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     return statistics.rename_axis("feature")
 
 
+def _check_mask(name: str, rows: np.ndarray, count: int) -> np.ndarray:
+    if rows.dtype != bool or rows.shape != (count,):
+        got = f"{rows.dtype} of shape {rows.shape}"
+        raise ValueError(f"slice {name!r} must be a boolean mask of shape ({count},); got {got}")
+    return rows
+
+
 def _check_rows(actual: np.ndarray, **predictions: np.ndarray) -> None:
     arrays = {"actual": actual, **predictions}
     shapes = {name: values.shape for name, values in arrays.items()}
@@ -187,8 +197,8 @@ def _check_rows(actual: np.ndarray, **predictions: np.ndarray) -> None:
     fits = all(shape[:1] == actual.shape and _is_a_number_or_classes(shape) for shape in predicted)
     if len(actual.shape) != 1 or len(actual) < 2 or len(predicted) > 1 or not fits:
         raise ValueError(
-            "arrays must have one shape (n,) with at least 2 rows, or predictions of k classes (n, k); "
-            f"got {shapes}"
+            "arrays must have one shape (n,) or, of classes, predictions of shape (n, k), "
+            f"with at least 2 rows; got {shapes}"
         )
     for name, values in arrays.items():
         if not np.isfinite(values).all():

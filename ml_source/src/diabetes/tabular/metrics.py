@@ -1,5 +1,6 @@
 """Says what a metric is, and what makes a model a good one."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,17 +15,29 @@ class Metric:
 
     `function` takes labels and predictions, float64 of shape (n,) both and n at least 1, and returns NaN
     where it is not defined for these rows. Of a label that has k classes, the labels are their places among
-    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is
-    empty for a number without one.
+    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is empty
+    for a number without one. Raises ValueError where it is not said which numbers are better.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
     better: Literal["lower", "higher"]
     unit: str = ""
 
+    def __post_init__(self) -> None:
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f"better must be lower or higher; got {self.better!r}")
+
     def reaches(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold or better; NaN is not."""
         return value <= threshold if self.better == "lower" else value >= threshold
+
+
+def find_classes(predictions: np.ndarray) -> np.ndarray:
+    """Return the place of the most probable class of each row, int64 of shape (n,); the first of equal ones.
+
+    `predictions` has the probability of each class, shape (n, k).
+    """
+    return np.asarray(predictions.argmax(axis=1), dtype=np.int64)
 
 
 def no_slices(features: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -63,6 +76,11 @@ class Evaluation:
             )
         if unknown := [name for name in self.thresholds if name not in self.metrics]:
             raise ValueError(f"thresholds must be of the metrics {list(self.metrics)}; got {unknown}")
+        for name, threshold in self.thresholds.items():
+            _check_number(f"the threshold of {name}", threshold)
+        _check_number("margin", self.margin)
+        for name in ("max_slice_ratio", "max_error_ratio"):
+            _check_number(name, getattr(self, name), above=0)
 
     @property
     def error(self) -> Metric:
@@ -74,3 +92,9 @@ class Evaluation:
         if not len(actual):
             return dict.fromkeys(self.metrics, np.nan)
         return {name: float(metric.function(actual, predicted)) for name, metric in self.metrics.items()}
+
+
+def _check_number(name: str, value: object, *, above: float = -math.inf) -> None:
+    if not isinstance(value, int | float) or math.isnan(value) or not value > above:
+        least = "" if math.isinf(above) else f" above {above}"
+        raise ValueError(f"{name} must be a number{least}; got {value!r}")

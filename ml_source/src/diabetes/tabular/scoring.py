@@ -41,8 +41,8 @@ def predict_features(model: Pipeline, features: Any, classes: Sequence[str] = ()
         return _predict_classes(model, features, classes)
     if not is_classifier(model):
         return np.asarray(model.predict(features), dtype=np.float64)
-    if list(model.classes_) != [0, 1]:
-        raise ValueError(f"a classifier must have learned the classes 0 and 1; got {list(model.classes_)}")
+    if (classes := model.classes_.tolist()) != [0, 1]:
+        raise ValueError(f"a classifier must have learned the classes 0 and 1; got {classes}")
     return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
 
 
@@ -79,14 +79,6 @@ def _predict_classes(model: Pipeline, features: Any, classes: Sequence[str]) -> 
     found = np.zeros((len(features), len(classes)))
     found[:, np.asarray(learned, dtype=np.int64)] = model.predict_proba(features)
     return found
-
-
-def find_classes(predictions: np.ndarray) -> np.ndarray:
-    """Return the place of the most probable class of each row, int64 of shape (n,); the first of equal ones.
-
-    `predictions` has the probability of each class, shape (n, k).
-    """
-    return np.asarray(predictions.argmax(axis=1), dtype=np.int64)
 
 
 def _find_parts(schema: Schema, model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
