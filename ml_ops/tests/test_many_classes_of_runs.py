@@ -378,7 +378,7 @@ def test_figures_of_few_and_many_classes_are_drawn(classes: tuple[str, ...]):
 )
 def test_contracts_compare_classes(model: tuple[str, ...], code: tuple[str, ...], differences: int):
     features = {"AGE": "number"}
-    ours, theirs = Contract(features, "KIND", model), Contract(features, "KIND", code)
+    ours, theirs = (Contract(features, "KIND", classes=each) for each in (model, code))
 
     assert len(ours.differences(theirs)) == differences
     assert Contract.from_text(ours.as_text()) == ours
