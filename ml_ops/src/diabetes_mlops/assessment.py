@@ -26,7 +26,8 @@ from diabetes_mlops import plots
 class Assessment:
     """What is known about a pipeline from the holdout's rows.
 
-    `actual` and `predicted` have shape (n,). `slices` has one row a slice, `importance` one a feature.
+    `actual` and `predicted` are as `Metric` takes them. `slices` has one row a slice, `importance` one a
+    feature.
     """
 
     metrics: dict[str, float]
@@ -62,6 +63,13 @@ def draw(problem: Problem, assessment: Assessment) -> dict[str, Figure]:
     """Draw the assessment's figures, each under the name of its file; the first two belong side by side."""
     actual, predicted, label = assessment.actual, assessment.predicted, problem.schema.label
     importance = plots.draw_importance(assessment.importance, problem.evaluation)
+    if classes := problem.schema.classes:
+        return {
+            "confusion": plots.draw_confusion(actual, predicted, classes),
+            "importance": importance,
+            "calibration_by_class": plots.draw_calibration_by_class(actual, predicted, classes),
+            "roc_by_class": plots.draw_roc_by_class(actual, predicted, classes),
+        }
     if assessment.is_of_classifier:
         return {
             "calibration": plots.draw_calibration(actual, predicted, label),

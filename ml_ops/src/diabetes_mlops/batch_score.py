@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import mlflow
+from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, DriftThresholds
 from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
@@ -18,15 +19,22 @@ from pyspark.sql import functions as F
 from diabetes_mlops import drift, models, registry, storage, telemetry
 from diabetes_mlops.models import LoadedModel
 from diabetes_mlops.settings import ScoringSettings, is_path
-from diabetes_mlops.sources import quote, read_as_found
-from diabetes_mlops.staging import RowCountError, StagedBatch, check_carried, check_columns, staging
+from diabetes_mlops.sources import quote, quote_name, read_as_found
+from diabetes_mlops.staging import (
+    RowCountError,
+    StagedBatch,
+    check_carried,
+    check_columns,
+    check_predictions,
+    predicted_columns,
+    staging,
+)
 from diabetes_mlops.telemetry import say, step
 from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
-from diabetes_mlops.worker import REASONS, ROW
+from diabetes_mlops.worker import PROBABILITY, REASONS, ROW
 
-# After the key, which comes first.
+# After the key and the prediction, which come first.
 SCORED = {
-    PREDICTION: "DOUBLE",
     "model_name": "STRING",
     "model_version": "STRING",
     "batch_id": "STRING",
@@ -64,6 +72,7 @@ def run(
         open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active,
     ):
         log_settings(settings)
+        check_output(spark, settings.output_table, problem.schema)
         with step("load"):
             version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
             mlflow.set_tags({"model_name": version.name, "model_version": version.version})
@@ -77,7 +86,8 @@ def run(
             found = read_as_found(
                 spark, settings.input_data, settings.input_format, [key, *features], carried
             )
-            check_columns(found, model.schema, carried, taken=SCORED)
+            taken = (*predicted_columns(model.schema), *SCORED)
+            check_columns(found, model.schema, carried, taken=taken)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
@@ -92,12 +102,13 @@ def run(
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
             with step("publish"):
                 rejected = publish_rejected(batch, f"{table}_rejected", written)
-                scored = publish_scored(batch, table, origin, key, carried)
+                scored = publish_scored(batch, table, origin, model.schema, carried)
                 say(f"published {scored} rows in {table}, set {rejected} aside")
             counts = count_rows(batch.rows_in, scored, rejected)
 
         output = {"output_table": table, "experiment_id": active.info.experiment_id}
-        return counts | origin | output | found_drift | {"sample": read_sample(spark, table, batch_id, key)}
+        sample = read_sample(spark, table, batch_id, model.schema)
+        return counts | origin | output | found_drift | {"sample": sample}
 
 
 def log_settings(settings: ScoringSettings) -> None:
@@ -106,6 +117,12 @@ def log_settings(settings: ScoringSettings) -> None:
     mlflow.log_params({name: getattr(settings, name) for name in names})
     if settings.batch_id:
         mlflow.set_tag("batch_id", settings.batch_id)
+
+
+def check_output(spark: SparkSession, table: str, schema: Schema) -> None:
+    """Raise SchemaError where the output table is there with predictions of another kind."""
+    if spark.catalog.tableExists(table):
+        check_predictions(spark.table(quote_name(table)), table, schema)
 
 
 def check_rejected(batch: StagedBatch, limit: float) -> None:
@@ -134,10 +151,12 @@ def summarize_reasons(batch: StagedBatch) -> dict[str, int]:
 
 
 def publish_scored(
-    batch: StagedBatch, table: str, origin: Mapping[str, str], key: str, carried: tuple[str, ...]
+    batch: StagedBatch, table: str, origin: Mapping[str, str], schema: Schema, carried: tuple[str, ...]
 ) -> int:
     """Make the scored rows the batch's only rows in the output table; returns how many that are."""
-    columns = {key: "BIGINT"} | SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
+    predicted = {name: kind.simpleString() for name, kind in predicted_columns(schema).items()}
+    others = {name: kind for name, kind in batch.rows.dtypes if name in carried}
+    columns = {schema.key.name: "BIGINT"} | predicted | SCORED | others
     return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
 
 
@@ -172,14 +191,14 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
 
 
 def read_sample(
-    spark: SparkSession, table: str, batch_id: str, key: str, rows: int = 10
+    spark: SparkSession, table: str, batch_id: str, schema: Schema, rows: int = 10
 ) -> list[dict[str, Any]]:
     """Read a few rows of a batch back from its table, for people to look at."""
     batch = storage.read_batch(spark, table, batch_id).limit(rows)
     scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
-    return [
-        row.asDict() for row in batch.select(quote(key), PREDICTION, "model_version", scored_at).collect()
-    ]
+    predicted = [name for name in predicted_columns(schema) if name in (PREDICTION, PROBABILITY)]
+    shown = batch.select(quote(schema.key.name), *predicted, "model_version", scored_at)
+    return [row.asDict() for row in shown.collect()]
 
 
 def derive_batch_id(source: str, digest: str) -> str:

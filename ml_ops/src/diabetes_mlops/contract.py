@@ -20,15 +20,16 @@ CODE_VERSION = "diabetes_version"
 
 @dataclass(frozen=True)
 class Contract:
-    """The features by name, each NUMBER or the categories that it has, and the name of the label.
+    """The features by name, each NUMBER or the categories that it has, the label's name and its classes.
 
-    Categories that are not known are empty, and so is a label. `has_schema` is of a model that carries its
-    schema, and of code that scores by such a schema.
+    Categories that are not known are empty, and so is a label. A number has no classes. `has_schema` is of a
+    model that carries its schema, and of code that scores by such a schema.
     """
 
     features: Mapping[str, str | tuple[str, ...]]
     label: str = ""
     has_schema: bool = False
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, schema: "Schema") -> Self:
@@ -36,7 +37,7 @@ class Contract:
         kinds = {
             each.name: each.categories if each.kind == "category" else NUMBER for each in schema.features
         }
-        return cls(kinds, schema.label.name, has_schema=True)
+        return cls(kinds, schema.label.name, has_schema=True, classes=schema.classes)
 
     @classmethod
     def from_json(cls, values: Any) -> Self | None:
@@ -44,7 +45,7 @@ class Contract:
         match values:
             case {"features": dict(features), "label": str(label)} if features:
                 kinds = {name: kind if kind == NUMBER else tuple(kind) for name, kind in features.items()}
-                return cls(kinds, label, values.get("schema") == OWN)
+                return cls(kinds, label, values.get("schema") == OWN, tuple(values.get("classes", ())))
         return None
 
     @classmethod
@@ -59,7 +60,8 @@ class Contract:
         """Give the contract as values that JSON has."""
         kinds = {name: kind if kind == NUMBER else list(kind) for name, kind in self.features.items()}
         own = {"schema": OWN} if self.has_schema else {}
-        return {"features": kinds, "label": self.label, **own}
+        classes = {"classes": list(self.classes)} if self.classes else {}
+        return {"features": kinds, "label": self.label, **own, **classes}
 
     def as_text(self) -> str:
         """Give the contract as a short text."""
@@ -70,9 +72,8 @@ class Contract:
 
         A model that carries its schema has its rows read by it, whatever columns the code has.
         """
-        other_label = f"the model predicts {self.label}, the label of the code is {code.label}"
         columns = [] if self.has_schema and code.has_schema else self._column_differences(code)
-        return [*columns, *([other_label] if self._is_of_another_label(code) else [])]
+        return [*columns, *self._label_differences(code)]
 
     def _column_differences(self, code: "Contract") -> Iterator[str]:
         lacking = [name for name in self.features if name not in code.features]
@@ -85,8 +86,15 @@ class Contract:
             if name in code.features:
                 yield from _compare(name, kind, code.features[name])
 
-    def _is_of_another_label(self, code: "Contract") -> bool:
-        return bool(self.label and code.label and self.label != code.label)
+    def _label_differences(self, code: "Contract") -> Iterator[str]:
+        """A contract that knows the label knows its classes too, also where it has none."""
+        if self.label and code.label and self.label != code.label:
+            yield f"the model predicts {self.label}, the label of the code is {code.label}"
+        elif self.classes != code.classes and (self.classes or self.label) and (code.classes or code.label):
+            model, own = (
+                f"the classes {list(each.classes)}" if each.classes else "a number" for each in (self, code)
+            )
+            yield f"the model predicts {model}, and the label of the code is {own}"
 
 
 def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterator[str]:

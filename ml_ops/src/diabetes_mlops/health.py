@@ -195,6 +195,11 @@ def name_holdout(metric: str) -> str:
     return f"holdout_{metric}"
 
 
+def name_share(predicted: str) -> str:
+    """Name the column with the share of a batch's rows for which a class is predicted."""
+    return f"share_{predicted}"
+
+
 def with_noun(number: int, what: str) -> str:
     """Write a number with its noun: 1 batch, 2,000 batches."""
     ending = "" if number == 1 else "es" if what.endswith("ch") else "s"

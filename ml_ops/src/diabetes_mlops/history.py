@@ -3,7 +3,7 @@
 Rows are aggregated in Spark; what comes to the driver has one row a batch, a version or a column.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,13 +13,14 @@ from diabetes.tabular.drift import PREDICTION
 from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from diabetes_mlops import drift, registry, sources
-from diabetes_mlops.health import name_holdout
+from diabetes_mlops.health import name_holdout, name_share
+from diabetes_mlops.staging import check_predictions
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
-from diabetes_mlops.worker import KEY, LABEL, REASONS, LabelPicker
+from diabetes_mlops.worker import KEY, LABEL, PROBABILITIES, REASONS, LabelPicker
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
@@ -49,36 +50,49 @@ class LabelsError(ValueError):
     """The table of labels does not say which label each ID has."""
 
 
-def open_scored(spark: SparkSession, table: str) -> DataFrame:
-    """Give the table that scoring writes; raises NoHistoryError where there is none."""
+def open_scored(spark: SparkSession, table: str, schema: Schema | None = None) -> DataFrame:
+    """Give the table that scoring writes; raises NoHistoryError where there is none.
+
+    Raises SchemaError where its predictions are not of the kind of the schema's label.
+    """
     try:
-        return sources.read_table(spark, table)
+        scored = sources.read_table(spark, table)
     except sources.SourceNotFoundError as error:
         raise NoHistoryError(f"there is no table {table} yet; batch scoring makes it") from error
+    if schema is not None:
+        check_predictions(scored, table, schema)
+    return scored
 
 
-def summarize_batches(scored: DataFrame) -> pd.DataFrame:
+def summarize_batches(scored: DataFrame, classes: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row a batch in the order in which they were scored; raises NoHistoryError without any.
 
     Columns: batch_id, model_name, model_version, run_id, scored_at (UTC), rows, and of the predictions mean
-    and the quantiles p5 to p95 (approximate).
+    and the quantiles p5 to p95 (approximate), or of classes the share of each, as share_<class>.
     """
-    quantiles = F.percentile_approx(PREDICTION, list(QUANTILES))
     batches = (
         scored.groupBy(*BATCH, *VERSION)
         .agg(
             F.unix_millis(F.max("scored_at")).alias("scored_at"),
             F.count("*").alias("rows"),
-            F.avg(PREDICTION).alias("mean"),
-            quantiles.alias("quantiles"),
+            *_summarize_predictions(classes),
         )
         .toPandas()
     )
     if batches.empty:
         raise NoHistoryError("the table of scored rows is empty; nothing to monitor yet")
     batches["scored_at"] = pd.to_datetime(batches["scored_at"], unit="ms")
-    batches[QUANTILE_NAMES] = np.stack(batches.pop("quantiles").map(np.asarray).tolist())
+    names = [name_share(name) for name in classes] or QUANTILE_NAMES
+    batches[names] = np.stack(batches.pop("summary").map(np.asarray).tolist())
     return batches.sort_values(["scored_at", "batch_id"]).reset_index(drop=True)
+
+
+def _summarize_predictions(classes: Sequence[str]) -> list[Column]:
+    if not classes:
+        quantiles = F.percentile_approx(PREDICTION, list(QUANTILES))
+        return [F.avg(PREDICTION).alias("mean"), quantiles.alias("summary")]
+    shares = [F.avg((F.col(PREDICTION) == F.lit(name)).cast("double")) for name in classes]
+    return [F.array(*shares).alias("summary")]
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
@@ -142,7 +156,7 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
 
 
 def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
-    """Read key and label of the rows whose label has arrived: a missing one has not.
+    """Read key and label of the rows whose label has arrived: a missing one has not, a class is its place.
 
     Raises SchemaError where a column is missing or a line of a CSV is broken, LabelsError where an ID is
     there twice or training or scoring would refuse a value, SourceNotFoundError where there is nothing.
@@ -156,7 +170,12 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     labels = read.select(F.col(KEY).alias(key), F.col(LABEL).alias(label))
     wrong = read.where(F.col(REASONS).isNotNull()).select(REASONS)
     with sources.reaching(source):
-        _refuse(wrong, source, "are outside what is possible or are no numbers")
+        what = (
+            f"are not one of {list(schema.classes)}, or the ID cannot be read"
+            if schema.classes
+            else "are outside what is possible or are no numbers"
+        )
+        _refuse(wrong, source, what)
         _refuse(
             labels.groupBy(sources.quote(key)).count().where("count > 1"), source, "have more than one label"
         )
@@ -171,12 +190,14 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
     made last: a row that is scored every night is no more evidence than one. A Spark worker holds the labels
     and predictions of a batch, or of a version, at once.
     """
-    evaluation, key, label = problem.evaluation, problem.schema.key.name, problem.schema.label.name
+    evaluation, classes = problem.evaluation, problem.schema.classes
+    key, label = problem.schema.key.name, problem.schema.label.name
     errors = [LABELLED, *evaluation.metrics]
     if labels is None:
         return pd.DataFrame(columns=[*BATCH, *VERSION, *errors]).astype(dict.fromkeys(errors, "float64"))
     ids, keys = F.col(sources.quote(key)).alias(KEY), [*BATCH, *VERSION]
-    predicted = scored.select(ids, *keys, "scored_at", PREDICTION)
+    prediction = _list_probabilities(classes) if classes else F.col(PREDICTION)
+    predicted = scored.select(ids, *keys, "scored_at", prediction.alias(PREDICTION))
     arrived = labels.select(ids, F.col(sources.quote(label)).alias(LABEL))
     predictions = Window.partitionBy(*VERSION, KEY).orderBy(F.desc("scored_at"), F.desc("batch_id"))
     labelled = predicted.join(arrived, KEY).withColumn("place", F.row_number().over(predictions))
@@ -184,7 +205,10 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
     both = labelled.unionByName(labelled.where("place = 1").withColumns(none))
 
     def measure_rows(key: tuple[str | None, ...], rows: pd.DataFrame) -> pd.DataFrame:
-        found = evaluation.measure(rows[LABEL].to_numpy(), rows[PREDICTION].to_numpy())
+        predicted = rows[PREDICTION].to_numpy()
+        found = evaluation.measure(
+            rows[LABEL].to_numpy(), np.stack(predicted.tolist()) if classes else predicted
+        )
         # As objects, because Spark cannot take the strings of pandas 3.
         return pd.DataFrame([[*key, len(rows), *found.values()]], dtype="object")
 
@@ -192,6 +216,12 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
     types += [f"{LABELLED} bigint", *[f"{sources.quote(name)} double" for name in evaluation.metrics]]
     groups = both.select(*keys, LABEL, PREDICTION).groupBy(*keys)
     return groups.applyInPandas(measure_rows, ", ".join(types)).toPandas()
+
+
+def _list_probabilities(classes: Sequence[str]) -> Column:
+    """Give the probabilities of a row in the order of the classes; a class that it does not name has none."""
+    found = [F.col(PROBABILITIES).getItem(name) for name in classes]
+    return F.array(*[F.coalesce(probability, F.lit(0.0)) for probability in found])
 
 
 def add_errors(batches: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:

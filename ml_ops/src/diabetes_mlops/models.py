@@ -14,7 +14,7 @@ import mlflow.sklearn
 import numpy as np
 import pandas as pd
 from diabetes.tabular.columns import Schema, SchemaError
-from diabetes.tabular.drift import Profile
+from diabetes.tabular.drift import PREDICTION, Profile
 from diabetes.tabular.problem import Problem
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
@@ -53,14 +53,16 @@ class LoadedModel:
 
 
 def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
-    """Give a model's signature: the features by name, and the prediction; of a classifier both probabilities.
+    """Give a model's signature: the features by name, and the prediction; of a classifier all probabilities.
 
     Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
     """
     kinds = {column.name: "string" if column.kind == "category" else "double" for column in schema.features}
     inputs = MlflowSchema([ColSpec(kind, name) for name, kind in kinds.items()])
-    both = TensorSpec(np.dtype(np.float64), (-1, 2))
-    outputs = MlflowSchema([both if is_classifier(pipeline) else ColSpec("double")])
+    # A class that the training rows lacked has no column of its own.
+    classes = len(getattr(pipeline, "classes_", schema.classes)) if schema.classes else 2
+    probabilities = TensorSpec(np.dtype(np.float64), (-1, classes))
+    outputs = MlflowSchema([probabilities if is_classifier(pipeline) else ColSpec("double")])
     return ModelSignature(inputs=inputs, outputs=outputs)
 
 
@@ -69,10 +71,10 @@ def log_model(
 ) -> ModelInfo:
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
-    As a Python function, a classifier gives the probabilities of 0 and of 1; the second is the prediction.
-    The profile is a part of the model, so that it goes wherever the model goes, and for people a file. So is
-    the schema, unless the pipeline has something of the science's own code. Raises UntrustedTypeError as
-    `made_of` does.
+    As a Python function, a classifier gives the probability of each class that it has learned, in order;
+    of 0 and 1 the second is the prediction. The profile is a part of the model, so that it goes wherever the
+    model goes, and for people a file. So is the schema, unless the pipeline has something of the science's
+    own code. Raises UntrustedTypeError as `made_of` does.
     """
     packages = made_of.find_packages(pipeline) | {"skops" if _skops_is_supported() else "cloudpickle"}
     if profile is not None:
@@ -142,11 +144,12 @@ def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
     kinds = inputs.input_dict() if inputs is not None and inputs.has_input_names() else {}
     tagged = Contract.from_text(tags.get(CONTRACT, "")) or Contract({})
     profiled = json.loads((logged.metadata or {}).get(PROFILE, "{}")).get("categories", {})
+    classes = tagged.classes or tuple(profiled.pop(PREDICTION, ()))
     known = {name: tuple(values) for name, values in profiled.items()} | dict(tagged.features)
     features = {
         name: known.get(name, ()) if spec.type == DataType.string else NUMBER for name, spec in kinds.items()
     }
-    return Contract(features, tagged.label, has_schema=SCHEMA in (logged.metadata or {}))
+    return Contract(features, tagged.label, SCHEMA in (logged.metadata or {}), classes)
 
 
 @contextmanager

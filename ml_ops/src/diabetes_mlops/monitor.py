@@ -67,7 +67,14 @@ def run(
             figure = plots.draw_monitoring(problem, known, find_thresholds(known.batches, runs), start)
             origin = {"run": active.info.run_id, **describe_code(settings.git_commit)}
             page = report.render_monitoring(
-                problem.evaluation, settings.output_table, health, about_labels, known, figure, origin
+                problem.evaluation,
+                settings.output_table,
+                health,
+                about_labels,
+                known,
+                figure,
+                origin,
+                classes=problem.schema.classes,
             )
             log(problem, health, known, figure, page)
         say(f"status {health.status}: {'; '.join(health.findings) or 'nothing to worry about'}")
@@ -102,9 +109,9 @@ def read_history(
     labels: DataFrame | None,
 ) -> History:
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
-    scored = history.open_scored(spark, table)
+    scored = history.open_scored(spark, table, problem.schema)
     primary = problem.evaluation.primary
-    batches = history.summarize_batches(scored)
+    batches = history.summarize_batches(scored, problem.schema.classes)
     errors = history.measure_errors(problem, scored, labels)
     batches = history.add_errors(history.add_logged(problem.schema, batches, runs), errors)
     versions = history.summarize_versions(client, batches, errors, primary)

@@ -1,13 +1,13 @@
 """Draws the figures of a run; without pyplot, whose global state outlives a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status
-from diabetes.tabular.metrics import Evaluation
+from diabetes.tabular.metrics import Evaluation, find_classes
 from diabetes.tabular.problem import Problem
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
-from sklearn.metrics import roc_curve
+from sklearn.metrics import auc, roc_curve
 
-from diabetes_mlops.health import History
+from diabetes_mlops.health import History, name_share, with_noun
 
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
 LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
@@ -28,6 +28,10 @@ BINS = 30
 # Of an axis in a small panel. More are hard to read, and take a quarter to a half of a figure's time.
 FEW_TICKS = 5
 BANDS = 10
+# Of classes: the characters of a name, how many have a panel each, and how many have numbers in their cells.
+LONGEST_NAME, MOST_PANELS, MOST_WITH_NUMBERS = 24, 20, 15
+CLASS_COLOURS = (*LINES, "#c9a227", "#2a9db0", "#7a4a2b")
+SMALLEST_SHARE = 1e-9
 BOX = {
     "boxprops": {"facecolor": BLUE, "alpha": 0.35, "edgecolor": BLUE},
     "medianprops": {"color": ORANGE, "linewidth": 2},
@@ -101,9 +105,8 @@ def draw_calibration(actual: np.ndarray, predicted: np.ndarray, label: Column) -
     figure = _figure(6, 6)
     over, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     over.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect calibration")
-    groups = np.array_split(np.argsort(predicted, kind="stable"), min(BANDS, len(predicted)))
-    said, found = (np.array([values[rows].mean() for rows in groups]) for values in (predicted, actual))
-    over.plot(said, found, color=BLUE, label=f"{len(groups)} groups of rows", **LINE)
+    said, found = _calibrate(actual, predicted)
+    over.plot(said, found, color=BLUE, label=f"{len(said)} groups of rows", **LINE)
     over.set(title=f"Calibration on {len(actual)} holdout rows", ylabel="share of rows with label 1")
     over.legend(frameon=False)
     histogram.hist(predicted, bins=np.linspace(0, 1, BINS + 1), color=BLUE, alpha=0.6)
@@ -126,6 +129,102 @@ def draw_roc(actual: np.ndarray, predicted: np.ndarray) -> Figure:
     axes.legend(frameon=False, loc="lower right")
     _tidy(axes)
     return _laid_out(figure)
+
+
+def draw_confusion(actual: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw how many rows of each class are predicted as which, and which share of the class that is.
+
+    Labels as places, shape (n,), and probabilities, shape (n, k).
+    """
+    size = len(classes)
+    counts = np.zeros((size, size), dtype=int)
+    np.add.at(counts, (actual.astype(int), find_classes(predicted)), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.5, 1.5 + 0.65 * size), 14)
+    figure = _figure(side + 1.5, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    names = [_shorten(name) for name in classes]
+    axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), names)
+    axes.set(title=f"Classes of {len(actual)} holdout rows", xlabel="predicted", ylabel="actual")
+    axes.spines[:].set_visible(False)
+    if size <= MOST_WITH_NUMBERS:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                text = f"{count}\n{shares[row, column]:.0%}"
+                axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=9)
+    bar = figure.colorbar(image, ax=axes, use_gridspec=False, label="share of the actual class")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    return _laid_out(figure)
+
+
+def draw_calibration_by_class(actual: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw for each class how often it is the label where so much is predicted; as `draw_confusion`."""
+    title = f"Calibration by class, {len(actual)} holdout rows"
+    figure, panels = _panels(title, actual, classes)
+    for place, axes in panels.items():
+        said, found = _calibrate(actual == place, predicted[:, place])
+        axes.plot(said, found, color=BLUE, **LINE)
+    figure.supxlabel("predicted probability of the class")
+    figure.supylabel("share of rows with the class")
+    return _laid_out(figure)
+
+
+def draw_roc_by_class(actual: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw what `draw_roc` draws for each class against the rest; as `draw_confusion`."""
+    title = f"Receiver operating characteristic, one class against the rest, {len(actual)} holdout rows"
+    figure, panels = _panels(title, actual, classes)
+    for place, axes in panels.items():
+        is_it = actual == place
+        if is_it.any() and not is_it.all():
+            false, true, _ = roc_curve(is_it, predicted[:, place])
+            axes.plot(false, true, color=BLUE, linewidth=2)
+            axes.text(0.97, 0.05, f"area {auc(false, true):.3f}", ha="right", transform=axes.transAxes)
+    figure.supxlabel("false positive rate")
+    figure.supylabel("true positive rate")
+    return _laid_out(figure)
+
+
+def _panels(title: str, actual: np.ndarray, classes: Sequence[str]) -> tuple[Figure, dict[int, Axes]]:
+    """Make a square panel with a diagonal for each class, of many classes for the most frequent ones."""
+    rows = np.bincount(actual.astype(int), minlength=len(classes))
+    shown = sorted(np.argsort(-rows, kind="stable")[:MOST_PANELS].tolist())
+    columns = min(4, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = _figure(2.7 * columns + 0.6, 2.9 * lines + 0.8)
+    some = f", the {len(shown)} most frequent of {len(classes)}" if len(shown) < len(classes) else ""
+    figure.suptitle(title + some, wrap=True)
+    grid = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for unused in grid[len(shown) :]:
+        unused.remove()
+    panels = dict(zip(shown, grid, strict=False))
+    for place, axes in panels.items():
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+        axes.set(aspect="equal", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axes.set_title(f"{_shorten(classes[place])}\n{with_noun(int(rows[place]), 'row')}", fontsize=9)
+        _tidy(axes)
+    # Where the last row has no panel, the one above it shows the numbers.
+    for axes in grid[: len(shown)][-columns:]:
+        axes.tick_params(labelbottom=True)
+    return figure, panels
+
+
+def _calibrate(actual: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the rows into BANDS groups of about equal size by their prediction; give the means of both."""
+    groups = np.array_split(np.argsort(predicted, kind="stable"), min(BANDS, len(predicted)))
+    said, found = (np.array([values[rows].mean() for rows in groups]) for values in (predicted, actual))
+    return said, found
+
+
+def _shorten(name: str) -> str:
+    """Give a name its place in a figure: its begin and its end, and no sign that would mean mathematics."""
+    text = " ".join(name.split())
+    half = LONGEST_NAME // 2
+    text = text if len(text) <= LONGEST_NAME else f"{text[:half].rstrip()}…{text[-half:].lstrip()}"
+    # A legend leaves out what begins with an underscore.
+    return f" {text}" if text.startswith("_") else text.replace("$", r"\$")
 
 
 def draw_importance(importance: pd.DataFrame, evaluation: Evaluation) -> Figure:
@@ -167,7 +266,7 @@ def draw_drift(
 
 
 def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour: str) -> None:
-    labels = profile.labels(name)
+    labels = [_shorten(label) for label in profile.labels(name)]
     places = np.arange(len(labels), dtype=float)
     places[-1] += 0.5  # Missing values are no neighbours of the largest ones.
     pairs = ((profile.baseline, GREY, -0.2), (counts, colour, 0.2))
@@ -195,7 +294,10 @@ def draw_monitoring(
     _draw_rows(every[0], batches)
     _draw_rejected(every[1], batches, history.failed)
     _draw_psi(every[2], batches, thresholds)
-    _draw_spread(every[3], batches, problem.schema.label)
+    if classes := problem.schema.classes:
+        _draw_classes(every[3], batches, classes)
+    else:
+        _draw_spread(every[3], batches, problem.schema.label)
     if panels == 5:
         _draw_errors(every[4], history, problem.evaluation)
     for axes in every:
@@ -254,6 +356,26 @@ def _draw_spread(axes: Axes, batches: pd.DataFrame, label: Column) -> None:
         axes.vlines(*ends, color=BLUE, alpha=alpha, linewidth=2)
     axes.plot(moments, batches["p50"], color=BLUE, label="median", **LINE)
     _title(axes, "Predictions", _with_unit("predicted", label.unit), from_zero=False)
+
+
+def _draw_classes(axes: Axes, batches: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Draw the share of each class among the predictions, one upon the other; rare ones are one."""
+    shares = batches[[name_share(name) for name in classes]].set_axis(list(classes), axis=1)
+    frequent = shares.mean().nlargest(len(CLASS_COLOURS)).index
+    drawn = [(_shorten(name), shares[name]) for name in classes if name in frequent]
+    rest = 1 - shares[frequent].sum(axis=1)
+    if rest.max() > SMALLEST_SHARE:
+        drawn.append(("other classes", rest))
+    above = pd.Series(1.0, index=batches.index)
+    for (name, share), colour in zip(drawn, (*CLASS_COLOURS[: len(frequent)], GREY), strict=False):
+        ends = (batches["scored_at"], above - share, above)
+        axes.fill_between(*ends, color=colour, alpha=0.55, linewidth=0, label=name)
+        # A batch that stands alone in time has no area.
+        axes.vlines(*ends, color=colour, linewidth=2)
+        above = above - share
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _title(axes, "Predicted classes", "share of rows", from_zero=False)
+    axes.set_ylim(0, 1)
 
 
 def _draw_errors(axes: Axes, history: History, evaluation: Evaluation) -> None:

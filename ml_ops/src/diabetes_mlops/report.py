@@ -1,7 +1,7 @@
 """Writes what a run found as one HTML page that needs no other file and no network."""
 
 from base64 import b64encode
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
 from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import Health, History, name_holdout, with_noun
+from diabetes_mlops.health import Health, History, name_holdout, name_share, with_noun
 from diabetes_mlops.promotion import Verdict
 
 DOTS_PER_INCH = 160
@@ -20,12 +20,17 @@ CAPTIONS = {
     "predicted_vs_actual": "Each point is a holdout row; on the dashed line the prediction is right.",
     "residuals": "What each prediction missed. A slope or a funnel is something the model has not learned.",
     "calibration": "On the dashed line, what is predicted is how often it happens; below, for how many rows.",
+    "confusion": "Each line is what rows are, each column what was predicted; on the diagonal it is right.",
+    "calibration_by_class": "On the dashed line, what is predicted of a class is how often it happens.",
+    "roc_by_class": "Each point is a cut-off of one class against the rest; an area of 0.5 is a guess.",
     "roc": "Each point is a cut-off: which share of the labels 1 and of the labels 0 lies above it.",
     "importance": "How much higher the {primary} gets when a feature's values are shuffled among the rows.",
     "monitoring": "Small batches have a large psi by chance; drift is where a test says so as well.",
 }
 TONES = {"ok": "good", "warn": "wait", "alert": "bad", None: "soft"}
 LATEST = 30
+# How many classes of a batch are told.
+TOLD_CLASSES = 3
 
 
 def render(
@@ -58,11 +63,13 @@ def render_monitoring(
     history: History,
     figure: Figure,
     origin: Mapping[str, str],
+    classes: Sequence[str] = (),
 ) -> str:
     """Return the page of a scored table: its health, the figure, versions, and the latest runs first.
 
-    `labels` says what is known of labels.
+    `labels` says what is known of labels; `classes` are those of a label that has some.
     """
+    latest = _latest(history.batches, "scored_at")
     return _render(
         "monitoring.html",
         evaluation,
@@ -72,7 +79,8 @@ def render_monitoring(
         labels=labels,
         rows=int(history.batches["rows"].sum()),
         total_batches=len(history.batches),
-        batches=_latest(history.batches, "scored_at"),
+        batches=latest,
+        shares=[_tell_shares(batch, classes) for batch in latest] if classes else [],
         total_failures=len(history.failures),
         failures=_latest(history.failures, "ended_at"),
         versions=history.versions.to_dict("records"),
@@ -101,6 +109,15 @@ def _tiles(history: History) -> list[tuple[str, str, str]]:
             else "no labels yet",
         ),
     ]
+
+
+def _tell_shares(batch: Mapping[Hashable, Any], classes: Sequence[str]) -> str:
+    """Say which classes are predicted for which share of a batch, the largest first."""
+    shares = {name: float(batch[name_share(name)]) for name in classes}
+    largest = sorted(shares, key=lambda name: -shares[name])
+    told = [f"{name} {shares[name]:.1%}" for name in largest[:TOLD_CLASSES]]
+    left = len(largest) - len(told)
+    return ", ".join(told) + (f" and {left} more" if left else "")
 
 
 def _latest(table: pd.DataFrame, moment: str) -> list[dict[Hashable, Any]]:

@@ -14,9 +14,11 @@ from pyspark.sql.types import (
     ArrayType,
     BinaryType,
     BooleanType,
+    DataType,
     DateType,
     DoubleType,
     LongType,
+    MapType,
     NumericType,
     StringType,
     StructField,
@@ -31,6 +33,8 @@ from diabetes_mlops.worker import (
     BROKEN_LINE,
     DIGEST,
     LINES,
+    PROBABILITIES,
+    PROBABILITY,
     REASONS,
     ROW,
     TALLY,
@@ -51,10 +55,11 @@ class RowCountError(RuntimeError):
 class StagedBatch:
     """A batch that was read and scored, and what is known about it.
 
-    `rows` has key, prediction, reasons (null where the row was scored), row (as found, as a JSON object) and
-    the carried columns. `digest` is the same for the same rows in whatever order. `counts` are the scored
-    rows in the bins of the model's profile; rows that repeat an ID are still among them. `has_distinct_ids`
-    says that no ID was there twice as far as the tasks, each by itself, can tell; else nobody knows yet.
+    `rows` has key, the columns of `predicted_columns`, reasons (null where the row was scored), row (as
+    found, as a JSON object) and the carried columns. `digest` is the same for the same rows in whatever
+    order. `counts` are the scored rows in the bins of the model's profile; rows that repeat an ID are still
+    among them. `has_distinct_ids` says that no ID was there twice as far as the tasks, each by itself, can
+    tell; else nobody knows yet.
     """
 
     rows: DataFrame
@@ -73,6 +78,26 @@ class StagedBatch:
     def rejected_rows(self) -> DataFrame:
         """The rows that have none."""
         return self.rows.where(F.col(REASONS).isNotNull())
+
+
+def predicted_columns(schema: Schema) -> dict[str, DataType]:
+    """Give the columns of a prediction with their types: of classes, a name and its numbers."""
+    if not schema.classes:
+        return {PREDICTION: DoubleType()}
+    by_class = MapType(StringType(), DoubleType())
+    return {PREDICTION: StringType(), PROBABILITY: DoubleType(), PROBABILITIES: by_class}
+
+
+def check_predictions(scored: DataFrame, table: str, schema: Schema) -> None:
+    """Raise SchemaError where a table of scored rows has predictions of another kind than the schema's."""
+    kinds = {field.name.lower(): field.dataType for field in scored.schema}
+    found, wanted = kinds.get(PREDICTION), predicted_columns(schema)[PREDICTION]
+    if found is None or isinstance(found, StringType if schema.classes else NumericType):
+        return
+    raise SchemaError(
+        f"{table} has predictions as {found.simpleString()}, and those of {schema.label.name} are "
+        f"{wanted.simpleString()}; name another table with output_table"
+    )
 
 
 def check_columns(
@@ -132,7 +157,7 @@ def staging(
     """
     spark = found.sparkSession
     key = model.schema.key.name
-    columns = _staged_columns(found, key, carried)
+    columns = _staged_columns(found, model.schema, carried)
     staged = storage.create_staging_table(spark, table, run_id, columns)
     try:
         scorer = Scorer(
@@ -215,9 +240,10 @@ def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: str) -> Stage
     return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
 
 
-def _staged_columns(found: DataFrame, key: str, carried: tuple[str, ...]) -> StructType:
+def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
     kinds = {field.name: field.dataType for field in _prepare(found).schema}
-    own = {key: LongType(), PREDICTION: DoubleType(), REASONS: ArrayType(StringType()), ROW: StringType()}
+    own = {schema.key.name: LongType(), **predicted_columns(schema)}
+    own |= {REASONS: ArrayType(StringType()), ROW: StringType()}
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
     return StructType([StructField(name, kind) for name, kind in columns.items()])
 

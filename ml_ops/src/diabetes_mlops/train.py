@@ -9,7 +9,7 @@ from diabetes.tabular.checking import check_table
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features, select_labelled
-from diabetes.tabular.fitting import fit, make
+from diabetes.tabular.fitting import check_kind, fit, make
 from diabetes.tabular.measuring import describe_features
 from diabetes.tabular.parameters import Value, fill_in
 from diabetes.tabular.problem import LOGGED, Problem
@@ -123,7 +123,9 @@ def choose_params(
 ) -> dict[str, Value]:
     """Give the parameters of the settings, or the best that a search finds where they ask for one."""
     params, seed = fill_in(problem.parameters, settings.model_params), settings.seed
-    models.check(problem, make(problem, params))
+    model = make(problem, params)
+    models.check(problem, model)
+    check_kind(problem.schema, model, train)
     if trials := settings.search_trials:
         on_workers = settings.search_on == "workers"
         evaluate = (

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
+from diabetes.tabular.metrics import find_classes
 from diabetes.tabular.scoring import predict_arrays
 from diabetes.tabular.screening import ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
@@ -33,6 +34,8 @@ CLOSED_QUOTES = r'(^|,)[\x00-\x20]*"[^"]*"'
 OPEN_QUOTE = r'(^|,)[\x00-\x20]*"'
 DIGEST = "_digest"
 REASONS, ROW, TALLY = "reasons", "row", "tally"
+# Beside the prediction, where that is a class: its probability, and those of all classes by their names.
+PROBABILITY, PROBABILITIES = "probability", "probabilities"
 # The key and the label, whatever a schema calls them.
 KEY, LABEL = "_key", "_label"
 # What is put where bytes are no UTF-8.
@@ -135,7 +138,7 @@ class Scorer:
         counts = self.profile.count(self.schema, numbers, codes, predictions) if self.profile else None
         columns = {
             self.schema.key.name: pa.array(screened.ids, mask=screened.ids == 0),
-            PREDICTION: _spread(predictions, good) if reasons else pa.array(predictions),
+            **_name_predictions(self.schema.classes, predictions, good),
             REASONS: _sparse(reasons, batch.num_rows, REASONS),
             ROW: _sparse(self._as_json(batch, reasons), batch.num_rows, ROW),
             **{name: batch.column(name) for name in self.carried},
@@ -244,8 +247,28 @@ def _has_replacement(batch: pa.RecordBatch) -> np.ndarray:
     return found
 
 
+def _name_predictions(
+    classes: tuple[str, ...], predictions: np.ndarray, good: np.ndarray
+) -> dict[str, pa.Array]:
+    """Make the columns of predictions, null where a row has none."""
+    if not classes:
+        return {PREDICTION: _spread(predictions, good)}
+    names = pa.array(classes, pa.string())
+    every_name = names.take(pa.array(np.tile(np.arange(len(classes)), len(predictions))))
+    ends = np.append(0, np.cumsum(good) * len(classes)).astype(np.int32)
+    # A map without a place to begin is null.
+    places = pa.array(ends, mask=np.append(~good, False))
+    return {
+        PREDICTION: names.take(_spread(find_classes(predictions), good)),
+        PROBABILITY: _spread(predictions.max(axis=1), good),
+        PROBABILITIES: pa.MapArray.from_arrays(places, every_name, pa.array(predictions.ravel())),
+    }
+
+
 def _spread(predictions: np.ndarray, good: np.ndarray) -> pa.Array:
-    values = np.zeros(len(good))
+    if len(predictions) == len(good):
+        return pa.array(predictions)
+    values = np.zeros(len(good), dtype=predictions.dtype)
     values[good] = predictions
     return pa.array(values, mask=~good)
 

@@ -80,8 +80,8 @@ def test_a_column_that_is_called_as_the_prediction_is_refused(name: str) -> None
             "the key K must be an integer; it is a category",
         ),
         (
-            {"label": Column("L", "category", "", categories=("no", "yes"))},
-            "the label L must be a number, 0 and 1 of two classes; it is a category",
+            {"label": Column("L", "category", "", categories=("no",))},
+            "the categories of the label L are the classes to tell apart, at least two; got ['no']",
         ),
     ],
 )

@@ -60,8 +60,9 @@ class Column:
 class Schema:
     """The columns of a table: the key of a row, the features in the order that a model takes, and the label.
 
-    The key is a whole number, and the label a number. Raises SchemaError where they are not, and where two
-    columns have one name or one has that of the prediction.
+    The key is a whole number. A label that is a category has classes, its categories, and a model gives the
+    probability of each; else it is a number. Raises SchemaError where the key is not whole, where there is
+    one class alone, and where two columns have one name or one has that of the prediction.
     """
 
     key: Column
@@ -80,9 +81,11 @@ class Schema:
             name = names[lower.index(PREDICTION)]
             raise SchemaError(f"{name!r} is the name of what a model predicts: rename the column")
         self._check_key()
-        if self.label.kind == "category":
-            wanted = "must be a number, 0 and 1 of two classes"
-            raise SchemaError(f"the label {self.label.name} {wanted}; it is a category")
+        if len(self.classes) == 1:
+            raise SchemaError(
+                f"the categories of the label {self.label.name} are the classes to tell apart, at least two; "
+                f"got {list(self.classes)}"
+            )
 
     def _check_key(self) -> None:
         key = self.key
@@ -110,6 +113,11 @@ class Schema:
     def columns(self) -> dict[str, Column]:
         """All columns by name: key, features, label."""
         return {column.name: column for column in (self.key, *self.features, self.label)}
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label in their order, which is that of the probabilities; none of a number."""
+        return self.label.categories if self.label.kind == "category" else ()
 
     @cached_property
     def feature_names(self) -> list[str]:

@@ -4,7 +4,7 @@ The training rows are described once, as counts of rows in bins (`Profile`); a b
 bins, part by part (`Counts`), and the two are compared. Numbers come as float64 of shape (n, numbers) in the
 order of the schema's numeric names, NaN where missing; categories as int64 codes of shape (n, categories) in
 the order of its category names, each the place in the column's list, -1 where missing; predictions as float64
-of shape (n,).
+of shape (n,), or of k classes as their probabilities, (n, k), of which the most probable class is counted.
 """
 
 import math
@@ -20,6 +20,7 @@ from scipy.stats import chi2_contingency
 from diabetes.tabular.columns import PREDICTION as PREDICTION
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.features import select_features
+from diabetes.tabular.metrics import find_classes
 
 DECILES = np.arange(1, 10) / 10
 
@@ -86,7 +87,7 @@ class Profile:
 
     A number falls into the first bin whose upper edge is not below it, and beyond the last edge into one
     more, so that infinities and values that training never saw are counted too. A category has a bin for
-    each of its names.
+    each of its names, and so has a prediction of classes for each class.
     """
 
     edges: dict[str, tuple[float, ...]]
@@ -106,7 +107,7 @@ class Profile:
         columns = _name_columns(schema, numbers, predictions)
         bins = cls(
             edges={name: _find_edges(values) for name, values in columns.items()},
-            categories={name: schema.columns[name].categories for name in schema.category_names},
+            categories=_name_categories(schema),
             baseline=Counts({}),
         )
         return replace(bins, baseline=bins.count(schema, numbers, codes, predictions))
@@ -119,6 +120,8 @@ class Profile:
         found = {name: _count_numbers(values, self.edges[name]) for name, values in columns.items()}
         for name, column in zip(schema.category_names, codes.T, strict=True):
             found[name] = _count_codes(column, len(self.categories[name]))
+        if PREDICTION in self.categories:
+            found[PREDICTION] = _count_codes(find_classes(predictions), len(self.categories[PREDICTION]))
         return Counts({name: found[name] for name in (*schema.feature_names, PREDICTION)})
 
     def empty_counts(self) -> Counts:
@@ -155,8 +158,8 @@ class Profile:
 
     def check(self, schema: Schema) -> None:
         """Raise SchemaError where the profile describes other columns or categories than the schema has."""
-        known = {name: schema.columns[name].categories for name in schema.category_names}
-        if {*self.edges} != {*schema.numeric_names, PREDICTION} or self.categories != known:
+        known, numbers = _name_categories(schema), [*schema.numeric_names, PREDICTION]
+        if {*self.edges} != {*numbers} - {*known} or self.categories != known:
             described = [*self.edges, *self.categories.items()]
             raise SchemaError(
                 f"the profile describes {described}; the schema has {schema.numeric_names} and {known}"
@@ -322,7 +325,13 @@ def _count_true(rows: np.ndarray) -> int:
 
 
 def _name_columns(schema: Schema, numbers: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
-    return dict(zip(schema.numeric_names, numbers.T, strict=True)) | {PREDICTION: predictions}
+    columns = dict(zip(schema.numeric_names, numbers.T, strict=True))
+    return columns if schema.classes else columns | {PREDICTION: predictions}
+
+
+def _name_categories(schema: Schema) -> dict[str, tuple[str, ...]]:
+    known = {name: schema.columns[name].categories for name in schema.category_names}
+    return known | ({PREDICTION: schema.classes} if schema.classes else {})
 
 
 def _sizes(counts: Counts) -> dict[str, int]:

@@ -17,13 +17,15 @@ def select_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def select_label(schema: Schema, table: pd.DataFrame) -> np.ndarray:
-    """Return the label as float64, shape (n,).
+    """Return the label as float64, shape (n,): of one that has classes, the place of each among them.
 
-    Raises SchemaError when the column is missing or has a row without a number.
+    Raises SchemaError when the column is missing, or has a row without a number or with an unknown class.
     """
     label = schema.label
     check_columns(table.columns, [label.name])
-    values = read_series(label, table[label.name]).numbers
+    read = read_series(label, table[label.name])
+    _refuse(table[label.name], read.problems.get("category"), f"not one of {list(label.categories)}")
+    values = read.numbers
     if count := int(np.isnan(values).sum()):
         raise SchemaError(f"{label.name}: {count} of {len(values)} rows have no label")
     return values
@@ -44,8 +46,13 @@ def select_ids(schema: Schema, table: pd.DataFrame) -> np.ndarray:
 
 
 def select_labelled(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a new frame of key, features and label; raises what the functions for each of them raise."""
-    others = {schema.key.name: select_ids(schema, table), schema.label.name: select_label(schema, table)}
+    """Return a new frame of key, features and label; raises what the functions for each of them raise.
+
+    A label that has classes is a text, as it was found.
+    """
+    label = select_label(schema, table)
+    named = _to_categories(schema.label, label).to_numpy() if schema.classes else label
+    others = {schema.key.name: select_ids(schema, table), schema.label.name: named}
     return select_features(schema, table).assign(**others)[list(schema.columns)]
 
 

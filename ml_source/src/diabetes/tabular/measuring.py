@@ -76,13 +76,13 @@ def bootstrap_metrics(
 ) -> dict[str, Interval]:
     """Return the metrics of `evaluate`, each with its percentile bootstrap interval.
 
-    Rows (shape (n,) both) are drawn with replacement, a label together with its prediction; the interval
-    lies between the quantiles of the metric over the resamples (Efron and Tibshirani, "An Introduction to
-    the Bootstrap", 1993, chapter 13), without those that it is not defined for. It says nothing of what
-    another training sample would change. Raises ValueError for arrays of unequal shape, fewer than two rows,
-    a value that is not finite, or a number outside its range.
+    Rows (of arrays as `Metric` takes them) are drawn with replacement, a label together with its prediction;
+    the interval lies between the quantiles of the metric over the resamples (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993, chapter 13), without those that it is not defined for. It says
+    nothing of what another training sample would change. Raises ValueError for arrays of unequal shape,
+    fewer than two rows, a value that is not finite, or a number outside its range.
     """
-    _check_rows(actual=actual, predicted=predicted)
+    _check_rows(actual, predicted=predicted)
 
     def measure_rows(rows: np.ndarray) -> list[float]:
         return list(evaluation.measure(actual[rows], predicted[rows]).values())
@@ -104,10 +104,10 @@ def compare_models(
     """Return how much higher the challenger's primary metric is than the champion's; below 0 is better.
 
     It comes with its paired bootstrap interval. `challenger` and `champion` are predictions for the rows of
-    `actual`, shape (n,) each. Both are measured on the same drawn rows, so what makes a row hard for both
-    cancels out. Raises as `bootstrap_metrics`.
+    `actual`, shape (n,) each, or (n, k) of k classes. Both are measured on the same drawn rows, so what makes
+    a row hard for both cancels out. Raises as `bootstrap_metrics`.
     """
-    _check_rows(actual=actual, challenger=challenger, champion=champion)
+    _check_rows(actual, challenger=challenger, champion=champion)
     error = evaluation.error.function
 
     def measure_rows(rows: np.ndarray) -> list[float]:
@@ -126,7 +126,7 @@ def evaluate_slices(
     defined, as for a slice without rows. Raises ValueError for unequal lengths, and for a slice that is not a
     mask of the rows.
     """
-    if not actual.shape == predicted.shape == (len(table),):
+    if not actual.shape == predicted.shape[:1] == (len(table),):
         shapes = f"actual {actual.shape}, predicted {predicted.shape}"
         raise ValueError(f"a table of {len(table)} rows needs one value a row; got {shapes}")
     evaluation = problem.evaluation
@@ -152,7 +152,7 @@ def feature_importance(
     error, schema = problem.evaluation.error.function, problem.schema
 
     def score(model: Pipeline, features: pd.DataFrame, labels: np.ndarray) -> float:
-        return -error(labels, predict_features(model, features))
+        return -error(labels, predict_features(model, features, schema.classes))
 
     shuffled = permutation_importance(
         model,
@@ -190,13 +190,23 @@ def _check_mask(name: str, rows: np.ndarray, count: int) -> np.ndarray:
     return rows
 
 
-def _check_rows(**arrays: np.ndarray) -> None:
+def _check_rows(actual: np.ndarray, **predictions: np.ndarray) -> None:
+    arrays = {"actual": actual, **predictions}
     shapes = {name: values.shape for name, values in arrays.items()}
-    if len(set(shapes.values())) > 1 or any(len(shape) != 1 or shape[0] < 2 for shape in shapes.values()):
-        raise ValueError(f"arrays must have one shape (n,) with at least 2 rows; got {shapes}")
+    predicted = {values.shape for values in predictions.values()}
+    fits = all(shape[:1] == actual.shape and _is_a_number_or_classes(shape) for shape in predicted)
+    if len(actual.shape) != 1 or len(actual) < 2 or len(predicted) > 1 or not fits:
+        raise ValueError(
+            "arrays must have one shape (n,) or, of classes, predictions of shape (n, k), "
+            f"with at least 2 rows; got {shapes}"
+        )
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise ValueError(f"{name} contains NaN or infinity")
+
+
+def _is_a_number_or_classes(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] > 1)
 
 
 def _bootstrap(

@@ -14,8 +14,9 @@ class Metric:
     """A number that says how well predictions fit labels.
 
     `function` takes labels and predictions, float64 of shape (n,) both and n at least 1, and returns NaN
-    where it is not defined for these rows. `unit` is empty for a number without one. Raises ValueError where
-    it is not said which numbers are better.
+    where it is not defined for these rows. Of a label that has k classes, the labels are their places among
+    the classes, from 0 on, and the predictions the probability of each class, shape (n, k). `unit` is empty
+    for a number without one. Raises ValueError where it is not said which numbers are better.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
@@ -29,6 +30,14 @@ class Metric:
     def reaches(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold or better; NaN is not."""
         return value <= threshold if self.better == "lower" else value >= threshold
+
+
+def find_classes(predictions: np.ndarray) -> np.ndarray:
+    """Return the place of the most probable class of each row, int64 of shape (n,); the first of equal ones.
+
+    `predictions` has the probability of each class, shape (n, k).
+    """
+    return np.asarray(predictions.argmax(axis=1), dtype=np.int64)
 
 
 def no_slices(features: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -79,7 +88,7 @@ class Evaluation:
         return self.metrics[self.primary]
 
     def measure(self, actual: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-        """Return each metric of the predictions, shape (n,) both; NaN where these rows do not define it."""
+        """Return each metric of the predictions, shaped as `Metric` says; NaN where not defined."""
         if not len(actual):
             return dict.fromkeys(self.metrics, np.nan)
         return {name: float(metric.function(actual, predicted)) for name, metric in self.metrics.items()}

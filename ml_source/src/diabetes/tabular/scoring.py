@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -22,19 +23,22 @@ _COMBINATIONS = 10_000
 def predict(schema: Schema, model: Pipeline, table: pd.DataFrame) -> np.ndarray:
     """Return one prediction a row, float64 of shape (n,), in the order of the rows.
 
-    A classifier of the classes 0 and 1 predicts the probability of 1. Features are found by name: column
+    A classifier of the classes 0 and 1 predicts the probability of 1. For a label that has classes it is the
+    probability of each of the k classes in their order, shape (n, k). Features are found by name: column
     order, other columns and the index do not matter.
     """
-    return predict_features(model, select_features(schema, table))
+    return predict_features(model, select_features(schema, table), schema.classes)
 
 
-def predict_features(model: Pipeline, features: Any) -> np.ndarray:
-    """Return what `predict` returns, from features as the model takes them.
+def predict_features(model: Pipeline, features: Any, classes: Sequence[str] = ()) -> np.ndarray:
+    """Return what `predict` returns, from features as the model takes them; `classes` are the label's.
 
-    Raises ValueError for a classifier of other classes than 0 and 1.
+    A class that no training row had has probability 0. Raises ValueError for a classifier of other classes.
     """
     if not len(features):
-        return np.empty(0)  # scikit-learn refuses to transform zero rows, which an empty Spark partition has
+        return _no_predictions(classes)
+    if classes:
+        return _predict_classes(model, features, classes)
     if not is_classifier(model):
         return np.asarray(model.predict(features), dtype=np.float64)
     if (classes := model.classes_.tolist()) != [0, 1]:
@@ -49,7 +53,7 @@ def predict_arrays(schema: Schema, model: Pipeline, numbers: np.ndarray, codes: 
     no table is put together, and categories are transformed once each instead of once a row.
     """
     if not len(numbers):
-        return np.empty(0)
+        return _no_predictions(schema.classes)
     parts = _find_parts(schema, model)
     if parts is None:
         return predict(schema, model, _to_table(schema, numbers, codes))
@@ -57,7 +61,24 @@ def predict_arrays(schema: Schema, model: Pipeline, numbers: np.ndarray, codes: 
         # The parts were fitted on named columns; here they get the same columns without the names.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         blocks = [_transform(schema, part, names, numbers, codes) for part, names in parts]
-        return predict_features(model[1:], np.hstack(blocks))
+        return predict_features(model[1:], np.hstack(blocks), schema.classes)
+
+
+def _no_predictions(classes: Sequence[str]) -> np.ndarray:
+    # scikit-learn refuses to transform zero rows, which an empty Spark partition has.
+    return np.empty((0, len(classes)) if classes else 0)
+
+
+def _predict_classes(model: Pipeline, features: Any, classes: Sequence[str]) -> np.ndarray:
+    learned = list(model.classes_) if is_classifier(model) else []
+    if not {*learned} or not {*learned} <= {*range(len(classes))}:
+        raise ValueError(
+            f"a classifier of {list(classes)} must have learned their places, 0 to {len(classes) - 1}; "
+            f"got {learned or 'a model that is not a classifier'}"
+        )
+    found = np.zeros((len(features), len(classes)))
+    found[:, np.asarray(learned, dtype=np.int64)] = model.predict_proba(features)
+    return found
 
 
 def _find_parts(schema: Schema, model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
