@@ -83,14 +83,15 @@ def _check_predicting(problem: Problem, model: Pipeline, rows: pd.DataFrame) -> 
     schema = problem.schema
     with told("training.py: the fitted pipeline does not predict the holdout"):
         predicted = predict(schema, model, rows)
+    shape = (len(rows), *([len(schema.classes)] if schema.classes else []))
     promise(
-        predicted.shape == (len(rows),),
+        predicted.shape == shape,
         f"training.py: {len(rows)} rows give predictions of shape {predicted.shape}",
     )
     promise(np.isfinite(predicted).all(), "training.py: a prediction is not a finite number")
     features = select_features(schema, rows)
     kept = features.copy(deep=True)
-    predict_features(model, features)
+    predict_features(model, features, schema.classes)
     promise(features.equals(kept), "training.py: predicting changes the table that it is given")
     apart = [predict(schema, model, part) for part in (rows.head(1), rows.iloc[1:])]
     _compare(np.concatenate(apart), predicted, "which rows are predicted together")
@@ -112,7 +113,8 @@ def _check_values(problem: Problem, model: Pipeline, rows: pd.DataFrame) -> None
                 changed = row.assign(**{column.name: pd.Series([value], dtype=object, index=row.index)})
                 number = predict(problem.schema, model, changed)[0]
             promise(
-                np.isfinite(number), f"training.py: a row whose {column.name} is {value!r} gives {number}"
+                np.isfinite(number).all(),
+                f"training.py: a row whose {column.name} is {value!r} gives {number}",
             )
 
 
@@ -131,9 +133,9 @@ def _check_measuring(
             f"evaluation.py: the metric {name} cannot be measured on one row; NaN says that it is not defined"
         ):
             float(metric.function(actual[:1], predicted[:1]))
-    perfect, error = (
-        evaluation.measure(actual, values)[primary] for values in (actual.astype(float), predicted)
-    )
+    classes = len(problem.schema.classes)
+    right = np.eye(classes)[actual.astype(np.int64)] if classes else actual.astype(float)
+    perfect, error = (evaluation.measure(actual, values)[primary] for values in (right, predicted))
     promise(
         perfect <= error,
         f"evaluation.py: {primary} is {perfect} where each label is predicted, more than the model's {error}",

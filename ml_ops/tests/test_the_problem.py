@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import flowers
 import mlflow
 import numpy as np
 import pandas as pd
@@ -39,8 +40,12 @@ def test_the_problem_keeps_its_promises(store: None):
 
 @pytest.mark.parametrize(
     ("problem", "table"),
-    [(PATIENTS, problems.make_patients), (problems.TUMOURS, problems.make_tumours)],
-    ids=["a regression", "two classes"],
+    [
+        (PATIENTS, problems.make_patients),
+        (problems.TUMOURS, problems.make_tumours),
+        (flowers.FLOWERS, flowers.make_flowers),
+    ],
+    ids=["a regression", "two classes", "many classes"],
 )
 def test_other_problems_keep_theirs(store: None, problem: Problem, table: Callable[[], pd.DataFrame]):
     check(problem, table())
