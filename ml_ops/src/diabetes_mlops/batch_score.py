@@ -78,6 +78,7 @@ def run(
                 spark, settings.input_data, settings.input_format, [key, *features], carried
             )
             check_columns(found, model.schema, carried, taken=SCORED)
+            storage.check_key(spark, model.schema.key, table)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
@@ -137,7 +138,8 @@ def publish_scored(
     batch: StagedBatch, table: str, origin: Mapping[str, str], key: str, carried: tuple[str, ...]
 ) -> int:
     """Make the scored rows the batch's only rows in the output table; returns how many that are."""
-    columns = {key: "BIGINT"} | SCORED | {name: kind for name, kind in batch.rows.dtypes if name in carried}
+    kinds = dict(batch.rows.dtypes)
+    columns = {key: kinds[key]} | SCORED | {name: kinds[name] for name in carried}
     return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
 
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from diabetes_mlops import drift, registry, sources
 from diabetes_mlops.health import name_holdout
+from diabetes_mlops.storage import KEY_TYPES
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
 from diabetes_mlops.worker import REASONS, LabelPicker
 
@@ -145,7 +146,7 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     """
     key, label = schema.key.name, schema.label.name
     found = sources.read_table(spark, source, [schema.key, schema.label])
-    kinds = {key: "bigint", label: "double", REASONS: "string"}
+    kinds = {key: KEY_TYPES[schema.key.kind].simpleString(), label: "double", REASONS: "string"}
     columns = ", ".join(f"{sources.quote(name)} {kind}" for name, kind in kinds.items())
     read = found.mapInArrow(LabelPicker(schema), columns)
     labels, wrong = (

@@ -347,8 +347,9 @@ def _format_of(name: str) -> str:
 
 
 def _fits(column: Column, kind: DataType) -> bool:
-    return isinstance(kind, StringType if column.kind == "category" else NumericType)
+    fitting = {"category": (StringType,), "text": (StringType, NumericType)}
+    return isinstance(kind, fitting.get(column.kind, (NumericType,)))
 
 
 def _wanted(column: Column) -> str:
-    return "a text" if column.kind == "category" else "a number"
+    return "a text" if column.kind in ("category", "text") else "a number"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from diabetes.tabular.columns import Column as SchemaColumn
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
 from pyspark.sql import Column, DataFrame
@@ -17,7 +18,6 @@ from pyspark.sql.types import (
     BooleanType,
     DateType,
     DoubleType,
-    LongType,
     NumericType,
     StringType,
     StructField,
@@ -133,7 +133,7 @@ def staging(
     """
     spark = found.sparkSession
     key = model.schema.key.name
-    columns = _staged_columns(found, key, carried)
+    columns = _staged_columns(found, model.schema.key, carried)
     staged = storage.create_staging_table(spark, table, run_id, columns)
     try:
         scorer = Scorer(
@@ -151,7 +151,7 @@ def staging(
             if again.digest != batch.digest:
                 raise RowCountError("the input changed while it was read; run the job again")
             # `repeated` is not a result yet: it looks into the table as it is now.
-            batch = _reject_repeated(again, repeated, key)
+            batch = _reject_repeated(again, repeated, model.schema.key)
         yield batch
     finally:
         storage.drop_table(spark, staged)
@@ -179,7 +179,8 @@ def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -
         digest=str(sum(tally.digest for tally in tallies) % 2**64),
         rejected=rejected,
         counts=_add_up(counts, scorer.profile),
-        has_distinct_ids=shows_distinct_ids(tallies),
+        # Of texts, no tally knows an order.
+        has_distinct_ids=scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
     )
 
 
@@ -205,20 +206,27 @@ def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
     return None if times.isEmpty() else times
 
 
-def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: str) -> StagedBatch:
+def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn) -> StagedBatch:
     """Add a reason to every row whose key another row has too: nobody can say which one is meant."""
     text = F.format_string(
-        f"{key.replace('%', '%%')} is repeated: %d is there %d times", F.col(quote(key)), F.col("_times")
+        f"{key.name.replace('%', '%%')} is repeated: %s is there %d times",
+        F.col(quote(key.name)),
+        F.col("_times"),
     )
     reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
     known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
-    rows = batch.rows.join(repeated, key, "left").withColumn(REASONS, known).drop("_times")
+    rows = batch.rows.join(repeated, key.name, "left").withColumn(REASONS, known).drop("_times")
     return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
 
 
-def _staged_columns(found: DataFrame, key: str, carried: tuple[str, ...]) -> StructType:
+def _staged_columns(found: DataFrame, key: SchemaColumn, carried: tuple[str, ...]) -> StructType:
     kinds = {field.name: field.dataType for field in _prepare(found).schema}
-    own = {key: LongType(), PREDICTION: DoubleType(), REASONS: ArrayType(StringType()), ROW: StringType()}
+    own = {
+        key.name: storage.KEY_TYPES[key.kind],
+        PREDICTION: DoubleType(),
+        REASONS: ArrayType(StringType()),
+        ROW: StringType(),
+    }
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
     return StructType([StructField(name, kind) for name, kind in columns.items()])
 

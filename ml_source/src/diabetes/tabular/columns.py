@@ -16,11 +16,11 @@ class Column:
     """One column: its type, its unit and the values that can be real.
 
     A number outside `low` to `high` (both allowed), or an infinite one, is an error of the data, not a rare
-    value.
+    value. A text is any that is not empty, as it stands: `12`, `012` and ` 12` are three of them.
     """
 
     name: str
-    kind: Literal["integer", "number", "category"]
+    kind: Literal["integer", "number", "category", "text"]
     description: str
     unit: str = ""
     low: float = -inf
@@ -37,7 +37,8 @@ class Column:
 class Schema:
     """The columns of a table: the key of a row, the features in the order that a model takes, and the label.
 
-    Raises SchemaError where two columns have one name.
+    The key is a whole number or a text. Raises SchemaError where two columns have one name, or where a column
+    is of a kind that cannot be what it is to be.
     """
 
     key: Column
@@ -48,6 +49,15 @@ class Schema:
         names = [column.name for column in (self.key, *self.features, self.label)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SchemaError(f"each column needs a name of its own; {repeated} are there more than once")
+        if self.key.kind not in ("integer", "text"):
+            raise SchemaError(
+                f"the key {self.key.name} must be of kind integer or text; its kind is {self.key.kind}"
+            )
+        if texts := [column.name for column in (*self.features, self.label) if column.kind == "text"]:
+            raise SchemaError(
+                f"columns {texts} are of kind text, which the key alone can be: a model reads numbers and "
+                "categories; name the known texts of a column as its categories"
+            )
 
     @cached_property
     def columns(self) -> dict[str, Column]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from diabetes.tabular.columns import Column, Schema, SchemaError, check_columns
-from diabetes.tabular.reading import read_series
+from diabetes.tabular.reading import read_series, read_texts, to_array
 
 
 def select_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
@@ -30,12 +30,17 @@ def select_label(schema: Schema, table: pd.DataFrame) -> np.ndarray:
 
 
 def select_ids(schema: Schema, table: pd.DataFrame) -> np.ndarray:
-    """Return the IDs as int64, shape (n,).
+    """Return the IDs as int64, or as objects where they are texts, shape (n,).
 
-    Raises SchemaError when the column is missing or has a row without a whole number.
+    Raises SchemaError when the column is missing or has a row without one.
     """
     key = schema.key
     check_columns(table.columns, [key.name])
+    if key.kind == "text":
+        texts = read_texts(to_array(table[key.name]))
+        if count := sum(text is None for text in texts):
+            raise SchemaError(f"{key.name}: {count} of {len(texts)} rows have no text")
+        return texts
     read = read_series(key, table[key.name])
     wrong = np.isnan(read.numbers) | read.problems.get("fraction", False)
     if wrong.any():

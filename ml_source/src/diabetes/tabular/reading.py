@@ -22,7 +22,7 @@ class ReadValues:
 
     `numbers` is float64 of shape (n,): the values, or of a category the index among its categories; NaN
     where a value is missing or cannot be read. `problems` has, by its kind, a mask of shape (n,) of the
-    values that have it.
+    values that have it. Of a column of texts see `read_texts`: it has no numbers.
     """
 
     numbers: np.ndarray
@@ -50,14 +50,32 @@ def read_values(column: Column, values: pa.Array) -> ReadValues:
     return ReadValues(numbers, _drop_empty({"text": unreadable, **_find_problems(column, numbers)}))
 
 
+def read_texts(values: pa.Array) -> np.ndarray:
+    """Return texts as they stand, and numbers as their texts: objects of shape (n,), None where missing.
+
+    Empty texts, nulls and NaN are missing. A whole number is written without a fraction, also where its
+    column has fractions: pandas makes one of such a column that has a gap.
+    """
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    texts = values.cast(pa.string())
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
+
+
 def read_series(column: Column, values: pd.Series) -> ReadValues:
     """Read the values of a column of a table; values of several types are read by their texts."""
+    return read_values(column, to_array(values))
+
+
+def to_array(values: pd.Series) -> pa.Array:
+    """Return the values of a column of a table; values of several types become texts."""
     try:
         array = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         missing = values.isna()
         array = pa.array([None if gone else str(value) for value, gone in zip(values, missing, strict=True)])
-    return read_values(column, array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _read_numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
