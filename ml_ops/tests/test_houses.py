@@ -1,5 +1,6 @@
-"""A problem with a key of texts is trained, scored and monitored: from CSV, from Parquet and from a table."""
+"""A problem with texts for a key and with dates is trained, scored and monitored, from every source."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,10 +9,16 @@ import houses
 import mlflow
 import pandas as pd
 import pytest
+from diabetes.tabular import Column
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.scoring import predict
-from diabetes_mlops import monitor
+from diabetes_mlops import models, monitor
+from diabetes_mlops.contract import CONTRACT, Contract
 from diabetes_mlops.settings import MonitoringSettings
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.types import DataType
+from pyspark.sql import SparkSession
 
 from conftest import Jobs
 
@@ -129,7 +136,9 @@ def test_a_line_break_within_an_id_sets_the_lines_of_a_csv_aside(sold: Jobs):
 
 def test_white_space_of_a_csv_counts_within_quotes_alone(sold: Jobs):
     source = sold.folder / "spaces.csv"
-    source.write_text('HOUSE,AREA,KIND\n  a ,100,flat\n"  a ",100,flat\n" ",100,flat\n ,100,flat\n')
+    source.write_text(
+        "HOUSE,AREA,KIND,SOLD\n" + "".join(f"{key},100,flat,\n" for key in ("  a ", '"  a "', '" "', " "))
+    )
 
     scored = sold.score(input_data=str(source))
 
@@ -168,3 +177,110 @@ def test_a_table_with_ids_of_the_other_type_is_refused_before_anything_is_scored
     sold.spark.sql(f"CREATE TABLE {by_texts} (ID STRING, batch_id STRING) USING DELTA")
     with pytest.raises(SchemaError, match="has the key ID as string, and to this code it is bigint"):
         trained[0].score(output_table=by_texts)
+
+
+def loaded_version(jobs: Jobs) -> ModelVersion:
+    return MlflowClient().get_model_version_by_alias(jobs.model_name, "champion")
+
+
+def test_dates_that_cannot_be_are_rejected_with_their_reasons(sold: Jobs):
+    days = ["2024-02-29", "2023-02-29", "1999-12-31", "", "2024-02-29T12:00", "soon", "2031-01-01"]
+    batch = houses.make_houses(7).drop(columns=LABEL).assign(SOLD=days)
+
+    scored = sold.score(input_data=sold.write(batch, "days.csv"))
+
+    rejected = sold.rows(scored["batch_id"], f"{sold.table}_rejected").toPandas()["reasons"]
+    assert sorted(reason for each in rejected for reason in each) == [
+        "SOLD is not a date: 2023-02-29",
+        "SOLD is not a date: soon",
+        "SOLD is outside 2000-01-01 to 2030-12-31: 1999-12-31",
+        "SOLD is outside 2000-01-01 to 2030-12-31: 2031-01-01",
+    ]
+    assert scored["rows_scored"] == 3
+
+
+def test_a_time_of_day_counts_the_same_in_a_text_and_in_every_type(sold: Jobs):
+    moments = houses.make_houses(40).drop(columns=LABEL)
+    moments["SOLD"] += pd.to_timedelta(range(0, 40 * 37, 37), unit="min")
+    texts = moments.assign(SOLD=moments["SOLD"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    zoned = moments.assign(SOLD=moments["SOLD"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
+    sources = {"texts.csv": texts, "texts.parquet": texts, "typed.parquet": moments, "zoned.parquet": zoned}
+
+    batches = [sold.score(input_data=sold.write(rows, name))["batch_id"] for name, rows in sources.items()]
+
+    found = [sold.rows(each).toPandas().set_index(KEY)["prediction"].sort_index() for each in batches]
+    for other in found[1:]:
+        assert other.tolist() == found[0].tolist()
+    midnight = moments.assign(SOLD=moments["SOLD"].dt.normalize())
+    rounded = sold.rows(sold.score(input_data=sold.write(midnight, "days.parquet"))["batch_id"]).toPandas()
+    assert rounded.set_index(KEY)["prediction"].sort_index().tolist() != found[0].tolist()
+
+
+def test_the_zone_of_a_session_moves_no_day(sold: Jobs, own_session: SparkSession):
+    moments = houses.make_houses()
+    moments["SOLD"] = (moments["SOLD"] + pd.Timedelta("23h")).dt.tz_localize("UTC")
+    source = sold.write(moments, "moments.parquet")
+    batch = sold.write(moments.drop(columns=LABEL), "moments-to-score.parquet")
+    own_session.conf.set("spark.sql.session.timeZone", "America/New_York")
+    elsewhere = replace(sold, spark=own_session)
+
+    trained = [jobs.train(training_data=source, promotion="manual") for jobs in (sold, elsewhere)]
+    scored = [
+        jobs.score(input_data=batch, batch_id=name) for jobs, name in ((sold, "utc"), (elsewhere, "ny"))
+    ]
+
+    tags = [mlflow.get_run(each["run_id"]).data.tags for each in trained]
+    assert tags[0]["data_digest"] == tags[1]["data_digest"]
+    found = [
+        sold.rows(each["batch_id"]).toPandas().set_index(KEY)["prediction"].sort_index() for each in scored
+    ]
+    assert found[0].tolist() == found[1].tolist()
+
+
+def test_a_date_is_a_double_to_the_model_and_a_day_to_people(sold: Jobs):
+    version = loaded_version(sold)
+    logged = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")
+
+    loaded = models.load(version, PROBLEM.schema)
+
+    assert logged.signature.inputs.input_dict()["SOLD"].type == DataType.double
+    assert loaded.profile is not None
+    assert all(
+        re.fullmatch(r"[<≤>] 20\d\d-\d\d-\d\d|missing", label) for label in loaded.profile.labels("SOLD")
+    )
+    statistics = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/feature_statistics.json")
+    lowest = [row[statistics["columns"].index("min")] for row in statistics["data"]]
+    assert lowest[2].startswith("2015-") and isinstance(lowest[0], float)
+
+
+def test_a_date_and_a_number_are_not_taken_for_each_other(sold: Jobs):
+    version, schema = loaded_version(sold), PROBLEM.schema
+    number = Column("SOLD", "number", "days", low=0, high=20_000)
+    later = replace(schema.columns["SOLD"], first="2001-01-01")
+
+    with pytest.raises(models.SignatureError, match="SOLD is a date to the model and a number to the code"):
+        models.load(version, replace(schema, features=(*schema.features[:2], number)))
+    told = "SOLD is a date since 2000-01-01 to the model and a date since 2001-01-01 to the code"
+    with pytest.raises(models.SignatureError, match=told):
+        models.load(version, replace(schema, features=(*schema.features[:2], later)))
+    # Where a tag is lost, the profile of the model tells it too.
+    MlflowClient().set_model_version_tag(version.name, version.version, CONTRACT, "")
+    with pytest.raises(models.SignatureError, match="SOLD is a date to the model and a number to the code"):
+        models.load(loaded_version(sold), replace(schema, features=(*schema.features[:2], number)))
+    models.load(loaded_version(sold), schema)
+
+
+def test_a_contract_from_before_there_were_dates_is_read():
+    older = Contract.from_text('{"features":{"AREA":"number","KIND":["house","flat"]},"label":"PRICE"}')
+
+    assert older == Contract({"AREA": "number", "KIND": ("house", "flat")}, "PRICE")
+    assert Contract.from_text(Contract.of(PROBLEM.schema).as_text()) == Contract.of(PROBLEM.schema)
+
+
+def test_a_column_of_numbers_is_no_date(sold: Jobs):
+    table = houses.make_houses(5).assign(SOLD=range(5))
+
+    with pytest.raises(SchemaError, match="SOLD is bigint, not a date"):
+        sold.score(input_data=sold.write(table.drop(columns=LABEL), "no-days.parquet"))
+    with pytest.raises(SchemaError, match="SOLD is bigint, not a date"):
+        sold.train(training_data=sold.write(table, "no-days-to-train-on.parquet"))

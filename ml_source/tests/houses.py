@@ -1,4 +1,4 @@
-"""A problem whose key is a text, and its table: houses and what they were sold for."""
+"""A problem with texts for a key and with dates, and its table: houses and what they were sold for."""
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,7 @@ SCHEMA = Schema(
     features=(
         Column("AREA", "number", "area of all floors", "m²", 10, 2000),
         Column("KIND", "category", "kind of the house", categories=("house", "flat")),
+        Column("SOLD", "date", "day of the sale", first="2000-01-01", last="2030-12-31"),
     ),
     label=Column("PRICE", "number", "price", "k€", 0, 100_000),
 )

@@ -27,7 +27,7 @@ def keyed(keys: object, *, labelled: bool = True) -> pd.DataFrame:
 
 def screened_ids(values: pa.Array) -> list[str | None]:
     rows = keyed([""] * len(values), labelled=False)
-    columns = {name: pa.array(rows[name]) for name in SCHEMA.feature_names}
+    columns = {name: pa.array(rows[name], from_pandas=True) for name in SCHEMA.feature_names}
     return screen(SCHEMA, pa.record_batch({KEY: values} | columns)).ids.tolist()
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from diabetes.tabular.columns import Column, Schema
+from diabetes.tabular.columns import Column, Schema, show_day
 from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status
+from diabetes.tabular.features import select_features
 from diabetes.tabular.metrics import Evaluation
 from diabetes.tabular.problem import Problem
 from matplotlib.axes import Axes
@@ -40,12 +41,15 @@ def draw_features(schema: Schema, table: pd.DataFrame) -> Figure:
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
     names = schema.numeric_names
+    features = select_features(schema, table)
     grid = figure.subplots(2, max(1, -(-len(names) // 2))).flat
     for name, axes in zip(names, grid, strict=False):
-        values = table[name].dropna().to_numpy(dtype=float)
+        values = features[name].dropna().to_numpy()
         axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
         axes.set(title=name, ylabel=schema.columns[name].unit, xticks=[])
         axes.locator_params(axis="y", nbins=FEW_TICKS)
+        if first := schema.first_days.get(name):
+            axes.yaxis.set_major_formatter(lambda days, _, first=first: show_day(first, days))
         _tidy(axes)
     for unused in list(grid):
         unused.remove()

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from diabetes.tabular.columns import Column, SchemaError, check_columns
 from pyspark.errors import AnalysisException
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -111,8 +112,8 @@ class LeftOutError(ValueError):
 def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()) -> DataFrame:
     """Read a file, a folder or a table of which every row can be told; the values of a CSV stay text.
 
-    With `required` these columns alone, in this order. Raises what `read_as_found` does, and SchemaError
-    where a line of a CSV cannot be told, or a column has a wrong type.
+    With `required` these columns alone, in this order, their times as texts in UTC. Raises what
+    `read_as_found` does, and SchemaError where a line of a CSV cannot be told, or a column has a wrong type.
     """
     columns = list(required)
     needed = [column.name for column in columns]
@@ -126,7 +127,8 @@ def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()
     if not needed:
         return found
     check_columns(found.columns, needed)
-    return found.select(*map(quote, needed))
+    times = [each.name for each in columns if isinstance(found.schema[each.name].dataType, TimestampType)]
+    return found.select(*[_to_text_of_utc(name) if name in times else quote(name) for name in needed])
 
 
 def read_as_found(
@@ -347,9 +349,18 @@ def _format_of(name: str) -> str:
 
 
 def _fits(column: Column, kind: DataType) -> bool:
-    fitting = {"category": (StringType,), "text": (StringType, NumericType)}
+    days = (DateType, TimestampType, TimestampNTZType, StringType)
+    fitting = {"category": (StringType,), "text": (StringType, NumericType), "date": days}
     return isinstance(kind, fitting.get(column.kind, (NumericType,)))
 
 
 def _wanted(column: Column) -> str:
-    return "a text" if column.kind in ("category", "text") else "a number"
+    wanted = {"category": "a text", "text": "a text", "date": "a date"}
+    return wanted.get(column.kind, "a number")
+
+
+def _to_text_of_utc(name: str) -> SparkColumn:
+    """Write times as texts that do not depend on the zone of the session."""
+    seconds = f"CAST(unix_micros({quote(name)}) / 1000000BD AS DECIMAL(18, 6))"
+    moment = f"TIMESTAMP_NTZ'1970-01-01 00:00:00' + make_dt_interval(0, 0, 0, {seconds})"
+    return F.expr(f"CAST({moment} AS STRING)").alias(name)

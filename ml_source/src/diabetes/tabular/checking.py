@@ -39,6 +39,7 @@ def _name_problem(column: Column, problem: Problem) -> str:
         "text": "not a number",
         "range": f"outside {column.limits} {column.unit}".rstrip(),
         "fraction": "not a whole number",
+        "date": "not a date",
         "category": f"not one of {list(column.categories)}",
     }[problem]
 

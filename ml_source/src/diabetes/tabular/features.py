@@ -10,7 +10,8 @@ from diabetes.tabular.reading import read_series, read_texts, to_array
 def select_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     """Return a new frame of the features: numbers as float64, categories as objects, NaN where missing.
 
-    Raises SchemaError when a column is missing, or holds a text that is no number or an unknown category.
+    A date is a number, the days since its first one. Raises SchemaError when a column is missing, or holds a
+    text that is no number, what is not a date, or an unknown category.
     """
     check_columns(table.columns, schema.feature_names)
     return pd.DataFrame({column.name: _to_values(column, table[column.name]) for column in schema.features})
@@ -49,9 +50,19 @@ def select_ids(schema: Schema, table: pd.DataFrame) -> np.ndarray:
 
 
 def select_labelled(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a new frame of key, features and label; raises what the functions for each of them raise."""
+    """Return a new frame of key, features and label; raises what the functions for each of them raise.
+
+    Dates stay dates, so that the frame can be read again.
+    """
     others = {schema.key.name: select_ids(schema, table), schema.label.name: select_label(schema, table)}
-    return select_features(schema, table).assign(**others)[list(schema.columns)]
+    features = select_features(schema, table)
+    dates = {name: _to_dates(first, features[name]) for name, first in schema.first_days.items()}
+    return features.assign(**dates, **others)[list(schema.columns)]
+
+
+def _to_dates(first: str, days: pd.Series) -> pd.Series:
+    microseconds = (days * 86_400_000_000).round()
+    return np.datetime64(first, "us") + microseconds.astype("timedelta64[us]")
 
 
 def _to_values(column: Column, values: pd.Series) -> pd.Series:
@@ -60,6 +71,7 @@ def _to_values(column: Column, values: pd.Series) -> pd.Series:
         _refuse(values, read.problems.get("category"), f"not one of {list(column.categories)}")
         return _to_categories(column, read.numbers)
     _refuse(values, read.problems.get("text"), "not a number")
+    _refuse(values, read.problems.get("date"), "not a date")
     return pd.Series(read.numbers)
 
 

@@ -101,5 +101,6 @@ def _describe(column: Column, problem: Problem) -> str:
         "text": "is not a number",
         "range": f"is outside {column.limits}",
         "fraction": "is not a whole number",
+        "date": "is not a date",
         "category": "is unknown",
     }[problem]
