@@ -9,12 +9,15 @@ import houses
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.tabular import Column
+from diabetes.tabular import Column, Split
 from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.features import select_labelled
 from diabetes.tabular.scoring import predict
+from diabetes.tabular.splitting import split_table
 from diabetes_mlops import models, monitor
 from diabetes_mlops.contract import CONTRACT, Contract
 from diabetes_mlops.settings import MonitoringSettings
+from diabetes_mlops.tracking import digest_rows
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.types import DataType
@@ -284,3 +287,75 @@ def test_a_column_of_numbers_is_no_date(sold: Jobs):
         sold.score(input_data=sold.write(table.drop(columns=LABEL), "no-days.parquet"))
     with pytest.raises(SchemaError, match="SOLD is bigint, not a date"):
         sold.train(training_data=sold.write(table, "no-days-to-train-on.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "table"])
+@pytest.mark.parametrize(
+    "by", [Split("SOLD", newest=True), Split("HOUSEHOLD"), Split(holdout_share=0.3)], ids=str
+)
+def test_rows_are_held_out_as_the_problem_says(sold: Jobs, by: Split, kind: str):
+    split = replace(PROBLEM, split=by)
+    table = houses.make_houses()
+    source = as_source(sold, table, f"{by.column or 'key'}_split", kind)
+
+    trained = replace(sold, problem=split).train(training_data=source, promotion="manual")
+
+    train, holdout = split_table(split, table)
+    assert (trained["rows_train"], trained["rows_holdout"]) == (len(train), len(holdout))
+    params = mlflow.get_run(trained["run_id"]).data.params
+    assert params["split"] == by.describe(PROBLEM.schema)
+    assert params["holdout_share"] == str(by.holdout_share)
+    tags = mlflow.get_run(trained["run_id"]).data.tags
+    assert tags["holdout_digest"] == digest_rows(select_labelled(PROBLEM.schema, holdout))
+
+
+def test_scoring_does_not_ask_for_what_the_split_is_by(make_jobs: Callable[[str], Jobs]):
+    jobs = replace(make_jobs("split_houses"), problem=replace(PROBLEM, split=Split("HOUSEHOLD")))
+    table = houses.make_houses()
+    jobs.train(training_data=jobs.write(table, "houses.csv"))
+
+    scored = jobs.score(input_data=jobs.write(table.drop(columns=[LABEL, "HOUSEHOLD"]), "batch.csv"))
+    reported = monitored(jobs, jobs.write(table[[KEY, LABEL]], "labels.csv"))
+
+    assert (scored["rows_scored"], reported["rows_labelled"]) == (len(table), len(table))
+    with pytest.raises(SchemaError, match=r"missing columns \['HOUSEHOLD'\]"):
+        jobs.train(training_data=jobs.write(table.drop(columns="HOUSEHOLD"), "alone.csv"))
+
+
+def test_a_search_keeps_groups_together_on_the_driver_as_on_the_workers(sold: Jobs):
+    grouped = replace(sold, problem=replace(PROBLEM, split=Split("HOUSEHOLD")))
+    source = sold.write(houses.make_houses(), "searched.csv")
+
+    errors = []
+    for jobs, where in ((grouped, "driver"), (grouped, "workers"), (sold, "driver")):
+        trained = jobs.train(training_data=source, search_trials="1", search_on=where, promotion="manual")
+        errors.append(mlflow.get_run(trained["run_id"]).data.metrics["cv_rmse"])
+
+    assert errors[0] == errors[1] != errors[2]
+
+
+def test_a_split_without_rows_to_hold_out_leaves_a_failed_run_that_says_so(sold: Jobs):
+    jobs = replace(sold, problem=replace(PROBLEM, split=Split("SOLD", newest=True)))
+    one_day = houses.make_houses(30).assign(SOLD="2020-01-01")
+
+    with pytest.raises(SchemaError, match="the split by the newest SOLD leaves no row of 30 to train on"):
+        jobs.train(training_data=jobs.write(one_day, "one-day.csv"))
+
+    assert "newest SOLD" in jobs.last_run().data.tags["error"]
+
+
+def test_large_numbers_of_groups_stay_apart_beside_a_gap(sold: Jobs):
+    table = houses.make_houses()
+    numbers = pd.array([2**53 + row for row in range(len(table))], dtype="Int64")
+    table = table.assign(HOUSEHOLD=numbers)
+    table.loc[0, "HOUSEHOLD"] = pd.NA
+    split = replace(PROBLEM, split=Split("HOUSEHOLD"))
+
+    trained = replace(sold, problem=split).train(
+        training_data=sold.write(table, "numbered.parquet"), promotion="manual"
+    )
+
+    _, holdout = split_table(split, table.assign(HOUSEHOLD=table["HOUSEHOLD"].astype("string")))
+    assert trained["rows_holdout"] == len(holdout)
+    tags = mlflow.get_run(trained["run_id"]).data.tags
+    assert tags["holdout_digest"] == digest_rows(select_labelled(PROBLEM.schema, holdout))

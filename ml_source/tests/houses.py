@@ -51,6 +51,7 @@ SCHEMA = Schema(
         Column("SOLD", "date", "day of the sale", first="2000-01-01", last="2030-12-31"),
     ),
     label=Column("PRICE", "number", "price", "k€", 0, 100_000),
+    others=(Column("HOUSEHOLD", "text", "family that sold it"),),
 )
 HOUSES = make_houses_problem(SCHEMA)
 

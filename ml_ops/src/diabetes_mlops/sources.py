@@ -19,6 +19,7 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     IntegerType,
+    IntegralType,
     LongType,
     NumericType,
     ShortType,
@@ -127,8 +128,7 @@ def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()
     if not needed:
         return found
     check_columns(found.columns, needed)
-    times = [each.name for each in columns if isinstance(found.schema[each.name].dataType, TimestampType)]
-    return found.select(*[_to_text_of_utc(name) if name in times else quote(name) for name in needed])
+    return found.select(*[_exactly(column, found.schema[column.name].dataType) for column in columns])
 
 
 def read_as_found(
@@ -359,8 +359,13 @@ def _wanted(column: Column) -> str:
     return wanted.get(column.kind, "a number")
 
 
-def _to_text_of_utc(name: str) -> SparkColumn:
-    """Write times as texts that do not depend on the zone of the session."""
+def _exactly(column: Column, kind: DataType) -> SparkColumn:
+    """Give a column as what pandas holds exactly: no number beside gaps, no time in the session's zone."""
+    name = column.name
+    if column.kind == "text" and isinstance(kind, IntegralType):
+        return F.col(quote(name)).cast("string")
+    if not isinstance(kind, TimestampType):
+        return F.col(quote(name))
     seconds = f"CAST(unix_micros({quote(name)}) / 1000000BD AS DECIMAL(18, 6))"
     moment = f"TIMESTAMP_NTZ'1970-01-01 00:00:00' + make_dt_interval(0, 0, 0, {seconds})"
     return F.expr(f"CAST({moment} AS STRING)").alias(name)

@@ -12,11 +12,11 @@ from diabetes.tabular.reading import Problem, ReadValues, read_series, read_text
 def check_table(schema: Schema, table: pd.DataFrame, *, labelled: bool) -> None:
     """Raise one SchemaError that lists everything wrong with the table's columns and values.
 
-    Feature values may be missing. IDs may not, nor appear twice, and labels may not when `labelled`. What is
-    refused of a value is what scoring rejects a row for.
+    Feature values may be missing. IDs may not, nor appear twice, and labels may not when `labelled`; then the
+    schema's others are looked at too. What is refused of a value is what scoring rejects a row for.
     """
-    required = [schema.key, *schema.features, *([schema.label] if labelled else [])]
-    check_columns(table.columns, [name for name in schema.columns if labelled or name != schema.label.name])
+    required = [schema.key, *schema.features, *([schema.label, *schema.others] if labelled else [])]
+    check_columns(table.columns, [column.name for column in required])
     known = {column.name: table[column.name] for column in required}
     read = {column: read_series(column, known[column.name]) for column in required if column.kind != "text"}
     problems = [

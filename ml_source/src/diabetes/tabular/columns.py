@@ -73,6 +73,9 @@ class Column:
 class Schema:
     """The columns of a table: the key of a row, the features in the order that a model takes, and the label.
 
+    `others` are those that training reads and checks and no model takes, such as one to split by. Scoring
+    does not ask for them.
+
     The key is a whole number or a text. Raises SchemaError where two columns have one name, or where a column
     is of a kind that cannot be what it is to be.
     """
@@ -80,9 +83,10 @@ class Schema:
     key: Column
     features: tuple[Column, ...]
     label: Column
+    others: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [column.name for column in (self.key, *self.features, self.label)]
+        names = [column.name for column in (self.key, *self.features, self.label, *self.others)]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SchemaError(f"each column needs a name of its own; {repeated} are there more than once")
         if self.key.kind not in ("integer", "text"):
@@ -101,8 +105,8 @@ class Schema:
 
     @cached_property
     def columns(self) -> dict[str, Column]:
-        """All columns by name: key, features, label."""
-        return {column.name: column for column in (self.key, *self.features, self.label)}
+        """All columns by name: key, features, label, others."""
+        return {column.name: column for column in (self.key, *self.features, self.label, *self.others)}
 
     @cached_property
     def feature_names(self) -> list[str]:

@@ -50,14 +50,23 @@ def select_ids(schema: Schema, table: pd.DataFrame) -> np.ndarray:
 
 
 def select_labelled(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a new frame of key, features and label; raises what the functions for each of them raise.
+    """Return a new frame of all columns of the schema; raises what the functions for each of them raise.
 
     Dates stay dates, so that the frame can be read again.
     """
-    others = {schema.key.name: select_ids(schema, table), schema.label.name: select_label(schema, table)}
+    check_columns(table.columns, [column.name for column in schema.others])
+    own = {schema.key.name: select_ids(schema, table), schema.label.name: select_label(schema, table)}
     features = select_features(schema, table)
     dates = {name: _to_dates(first, features[name]) for name, first in schema.first_days.items()}
-    return features.assign(**dates, **others)[list(schema.columns)]
+    others = {column.name: _to_readable(column, table[column.name]) for column in schema.others}
+    return features.assign(**dates, **own, **others)[list(schema.columns)]
+
+
+def _to_readable(column: Column, values: pd.Series) -> pd.Series:
+    if column.kind == "text":
+        return pd.Series(read_texts(to_array(values)), dtype=object)
+    read = _to_values(column, values)
+    return _to_dates(column.first, read) if column.kind == "date" else read
 
 
 def _to_dates(first: str, days: pd.Series) -> pd.Series:

@@ -53,7 +53,7 @@ def cross_validate(
 
     Raises what `fit` and `assign_folds` raise.
     """
-    assigned = assign_folds(problem.schema, table, folds=folds, seed=seed)
+    assigned = assign_folds(problem.schema, table, folds=folds, seed=seed, split=problem.split)
     return float(np.mean([validate(problem, table, assigned == fold, params) for fold in range(folds)]))
 
 

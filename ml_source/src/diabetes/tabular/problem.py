@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.metrics import Evaluation
 from diabetes.tabular.parameters import Parameter
+from diabetes.tabular.splitting import BY_KEY, Split
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Problem:
 
     `make_pipeline` takes each of the `parameters` by its name, and returns a pipeline that is not fitted: it
     gets the features as `features.select_features` gives them. Of scikit-learn's own classes each may be in
-    it; those of other packages are saved and loaded where `trusted` names the package or the type.
+    it; those of other packages are saved and loaded where `trusted` names the package or the type. `split`
+    says which rows are held out. Raises SchemaError for a split by what is not in the schema.
     """
 
     schema: Schema
@@ -24,3 +26,7 @@ class Problem:
     make_pipeline: Callable[..., Pipeline]
     evaluation: Evaluation
     trusted: tuple[str, ...] = ()
+    split: Split = BY_KEY
+
+    def __post_init__(self) -> None:
+        self.split.check(self.schema)
