@@ -172,7 +172,7 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 		$(UV) pip install --python "$$project/.venv" --quiet --no-deps --no-build-isolation \
 			--editable "$$other/ml_source" --editable "$$other/ml_ops"; \
 		ln -s "$$project/.venv" "$$other/.venv"; cd "$$other"; \
-		.venv/bin/ruff check --quiet; .venv/bin/ruff format --quiet --check; .venv/bin/lint-imports; \
+		.venv/bin/ruff check --quiet; .venv/bin/ruff format --quiet --check; PYTHONPATH=ml_ops .venv/bin/lint-imports; \
 		$(WITHOUT_SETTINGS) .venv/bin/pytest --quiet --numprocesses 2 --dist loadgroup $(OF_NAMES:%=tests/test_%.py); \
 		cd "$(CURDIR)"; done
 
@@ -186,7 +186,7 @@ lint: $(INSTALLED) ## Check style, types, the walls between the packages, script
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	MYPYPATH=ml_ops .venv/bin/mypy $(addprefix -p ,diabetes diabetes_mlops deployment $(wildcard template) $(filter-out ml_source ml_ops,$(PACKAGES)))
-	.venv/bin/lint-imports
+	PYTHONPATH=ml_ops .venv/bin/lint-imports
 	$(foreach package,$(filter-out ml_source ml_ops,$(PACKAGES)),.venv/bin/lint-imports --config $(package)/pyproject.toml)
 	.venv/bin/shellcheck .ci/run .devcontainer/post-create.sh
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

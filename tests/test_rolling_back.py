@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from databricks.sdk.service.workspace import ImportFormat
 from test_deployments import Team, make_checkout
 from workspace_under_test import ROOT
@@ -46,6 +48,23 @@ class Story:
         client = self.team.workspace.client
         client.dbfs.upload(f"{DATA_ROOT}/data_batch_input.csv", content, overwrite=True)
 
+    def forget_schemas(self) -> None:
+        """Makes of both versions of the model what they were before versions carried their schema."""
+        client = self.team.workspace.client
+        for number in ("1", "2"):
+            version = client.api_client.do(
+                "GET", "/api/2.0/mlflow/model-versions/get", query={"name": MODEL, "version": number}
+            )["model_version"]
+            contract = json.loads(next(tag["value"] for tag in version["tags"] if tag["key"] == "contract"))
+            assert contract.pop("schema") == "own"
+            tag = {"name": MODEL, "version": number, "key": "contract", "value": json.dumps(contract)}
+            client.api_client.do("POST", "/api/2.0/mlflow/model-versions/set-tag", body=tag)
+            model_id = version["source"].rpartition("/")[2]
+            (file,) = self.team.workspace.state.rglob(f"{model_id}/artifacts/MLmodel")
+            logged = yaml.safe_load(file.read_text())
+            assert logged["metadata"].pop("schema")
+            file.write_text(yaml.safe_dump(logged))
+
     def forget_contracts(self) -> None:
         """Makes of both versions of the model, and of the deployed code, what they were before contracts."""
         client = self.team.workspace.client
@@ -62,7 +81,7 @@ class Story:
 def add_column(checkout: Path) -> None:
     """Gives the schema and the data one more number, S7."""
     schema = checkout / "ml_source" / "src" / "diabetes" / "schema.py"
-    head = "FEATURES: tuple[Column, ...] = ("
+    head = "features=("
     text = schema.read_text()
     assert head in text
     schema.write_text(text.replace(head, f'{head}\n    Column("S7", "number", "one more", "", 0, 1000000),'))
@@ -73,7 +92,7 @@ def add_column(checkout: Path) -> None:
 
 @pytest.fixture(scope="module")
 def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """A column is added, a model trained on it; then both go back, and forth again."""
+    """A column is added and a model trained on it; both go back, also where versions carry no schema."""
     checkout = make_checkout(tmp_path_factory.mktemp("rolling_back") / "checkout")
     shutil.copytree(ROOT / "ml_data", checkout / "ml_data")
     team = Team(demo.workspace, checkout, "staging")
@@ -88,11 +107,15 @@ def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     add_column(checkout)
     story.make("upload again", "databricks-upload-data", "OVERWRITE=1")
     story.deploy("second code", "two")
-    story.make("scoring between", SCORE, ok=False)
-    story.make("second model", TRAIN)
-    story.make("promote", "promote", "VERSION=2")
+    story.make("scoring between", SCORE)
+    story.make("second model", TRAIN, "PARAMS=margin=100")
     story.make("promote again", "promote", "VERSION=2")
     story.make("second scoring", SCORE)
+    story.make("rollback at once", "rollback")
+    story.make("scoring after it", SCORE)
+    story.make("promote", "promote", "VERSION=2")
+    story.forget_schemas()
+    story.make("scoring with other columns", SCORE, "PARAMS=model_version=1", ok=False)
     story.make("rollback too early", "rollback", ok=False)
     story.make("promote too early", "promote", "VERSION=1", ok=False)
     story.forget_contracts()
@@ -149,15 +172,27 @@ def test_code_stays_that_trained_the_champion_or_the_version_before_it(story: St
     assert set(story.codes) <= set(story.listed_at_the_end)
 
 
-def test_a_deployment_says_when_its_code_cannot_score_with_the_champion(story: Story) -> None:
-    assert "Note: " not in story.printed["first code"] + story.printed["third code"]
-    told = story.printed["second code"]
-    assert "scoring fails from now on" in told and "version 1, the champion of" in told
-    assert DIFFERENCE in told
+def test_code_of_one_more_column_scores_with_the_champion_and_judges_it(story: Story) -> None:
+    assert "Note: " not in "".join(story.printed[f"{which} code"] for which in ("first", "second", "third"))
+    between = story.printed["scoring between"]
+    assert re.search(r"^ *model_version +1$", between, re.MULTILINE) and "rows_scored      100" in between
+    assert re.search(r"^ *alias +champion$", story.printed["second model"], re.MULTILINE)
+    assert re.search(r"^ *decision\.champion +1$", story.printed["second model"], re.MULTILINE)
+
+
+def test_the_model_goes_back_at_once_and_the_code_need_not(story: Story) -> None:
+    assert f"Version 1 is the champion of {MODEL} again" in story.printed["rollback at once"]
+    assert "rows_scored      100" in story.printed["scoring after it"]
+    assert re.search(r"^ *model_version +1$", story.printed["scoring after it"], re.MULTILINE)
+
+
+def test_code_that_goes_back_says_that_it_cannot_score_with_the_champion(story: Story) -> None:
+    told = story.printed["rollback of the code"]
+    assert "scoring fails from now on" in told and "version 2, the champion of" in told
 
 
 def test_scoring_with_a_model_of_other_columns_says_which_and_what_to_do(story: Story) -> None:
-    told = story.printed["scoring between"]
+    told = story.printed["scoring with other columns"]
 
     assert f"{DIFFERENCE}. It was trained by the code of {story.codes[0]}: `make promote`" in told
 

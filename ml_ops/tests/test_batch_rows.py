@@ -8,14 +8,14 @@ from itertools import chain
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.schema import FEATURE_NAMES, ID
+from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import models
 from diabetes_mlops.batch_score import TooManyRejectedError
 from diabetes_mlops.sources import read_as_found
 from diabetes_mlops.staging import staging
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from problems import PATIENTS
 from test_batch_score import BATCH, GOOD, HEADER, expected, found
 
 # What Java takes for white space at the ends of a line; a line of nothing else is no row.
@@ -181,25 +181,25 @@ def test_repeated_ids_are_found_across_files_and_every_one_is_set_aside(trained)
     table = pd.read_csv(BATCH)
     (jobs.folder / "night").mkdir()
     table.head(60).to_parquet(jobs.folder / "night" / "a.parquet")
-    again = table.iloc[58:].astype({ID: "int32"})
+    again = table.iloc[58:].astype({"ID": "int32"})
     again.to_parquet(jobs.folder / "night" / "b.parquet")
 
     result = jobs.score(input_data="night/", batch_id="repeated")
 
     rejected = jobs.rows("repeated", f"{jobs.table}_rejected").collect()
-    repeated = table.iloc[58:60][ID].tolist()
+    repeated = table.iloc[58:60]["ID"].tolist()
     assert (result["rows_in"], result["rows_scored"], result["rows_rejected"]) == (102, 98, 4)
-    assert sorted(json.loads(row.row)[ID] for row in rejected) == sorted(repeated * 2)
+    assert sorted(json.loads(row.row)["ID"] for row in rejected) == sorted(repeated * 2)
     assert {text for row in rejected for text in row.reasons} == {
         f"ID is repeated: {number} is there 2 times" for number in repeated
     }
-    assert found(jobs, result) == expected(jobs, "1", table[~table[ID].isin(repeated)])
+    assert found(jobs, result) == expected(jobs, "1", table[~table["ID"].isin(repeated)])
 
 
 def test_carried_columns_go_into_the_output_as_they_are(trained, carried):
     jobs, _ = trained
 
-    rows = jobs.rows("carried", carried).orderBy(ID)
+    rows = jobs.rows("carried", carried).orderBy("ID")
     listed = rows.collect()
 
     assert rows.columns[-5:] == ["NOTE", "WARD", "SEEN", "COST", "LOCAL"]
@@ -223,8 +223,8 @@ def test_wrongly_typed_columns_end_the_run_before_a_row_is_scored(trained):
 
 def test_the_same_rows_in_any_order_have_the_same_digest_and_changed_ones_another(trained):
     jobs, _ = trained
-    model = models.load(mlflow.MlflowClient().get_model_version(jobs.model_name, "1"))
-    table = pd.read_csv(BATCH).head(20)[[ID, *FEATURE_NAMES]]
+    model = models.load(mlflow.MlflowClient().get_model_version(jobs.model_name, "1"), PATIENTS.schema)
+    table = pd.read_csv(BATCH).head(20)[HEADER.split(",")]
     changed = table.copy()
     changed.loc[3, "BMI"] += 0.1
     digests = []

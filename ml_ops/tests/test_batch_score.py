@@ -4,26 +4,27 @@ import json
 
 import mlflow
 import pandas as pd
+import problems
 import pytest
-import science
-from diabetes.columns import SchemaError
-from diabetes.scoring import predict
+from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.scoring import predict
 from diabetes_mlops.registry import ModelNotFoundError
 from diabetes_mlops.sources import SourceNotFoundError
 
-BATCH = science.DATA / "data_batch_input.csv"
+BATCH = problems.data_folder() / "data_batch_input.csv"
 HEADER = "ID,AGE,SEX,BMI,BP,S1,S2,S3,S4,S5,S6"
 GOOD = "61,Female,21.1,102.0,196.0,75.7,99.0,2.0,4.7868,77.0"
 
 
 def expected(jobs, version: str, table: pd.DataFrame) -> dict[int, float]:
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{version}")
-    return dict(zip(table["ID"].tolist(), predict(model, table).tolist(), strict=True))
+    schema = jobs.problem.schema
+    return dict(zip(table[schema.key.name], predict(schema, model, table).tolist(), strict=True))
 
 
 def found(jobs, result) -> dict[int, float]:
     rows = jobs.rows(result["batch_id"]).toPandas()
-    return dict(zip(rows["ID"].tolist(), rows["prediction"].tolist(), strict=True))
+    return dict(zip(rows[jobs.problem.schema.key.name], rows["prediction"].tolist(), strict=True))
 
 
 def as_line(row: str) -> str:

@@ -1,8 +1,8 @@
 """What keeps code from scoring with a model is told from the columns and the label of both."""
 
 import pytest
-from diabetes.schema import FEATURES, TARGET
 from diabetes_mlops.contract import NUMBER, Contract
+from problems import PATIENTS
 
 KNOWN = {"AGE": NUMBER, "SEX": ("Female", "Male")}
 MODEL = Contract(KNOWN, "Y")
@@ -32,7 +32,7 @@ def test_the_order_of_columns_and_what_is_not_known_make_no_difference():
 
 
 def test_a_contract_is_read_back_as_it_was_written():
-    own = Contract.of_schema(FEATURES, TARGET)
+    own = Contract.of(PATIENTS.schema)
 
     assert Contract.from_text(own.as_text()) == own
 

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
+import problems
 import pytest
 from azurite import Azurite
 from diabetes_mlops.data_access import DataAccessError, open_data_root, read_credential
 from diabetes_mlops.settings import AccessSettings, SettingsError
 from diabetes_mlops.sources import SourceNotFoundError, SourceUnreachableError, read_as_found, read_table
 from pyspark.sql import SparkSession
-from science import DATA
 
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
 HOST = "mlopsdata.dfs.core.windows.net"
@@ -56,7 +56,7 @@ def uploaded(azurite: Azurite) -> str:
     """The folder of the data in Azurite, as Spark reads it without TLS."""
     from deployment.storage_account import StorageFolder, upload_files
 
-    files = [DATA / name for name in ("data_raw.csv", "data_batch_input.csv")]
+    files = [problems.data_folder() / name for name in ("data_raw.csv", "data_batch_input.csv")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_ENDPOINT", azurite.endpoint)
         upload_files(files, StorageFolder("mlopsdata", "data", "jobs"), azurite.key)

@@ -7,26 +7,26 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.drift import PREDICTION, DriftThresholds, Profile, arrays
-from diabetes.features import select_features
-from diabetes.schema import FEATURE_NAMES
-from diabetes.training import fit
+from diabetes.tabular.drift import PREDICTION, DriftThresholds, Profile, to_arrays
+from diabetes.tabular.features import select_features
+from diabetes.tabular.fitting import fit
 from diabetes_mlops import drift, models, registry
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from science import DATA
+from problems import PATIENTS, make_patients
 
-COLUMNS = [*FEATURE_NAMES, PREDICTION]
+SCHEMA = PATIENTS.schema
+COLUMNS = [*SCHEMA.feature_names, PREDICTION]
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    return pd.read_csv(DATA / "data_raw.csv")
+    return make_patients()
 
 
 @pytest.fixture(scope="module")
 def profile(rows) -> Profile:
-    return Profile.describe(*arrays(rows), rows["Y"].to_numpy())
+    return Profile.describe(SCHEMA, *to_arrays(SCHEMA, rows), rows["Y"].to_numpy())
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def experiment(tracking, request):
 
 
 def log_batch(profile: Profile, batch: pd.DataFrame, **thresholds: float) -> tuple[Run, dict]:
-    counts = profile.count(*arrays(batch), batch["Y"].to_numpy())
+    counts = profile.count(SCHEMA, *to_arrays(SCHEMA, batch), batch["Y"].to_numpy())
     with mlflow.start_run() as active:
         reported = drift.log(profile, counts, DriftThresholds(**thresholds))
     return mlflow.get_run(active.info.run_id), reported
@@ -117,19 +117,19 @@ def test_a_table_and_a_picture_show_every_column(experiment, profile, rows):
 
 def test_a_model_without_a_profile_loads_without_one(experiment, rows):
     with mlflow.start_run():
-        logged = models.log_model(fit(rows, alpha=1.0), select_features(rows).head(2))
+        logged = models.log_model(PATIENTS, fit(PATIENTS, rows, {}), select_features(SCHEMA, rows).head(2))
     version = registry.register(MlflowClient(), logged, "spark_catalog.tests.old_model", {})
 
-    assert models.load(version).profile is None
+    assert models.load(version, SCHEMA).profile is None
 
 
 def test_a_profile_of_other_categories_is_refused_like_other_columns(experiment, profile, rows):
     other = Profile(profile.edges, {"SEX": ("F", "M")}, profile.baseline)
     with mlflow.start_run():
-        logged = models.log_model(fit(rows, alpha=1.0), select_features(rows).head(2), other)
+        logged = models.log_model(
+            PATIENTS, fit(PATIENTS, rows, {}), select_features(SCHEMA, rows).head(2), other
+        )
     version = registry.register(MlflowClient(), logged, "spark_catalog.tests.other_sexes", {})
 
-    with pytest.raises(
-        models.SignatureError, match=re.escape("SEX has the categories ['F', 'M'] in the model")
-    ):
-        models.load(version)
+    with pytest.raises(models.SignatureError, match=re.escape("('SEX', ('F', 'M'))]; the schema has")):
+        models.load(version, SCHEMA)

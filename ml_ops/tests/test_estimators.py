@@ -1,5 +1,7 @@
 """Any estimator that scikit-learn can hold is trained, saved without pickle, and scores as it did."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -27,7 +30,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from uv import find_uv_bin
 
-from conftest import Jobs
+if TYPE_CHECKING:
+    from conftest import Jobs
 
 lightgbm = pytest.importorskip("lightgbm", reason="the runtime for machine learning alone has it")
 xgboost = pytest.importorskip("xgboost", reason="the runtime for machine learning alone has it")

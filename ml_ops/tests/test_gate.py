@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from diabetes.measuring import Interval
+from diabetes.tabular.measuring import Interval
 from diabetes_mlops.gate import Champion, Evidence, Slice, Thresholds, decide
+from problems import PATIENTS, TUMOURS
 
 NAN = float("nan")
 LIMITS = Thresholds({"rmse": 70.0, "r2": 0.2}, margin=2.0, max_slice_ratio=1.5)
@@ -16,6 +17,7 @@ MAYBE_WORSE = Champion("4", error=50.5, difference=Interval(-0.5, -3.0, 2.001))
 WORSE = Champion("4", error=45.0, difference=Interval(5.0, 3.0, 7.0))
 OTHER_COLUMNS = Champion("4", problem="cannot be scored on this holdout: it expects columns ['BMI']")
 GOOD = Evidence(
+    PATIENTS.evaluation,
     metrics={"rmse": 50.0, "mae": 40.0, "r2": 0.5},
     baseline=70.0,
     slices={"SEX=Female": Slice(40, 48.0), "AGE>=60": Slice(10, 75.0), "AGE missing": Slice(9, 500.0)},
@@ -95,7 +97,9 @@ def test_one_flaw_is_enough_to_refuse_and_is_the_only_reason(evidence: Evidence,
 
 
 def test_all_reasons_are_named_at_once():
-    bad = Evidence({"rmse": 90.0, "r2": -0.1}, 80.0, {"SEX=Male": Slice(30, 140.0)}, WORSE)
+    bad = Evidence(
+        PATIENTS.evaluation, {"rmse": 90.0, "r2": -0.1}, 80.0, {"SEX=Male": Slice(30, 140.0)}, WORSE
+    )
 
     assert len(decide(bad, LIMITS).reasons) == 5
 
@@ -131,3 +135,22 @@ def test_every_number_of_the_decision_is_there_and_fits_into_json():
         "difference_low": -6.0,
         "difference_high": -2.0,
     }
+
+
+def test_the_metrics_and_what_they_are_called_come_from_the_problem():
+    evidence = Evidence(
+        TUMOURS.evaluation, {"brier": 0.1, "accuracy": 0.9}, 0.24, {"old": Slice(20, 0.2)}, champion=None
+    )
+    strict = Thresholds({"brier": 0.05, "accuracy": 0.95}, margin=0.02, max_slice_ratio=1.5)
+
+    decision = decide(evidence, strict)
+
+    assert decide(evidence, Thresholds.of(TUMOURS.evaluation)).reasons == [
+        "brier 0.2 of the 20 rows of old is above 0.15, 1.5 times the brier of all rows"
+    ]
+    assert decision.reasons[:2] == [
+        "brier 0.1 is above the threshold of 0.05",
+        "accuracy 0.9 is below the threshold of 0.95",
+    ]
+    assert (decision.numbers["max_brier"], decision.numbers["min_accuracy"]) == (0.05, 0.95)
+    assert {"baseline_brier", "worst_slice_brier"} <= decision.numbers.keys()

@@ -1,5 +1,6 @@
 """What monitoring makes of the numbers of batches, versions and failed runs."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def history(
         {"ended_at": "datetime64[ns]", "cancelled": "bool", "published_since": "bool"}
     )
     version = {"model_name": "m", "model_version": "1", "labelled": 0, "rmse": np.nan, "ratio": np.nan}
-    return History(scored, pd.DataFrame([version]), failed)
+    return History(scored, pd.DataFrame([version]), failed, "rmse")
 
 
 def find(known: History, name: str, days: float = 7, share: float = 0.05) -> tuple[str | None, str]:
@@ -205,7 +206,8 @@ def test_a_run_that_runs_for_longer_than_any_may_is_lost_unless_its_batch_came_l
     assert found["run_id"].tolist() == ["scored again", "killed"]
     assert found["error"].unique().tolist() == [LOST]
     assert found["published_since"].tolist() == [True, False]
-    assert find(History(batches("ok", "ok"), history(batches("ok")).versions, found), "scoring runs") == (
+    known = replace(history(batches("ok", "ok")), failures=found)
+    assert find(known, "scoring runs") == (
         "alert",
         f"1 scoring run of the last 7 days failed, the newest of 2026-03-03 22:58 UTC: {LOST}; "
         "no batch was published since",

@@ -1,5 +1,6 @@
 """A problem with texts for a key and with dates is trained, scored and monitored, from every source."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,17 +10,18 @@ import houses
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.tabular import Column, Split
+from diabetes.tabular import Column, Schema, Split
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.features import select_labelled
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
 from diabetes_mlops import models, monitor
-from diabetes_mlops.contract import CONTRACT, Contract
+from diabetes_mlops.contract import Contract
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.tracking import digest_rows
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import Model
 from mlflow.types import DataType
 from pyspark.sql import SparkSession
 
@@ -256,21 +258,45 @@ def test_a_date_is_a_double_to_the_model_and_a_day_to_people(sold: Jobs):
     assert lowest[2].startswith("2015-") and isinstance(lowest[0], float)
 
 
-def test_a_date_and_a_number_are_not_taken_for_each_other(sold: Jobs):
+def test_a_model_reads_its_dates_as_it_was_trained_whatever_the_code_has_now(sold: Jobs):
     version, schema = loaded_version(sold), PROBLEM.schema
     number = Column("SOLD", "number", "days", low=0, high=20_000)
     later = replace(schema.columns["SOLD"], first="2001-01-01")
 
-    with pytest.raises(models.SignatureError, match="SOLD is a date to the model and a number to the code"):
-        models.load(version, replace(schema, features=(*schema.features[:2], number)))
-    told = "SOLD is a date since 2000-01-01 to the model and a date since 2001-01-01 to the code"
-    with pytest.raises(models.SignatureError, match=told):
-        models.load(version, replace(schema, features=(*schema.features[:2], later)))
-    # Where a tag is lost, the profile of the model tells it too.
-    MlflowClient().set_model_version_tag(version.name, version.version, CONTRACT, "")
-    with pytest.raises(models.SignatureError, match="SOLD is a date to the model and a number to the code"):
-        models.load(loaded_version(sold), replace(schema, features=(*schema.features[:2], number)))
-    models.load(loaded_version(sold), schema)
+    for changed in (number, later):
+        loaded = models.load(version, replace(schema, features=(*schema.features[:2], changed)))
+        assert loaded.schema.columns["SOLD"] == schema.columns["SOLD"]
+
+
+def test_a_schema_comes_back_from_what_a_model_carries():
+    schema = PROBLEM.schema
+
+    assert Schema.from_json(json.loads(json.dumps(schema.as_json()))) == schema
+
+
+def test_a_date_and_a_number_are_not_taken_for_each_other():
+    """Of a model that does not carry its schema."""
+    schema = PROBLEM.schema
+    asked = replace(Contract.of(schema), has_schema=False)
+    number = Column("SOLD", "number", "days", low=0, high=20_000)
+    later = replace(schema.columns["SOLD"], first="2001-01-01")
+
+    as_number, from_later = (
+        Contract.of(replace(schema, features=(*schema.features[:2], changed))) for changed in (number, later)
+    )
+
+    assert asked.differences(as_number) == ["SOLD is a date to the model and a number to the code"]
+    assert asked.differences(from_later) == [
+        "SOLD is a date since 2000-01-01 to the model and a date since 2001-01-01 to the code"
+    ]
+    assert not asked.differences(Contract.of(schema))
+
+
+def test_the_profile_of_a_model_without_a_tag_tells_its_dates(sold: Jobs):
+    version = loaded_version(sold)
+    logged = Model.load(f"models:/{version.name}/{version.version}")
+
+    assert dict(models.contract_of(logged, {}).features) == dict(Contract.of(PROBLEM.schema).features)
 
 
 def test_a_contract_from_before_there_were_dates_is_read():

@@ -8,15 +8,14 @@ import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
-import science
-from diabetes.features import select_features, select_label
-from diabetes.schema import NUMERIC_NAMES
-from diabetes.scoring import predict
-from diabetes.splitting import split_by_id
-from diabetes.training import fit
+from diabetes.tabular.features import select_features, select_label
+from diabetes.tabular.fitting import fit
+from diabetes.tabular.scoring import predict
+from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops import models
-from mlflow.exceptions import MlflowException
+from diabetes_mlops.made_of import UntrustedTypeError
 from mlflow.models.model import ModelInfo
+from problems import PATIENTS, make_patients
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
@@ -27,7 +26,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-DATA = science.DATA / "data_raw.csv"
+SCHEMA = PATIENTS.schema
 MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
 
 
@@ -44,12 +43,12 @@ class Doubled(BaseEstimator):
 def of_numbers(*steps: BaseEstimator) -> Pipeline:
     """A pipeline of these steps, which reads the numbers of a table, scaled and without gaps."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
-    return make_pipeline(make_column_transformer((numbers, NUMERIC_NAMES)), *steps)
+    return make_pipeline(make_column_transformer((numbers, SCHEMA.numeric_names)), *steps)
 
 
 @pytest.fixture(scope="module")
 def train() -> pd.DataFrame:
-    return split_by_id(pd.read_csv(DATA))[0]
+    return split_by_key(SCHEMA, make_patients())[0]
 
 
 @pytest.fixture
@@ -61,7 +60,9 @@ def log(tracking: Path, train: pd.DataFrame, request):
 
     def log_model(pipeline: Pipeline | None = None) -> ModelInfo:
         with mlflow.start_run():
-            return models.log_model(pipeline or fit(train, alpha=1.0), select_features(train).head(2))
+            return models.log_model(
+                PATIENTS, pipeline or fit(PATIENTS, train, {}), select_features(SCHEMA, train).head(2)
+            )
 
     return log_model
 
@@ -81,25 +82,29 @@ def test_a_model_is_saved_without_pickle_where_mlflow_can(log):
     ids=lambda model: type(model).__name__,
 )
 def test_trees_and_neighbours_are_saved_and_predict_alike(log, train, model):
-    pipeline = of_numbers(model).fit(select_features(train), select_label(train))
+    pipeline = of_numbers(model).fit(select_features(SCHEMA, train), select_label(SCHEMA, train))
 
     info = log(pipeline)
 
     loaded = mlflow.sklearn.load_model(info.model_uri)
-    assert predict(loaded, train).tolist() == predict(pipeline, train).tolist()
+    assert predict(SCHEMA, loaded, train).tolist() == predict(SCHEMA, pipeline, train).tolist()
 
 
 @pytest.mark.skipif(not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only")
 def test_a_step_that_is_not_of_scikit_learn_is_refused_by_its_name(log, train):
-    foreign = of_numbers(Doubled(), DummyRegressor()).fit(select_features(train), select_label(train))
+    foreign = of_numbers(Doubled(), DummyRegressor()).fit(
+        select_features(SCHEMA, train), select_label(SCHEMA, train)
+    )
 
-    with pytest.raises(MlflowException, match=r"Untrusted types .* \['test_models.Doubled'\]"):
+    with pytest.raises(
+        UntrustedTypeError, match=r"has test_models\.Doubled, .* add 'test_models' to TRUSTED"
+    ):
         log(foreign)
 
 
 def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, train, monkeypatch):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
-    features = select_features(train)
+    features = select_features(SCHEMA, train)
 
     info = log()
 
@@ -107,15 +112,15 @@ def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, tra
     requirements = mlflow.pyfunc.get_model_dependencies(info.model_uri)
     assert "cloudpickle==" in Path(requirements).read_text()
     loaded = mlflow.sklearn.load_model(info.model_uri)
-    assert loaded.predict(features).tolist() == fit(train, alpha=1.0).predict(features).tolist()
+    assert loaded.predict(features).tolist() == fit(PATIENTS, train, {}).predict(features).tolist()
 
 
 def test_a_classifier_gives_its_probabilities_as_a_python_function_too(log, train):
-    features, label = select_features(train), select_label(train)
+    features, label = select_features(SCHEMA, train), select_label(SCHEMA, train)
     classifier = of_numbers(LogisticRegression()).fit(features, (label > np.median(label)).astype(float))
 
     info = log(classifier)
 
     given = mlflow.pyfunc.load_model(info.model_uri).predict(features)
-    assert given[:, 1].tolist() == predict(classifier, train).tolist()
+    assert given[:, 1].tolist() == predict(SCHEMA, classifier, train).tolist()
     assert info.signature.outputs.inputs[0].shape == (-1, 2)

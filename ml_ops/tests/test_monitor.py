@@ -13,10 +13,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.drift import DriftThresholds, Profile, arrays
-from diabetes.measuring import evaluate
-from diabetes.scoring import predict
+from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.drift import DriftThresholds, Profile, to_arrays
+from diabetes.tabular.measuring import evaluate
+from diabetes.tabular.scoring import predict
 from diabetes_mlops import drift, monitor
 from diabetes_mlops.batch_score import TooManyRejectedError
 from diabetes_mlops.history import LabelsError, NoHistoryError
@@ -25,9 +25,10 @@ from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.sources import SourceNotFoundError
 from diabetes_mlops.telemetry import Target
 from mlflow.entities import Run
+from problems import PATIENTS, make_patients, make_patients_batch
 from pyspark.sql import functions as F
-from science import DATA
 
+SCHEMA = PATIENTS.schema
 ROWS_A_BATCH = 100
 FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
 
@@ -50,7 +51,8 @@ class History:
     def monitor(self, **widgets: str) -> dict[str, Any]:
         settings = {"output_table": self.table, "experiment_name": self.experiment, "max_error_ratio": "1.5"}
         settings |= {"lookback_days": "7", "rejected_share_warn": "0.05"}
-        return monitor.run(self.spark, MonitoringSettings.from_widgets(settings | widgets), self.target)
+        given = MonitoringSettings.from_widgets(settings | widgets, PATIENTS)
+        return monitor.run(self.spark, given, PATIENTS, self.target)
 
     def write_labels(self, labels: pd.DataFrame, name: str = "labels.csv") -> str:
         labels.to_csv(self.folder / name, index=False)
@@ -69,16 +71,16 @@ class History:
 def history(spark, trained, tracking, ingestion, tmp_path_factory) -> History:
     jobs, _ = trained
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
-    raw = pd.read_csv(DATA / "data_raw.csv")
-    profile = Profile.describe(*arrays(raw), predict(model, raw))
+    raw = make_patients()
+    profile = Profile.describe(SCHEMA, *to_arrays(SCHEMA, raw), predict(SCHEMA, model, raw))
     batches = {f"b{i}": raw.iloc[i * ROWS_A_BATCH : (i + 1) * ROWS_A_BATCH] for i in range(3)}
     batches["b2"] = batches["b2"].assign(BMI=batches["b2"]["BMI"] + 10)
     spark.sql("CREATE SCHEMA IF NOT EXISTS tests")
     mlflow.create_experiment("/tests/monitored", artifact_location=(tracking / "monitored").as_uri())
     mlflow.set_experiment("/tests/monitored")
     for i, (name, rows) in enumerate(batches.items()):
-        run_id = log_scoring(name, profile, rows, predict(model, rows))
-        scored = pd.DataFrame({"ID": rows["ID"], "prediction": predict(model, rows)}).assign(
+        run_id = log_scoring(name, profile, rows, predict(SCHEMA, model, rows))
+        scored = pd.DataFrame({"ID": rows["ID"], "prediction": predict(SCHEMA, model, rows)}).assign(
             model_name=jobs.model_name,
             model_version="99" if name == "b1" else "1",
             batch_id=name,
@@ -95,7 +97,8 @@ def history(spark, trained, tracking, ingestion, tmp_path_factory) -> History:
 def log_scoring(batch_id: str, profile: Profile, rows: pd.DataFrame, predictions: np.ndarray) -> str:
     with mlflow.start_run(run_name="diabetes_batch_scoring", tags={"batch_id": batch_id}) as active:
         mlflow.log_metrics({"rows_rejected": 1.0, "rejected_share": 1 / (len(rows) + 1)})
-        drift.log(profile, profile.count(*arrays(rows), predictions), DriftThresholds(psi_warn=0.2))
+        counts = profile.count(SCHEMA, *to_arrays(SCHEMA, rows), predictions)
+        drift.log(profile, counts, DriftThresholds(psi_warn=0.2))
     return str(active.info.run_id)
 
 
@@ -124,7 +127,7 @@ def test_batches_are_summarized_in_the_order_of_their_scoring(history, monitored
     assert batches["rows"].tolist() == [ROWS_A_BATCH] * 3
     assert batches["scored_at"].str.startswith("2026-03-0").all()
     for name, mean, median in zip(batches["batch_id"], batches["mean"], batches["p50"], strict=True):
-        predictions = predict(history.model, history.batches[name])
+        predictions = predict(SCHEMA, history.model, history.batches[name])
         assert mean == pytest.approx(predictions.mean())
         assert median == pytest.approx(np.median(predictions), abs=5)
 
@@ -159,9 +162,10 @@ def test_the_true_error_is_that_of_the_labelled_rows(history, monitored):
 
     for i, rows in enumerate(history.batches.values()):
         found = batches.loc[i, ["rmse", "mae", "r2"]].to_dict()
-        assert found == pytest.approx(evaluate(history.model, rows))
+        assert found == pytest.approx(evaluate(PATIENTS, history.model, rows))
     both = pd.concat([history.batches["b0"], history.batches["b2"]])
-    assert versions.loc[0, ["rmse", "mae", "r2"]].to_dict() == pytest.approx(evaluate(history.model, both))
+    of_both = versions.loc[0, ["rmse", "mae", "r2"]].to_dict()
+    assert of_both == pytest.approx(evaluate(PATIENTS, history.model, both))
     assert result["true_rmse"] == run.data.metrics["true_rmse"] == pytest.approx(versions.loc[0, "rmse"])
     assert versions[["model_version", "labelled"]].to_numpy().tolist() == [["1", 200], ["99", 100]]
 
@@ -264,7 +268,7 @@ def test_an_id_counts_once_a_version_with_its_last_prediction(history):
 
     result = history.monitor(output_table="tests.scored_again", labels_data=history.write_labels(labels))
 
-    errors = labels["Y"] - predict(history.model, history.batches["b0"].head(20)) - 50
+    errors = labels["Y"] - predict(SCHEMA, history.model, history.batches["b0"].head(20)) - 50
     assert result["rows_labelled"] == 20
     assert result["true_rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
     assert "not judged: version 1 on 20 rows" in result["findings"]["true error"]
@@ -274,7 +278,7 @@ def test_an_id_counts_once_a_version_with_its_last_prediction(history):
 
 
 def test_rows_and_runs_that_scoring_refused_are_history_and_findings(jobs, trained):
-    batch, model = pd.read_csv(DATA / "data_batch_input.csv"), {"model_name": trained[0].model_name}
+    batch, model = make_patients_batch(), {"model_name": trained[0].model_name}
     broken = jobs.write(batch.assign(BMI=batch["BMI"].where(batch.index >= 40, -1.0)), "broken.csv")
     jobs.score(input_data=broken, batch_id="day", max_rejected_share="1", **model)
     with pytest.raises(TooManyRejectedError):
@@ -282,9 +286,11 @@ def test_rows_and_runs_that_scoring_refused_are_history_and_findings(jobs, train
     with pytest.raises(SchemaError):
         jobs.score(input_data=jobs.write(batch.drop(columns="BMI"), "no_bmi.csv"), batch_id="noon", **model)
 
-    settings = MonitoringSettings(jobs.table, f"/tests/{jobs.name}", lookback_days=1, fail_on="alert")
+    settings = MonitoringSettings(
+        jobs.table, f"/tests/{jobs.name}", max_error_ratio=1.5, lookback_days=1, fail_on="alert"
+    )
     with pytest.raises(MonitoringAlert) as alert:
-        monitor.run(jobs.spark, settings)
+        monitor.run(jobs.spark, settings, PATIENTS)
 
     assert "40 of 100 rows in 1 batch of the last day, above 5.00%: batch day 40.00%" in str(alert.value)
     assert "2 scoring runs of the last day failed, the newest of" in str(alert.value)

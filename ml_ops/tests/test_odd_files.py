@@ -15,8 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.schema import FEATURE_NAMES, ID
+from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import staging
 from diabetes_mlops.places import reason_of
 from diabetes_mlops.sources import (
@@ -28,11 +27,24 @@ from diabetes_mlops.sources import (
     read_table,
 )
 from diabetes_mlops.tracking import SparkFailedError
+from problems import PATIENTS
 from test_batch_score import BATCH, GOOD, HEADER
 
-NEEDED = [ID, *FEATURE_NAMES]
+SCHEMA = PATIENTS.schema
+NEEDED = [SCHEMA.key.name, *SCHEMA.feature_names]
 PLAIN = "\n".join([HEADER, f"1,{GOOD}", f"2,{GOOD}", f"3,{GOOD}", ""])
-READ = pytest.mark.parametrize("read", [read_as_found, read_table])
+
+
+def read_needed(spark, source: str):
+    return read_table(spark, source, [SCHEMA.key, *SCHEMA.features])
+
+
+def read_needed_as_found(spark, source: str):
+    return read_as_found(spark, source, required=NEEDED)
+
+
+READ = pytest.mark.parametrize("read", [read_needed_as_found, read_needed])
+
 
 # A header, and what is before and after the values of a good row.
 ODD_HEADERS = {
@@ -59,7 +71,7 @@ def write_odd(path: Path, kind: str, more: str = "") -> str:
 @READ
 @pytest.mark.parametrize("kind", ODD_HEADERS)
 def test_columns_that_nothing_needs_may_be_called_anything(spark, tmp_path, read, kind: str):
-    found = read(spark, write_odd(tmp_path / "odd.csv", kind), required=NEEDED)
+    found = read(spark, write_odd(tmp_path / "odd.csv", kind))
 
     rows = found.select(*NEEDED).collect()
     assert [",".join(row) for row in rows] == [f"{number},{GOOD}" for number in (1, 2, 3)]
@@ -82,7 +94,7 @@ def test_files_with_other_odd_columns_are_read_together(spark, tmp_path):
 
     found = read_as_found(spark, str(tmp_path), required=NEEDED)
 
-    assert found.where(f"_broken_line is null and {ID} in (1, 2, 3) and S6 = '77.0'").count() == 3 * len(
+    assert found.where("_broken_line is null and ID in (1, 2, 3) and S6 = '77.0'").count() == 3 * len(
         ODD_HEADERS
     )
 
@@ -127,7 +139,7 @@ def test_a_needed_column_that_is_there_twice_is_told_with_its_places(spark, tmp_
 
     for source in (tmp_path / "b.csv", tmp_path):
         with pytest.raises(SchemaError, match=r"b.csv has the column 'AGE' 2 times, as columns 2 and 12"):
-            read(spark, str(source), required=NEEDED)
+            read(spark, str(source))
 
 
 def packed_in_zip() -> bytes:
@@ -139,7 +151,7 @@ def packed_in_zip() -> bytes:
 
 def as_parquet() -> bytes:
     content = io.BytesIO()
-    pd.DataFrame({ID: [1]}).to_parquet(content)
+    pd.DataFrame({"ID": [1]}).to_parquet(content)
     return content.getvalue()
 
 
@@ -157,7 +169,7 @@ def test_a_file_of_another_kind_that_is_named_csv_is_told(spark, tmp_path, read,
     (tmp_path / "a.csv").write_bytes(OTHER_KINDS[told])
 
     with pytest.raises(OtherKindError, match=f"a.csv is not CSV: it is {told}"):
-        read(spark, f"{tmp_path}/a.csv", required=NEEDED)
+        read(spark, f"{tmp_path}/a.csv")
 
 
 @READ
@@ -166,7 +178,7 @@ def test_another_separator_is_told_in_one_sentence(spark, tmp_path, read, separa
     (tmp_path / "a.csv").write_text(PLAIN.replace(",", separator))
 
     with pytest.raises(SchemaError, match=rf"a.csv has {word} between its columns: .*; save it with commas"):
-        read(spark, f"{tmp_path}/a.csv", required=NEEDED)
+        read(spark, f"{tmp_path}/a.csv")
 
 
 BROKEN_FILES = {
@@ -183,7 +195,7 @@ def test_a_file_that_is_not_what_its_name_says_is_told_with_the_cause(spark, tmp
     (tmp_path / name).write_bytes(content)
 
     with pytest.raises(UnreadableFileError, match=f"{name} cannot be read: .*{told}") as error:
-        read(spark, f"{tmp_path}/{name}", required=NEEDED)
+        read(spark, f"{tmp_path}/{name}")
     assert "\n" not in str(error.value)
 
 
@@ -200,7 +212,7 @@ def test_a_line_that_does_not_fit_the_header_stops_training_and_is_shown(spark, 
     (tmp_path / "a.csv").write_text(f"{PLAIN}4,{GOOD},one more\n5,61\n")
 
     with pytest.raises(SchemaError, match=r"a.csv has lines with more or fewer values .*'4,61.*'5,61'"):
-        read_table(spark, f"{tmp_path}/a.csv", NEEDED)
+        read_needed(spark, f"{tmp_path}/a.csv")
     assert read_as_found(spark, f"{tmp_path}/a.csv", required=NEEDED).count() == 5
 
 
@@ -234,7 +246,7 @@ def test_columns_of_parquet_that_nothing_needs_may_be_anything(trained, kind: st
     result = jobs.score(input_data=path, batch_id=f"odd-{kind}")
 
     assert (result["rows_in"], result["rows_scored"]) == (3, 3)
-    assert read_table(jobs.spark, path, NEEDED).toPandas()["AGE"].tolist() == [61, 61, 61]
+    assert read_needed(jobs.spark, path).toPandas()["AGE"].tolist() == [61, 61, 61]
 
 
 @READ
@@ -246,7 +258,7 @@ def test_a_needed_column_of_parquet_that_cannot_be_told_is_named(spark, tmp_path
     path = write_parquet(tmp_path / "a.parquet", [(name, TEXT)])
 
     with pytest.raises(ValueError, match=f"a.parquet has .*{told}|a.parquet {told}"):
-        read(spark, path, required=NEEDED)
+        read(spark, path)
 
 
 def test_a_column_with_dots_and_quotes_in_its_name_can_be_carried(trained):
@@ -271,7 +283,7 @@ def test_a_name_that_the_output_cannot_have_is_refused(spark, tmp_path, carried:
     found = read_as_found(spark, write_odd(tmp_path / "a.csv", "dots, spaces, quotes"), carried=carried)
 
     with pytest.raises(SchemaError, match=told):
-        staging.check_columns(found, FEATURE_NAMES, carried)
+        staging.check_columns(found, SCHEMA, carried)
 
 
 def test_the_cause_of_a_write_that_fails_is_in_the_sentence_and_on_the_run(trained):
@@ -314,7 +326,7 @@ ENDINGS = {"file": ".csv", "folder": "", "parquet": ".parquet"}
 def test_a_path_that_is_there_as_it_stands_is_no_pattern(spark, tmp_path, name: str, kind: str):
     paths = [tmp_path / (path.removesuffix(".csv") + ENDINGS[kind]) for path in (name, LITERAL[name])]
     for number, path in enumerate(paths):
-        rows = pd.DataFrame({ID: [number], "N": "x"})
+        rows = pd.DataFrame({"ID": [number], "N": "x"})
         if kind == "folder":
             path.mkdir()
         target = path / "x.csv" if kind == "folder" else path
@@ -322,16 +334,16 @@ def test_a_path_that_is_there_as_it_stands_is_no_pattern(spark, tmp_path, name: 
 
     found, table = read_as_found(spark, f"file:{paths[0]}"), read_table(spark, str(paths[0]))
 
-    assert [int(row[ID]) for row in found.collect()] == [int(row[ID]) for row in table.collect()] == [0]
+    assert [int(row["ID"]) for row in found.collect()] == [int(row["ID"]) for row in table.collect()] == [0]
 
 
 def test_a_delta_folder_may_be_called_like_a_pattern(spark, tmp_path):
     for number, name in enumerate(("day [1]%20{a,b}", "day 1 a")):
-        spark.sql(f"SELECT {number} AS {ID}").write.format("delta").save(f"{tmp_path}/{name}")
+        spark.sql(f"SELECT {number} AS ID").write.format("delta").save(f"{tmp_path}/{name}")
 
     found = read_as_found(spark, f"{tmp_path}/day [1]%20{{a,b}}")
 
-    assert [row[ID] for row in found.collect()] == [0]
+    assert [row["ID"] for row in found.collect()] == [0]
 
 
 def test_files_of_a_folder_with_a_pattern_for_a_name_are_told_apart(spark, tmp_path):
@@ -359,19 +371,20 @@ def test_a_batch_in_a_file_with_a_pattern_for_a_name_is_that_file(trained):
 
     results = [jobs.score(input_data=name) for name in ("literal[1].csv", "literal1.csv")]
 
-    ids = [[row[ID] for row in jobs.rows(result["batch_id"]).collect()] for result in results]
+    ids = [[row["ID"] for row in jobs.rows(result["batch_id"]).collect()] for result in results]
     assert ids == [[1], [2]]
 
 
 CLASSIC = """
 import sys
-from pyspark.sql import SparkSession
+from diabetes.tabular import Column
 from diabetes_mlops import sources
+from pyspark.sql import SparkSession
 spark = SparkSession.builder.master("local[1]").config("spark.sql.shuffle.partitions", 1).getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
 for path in sys.argv[1:]:
     try:
-        print(sources.read_table(spark, path, ["AGE"]).toPandas()["AGE"].tolist())
+        print(sources.read_table(spark, path, [Column("AGE", "number", "age")]).toPandas()["AGE"].tolist())
     except Exception as error:
         print(type(error).__name__, str(error).splitlines()[0])
 """

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,9 @@ import mlflow
 import mlflow.sklearn
 import pandas as pd
 import pytest
-import science
-from diabetes.features import select_features, select_label
-from diabetes.schema import FEATURES, TARGET
-from diabetes.splitting import split_by_id
-from diabetes.training import fit
+from diabetes.tabular.features import select_features, select_label
+from diabetes.tabular.fitting import fit
+from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops import models, promotion, registry
 from diabetes_mlops.assessment import Assessment, assess
 from diabetes_mlops.contract import Contract
@@ -22,15 +21,16 @@ from diabetes_mlops.gate import Thresholds
 from diabetes_mlops.registry import ChampionChangedError
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
+from problems import PATIENTS, make_patients
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
-DATA = science.DATA / "data_raw.csv"
+SCHEMA = PATIENTS.schema
 
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[pd.DataFrame, pd.DataFrame]:
-    return split_by_id(pd.read_csv(DATA))
+    return split_by_key(SCHEMA, make_patients())
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def train_once(rows) -> Callable[[float], tuple[Pipeline, Assessment]]:
 
     @cache
     def train(alpha: float) -> tuple[Pipeline, Assessment]:
-        model = fit(rows[0], alpha=alpha)
-        return model, assess(model, *rows, seed=0)
+        model = fit(PATIENTS, rows[0], {"alpha": alpha})
+        return model, assess(PATIENTS, model, *rows, seed=0)
 
     return train
 
@@ -55,14 +55,20 @@ class Contest:
     def register(self, alpha: float):
         model, measured = self.train_once(alpha)
         with mlflow.start_run():
-            logged = models.log_model(model, select_features(self.train).head(2))
+            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, self.train).head(2))
             version = registry.register(self.client, logged, self.name, {})
         return version, measured
 
     def settle(self, version, measured, how="automatic", **thresholds: Any) -> promotion.Verdict:
         with mlflow.start_run(run_id=version.run_id):
             return promotion.settle(
-                version, measured, self.holdout, thresholds=Thresholds(**thresholds), promotion=how, seed=0
+                PATIENTS,
+                version,
+                measured,
+                self.holdout,
+                thresholds=replace(Thresholds.of(PATIENTS.evaluation), **thresholds),
+                promotion=how,
+                seed=0,
             )
 
     def enter(self, alpha: float, how: str = "automatic", **thresholds: Any) -> promotion.Verdict:
@@ -154,7 +160,8 @@ def test_the_decision_is_logged_with_every_number(contest: Contest):
 
 
 def test_a_champion_of_other_columns_is_a_reason_and_no_crash(contest: Contest):
-    features, label = select_features(contest.train)[["BMI", "BP"]], select_label(contest.train)
+    features = select_features(SCHEMA, contest.train)[["BMI", "BP"]]
+    label = select_label(SCHEMA, contest.train)
     pipeline = LinearRegression().fit(features.fillna(0), label)
     with mlflow.start_run():
         logged = mlflow.sklearn.log_model(
@@ -177,36 +184,36 @@ def register_ready(contest: Contest, tags: dict[str, str], logged: Any = None):
     if logged is None:
         model, _ = contest.train_once(0.5)
         with mlflow.start_run():
-            logged = models.log_model(model, select_features(contest.train).head(2))
+            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, contest.train).head(2))
     return registry.register(contest.client, logged, contest.name, {"diabetes_version": "0.9+gabc"} | tags)
 
 
 def test_a_version_of_another_label_is_not_scored_with_and_its_code_is_named(contest: Contest):
-    own = Contract.of_schema(FEATURES, TARGET)
+    own = Contract.of(SCHEMA)
     version = register_ready(contest, {"contract": Contract(own.features, "COST").as_text()})
 
     with pytest.raises(models.SignatureError) as error:
-        models.load(version)
+        models.load(version, SCHEMA)
 
     assert f"models:/{contest.name}/1 expects columns" in str(error.value)
-    assert f"the model predicts COST, the label of the code is {TARGET}" in str(error.value)
+    assert "the model predicts COST, the label of the code is Y" in str(error.value)
     assert str(error.value).endswith("or `make rollback-code VERSION=0.9+gabc`")
 
 
 def test_a_version_that_another_kind_of_library_wrote_says_so_and_what_to_do(contest: Contest):
-    features = select_features(contest.train).head(2)
+    features = select_features(SCHEMA, contest.train).head(2)
     with mlflow.start_run():
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=lambda model_input: [0.0] * len(model_input),
-            signature=models.signature(contest.train_once(0.5)[0]),
+            signature=models.signature(SCHEMA, contest.train_once(0.5)[0]),
             input_example=features,
             pip_requirements=[],
         )
     version = register_ready(contest, {}, logged)
 
     with pytest.raises(models.ModelUnreadableError) as error:
-        models.load(version)
+        models.load(version, SCHEMA)
 
     assert f"models:/{contest.name}/1 cannot be loaded by this code (MlflowException: " in str(error.value)
     assert "It was trained by the code of 0.9+gabc: `make promote` a version of this code" in str(error.value)

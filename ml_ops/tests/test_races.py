@@ -14,7 +14,7 @@ from test_batch_score import BATCH, expected, found
 
 def test_two_trainings_at_once_keep_their_versions_and_leave_one_champion(jobs):
     client = MlflowClient()
-    widgets = [{"alpha": "0.5", "search_trials": "2"}, {"alpha": "300"}]
+    widgets = [{"model_params": "alpha=0.5", "search_trials": "2"}, {"model_params": "alpha=300"}]
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda widget: jobs.train(**widget), widgets))
@@ -24,7 +24,7 @@ def test_two_trainings_at_once_keep_their_versions_and_leave_one_champion(jobs):
         version = client.get_model_version(jobs.model_name, result["model_version"])
         model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{version.version}")
         assert version.run_id == result["run_id"]
-        assert model["regress"].alpha == result["alpha"]
+        assert model["predict"].alpha == result["model_params"]["alpha"]
     champion = registry.resolve_version(client, jobs.model_name, "")
     assert str(champion.version) in {r["model_version"] for r in results if r["alias"] == "champion"}
     assert "challenger" not in client.get_registered_model(jobs.model_name).aliases
@@ -32,7 +32,7 @@ def test_two_trainings_at_once_keep_their_versions_and_leave_one_champion(jobs):
 
 def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypatch):
     client = MlflowClient()
-    jobs.train(alpha="300")
+    jobs.train(model_params="alpha=1500")
     waiting = jobs.train(promotion="manual")
     publish_scored = batch_score.publish_scored
 

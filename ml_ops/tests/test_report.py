@@ -11,6 +11,7 @@ from diabetes_mlops.health import History, judge
 from diabetes_mlops.history import FAILURE, LOST
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
+from problems import PATIENTS
 
 PROGRAMS = (
     "chromium-headless-shell",
@@ -41,10 +42,12 @@ def page() -> str:
         (NIGHT, "", source, np.nan, "KeyboardInterrupt", "c" * 32, True, False),
         (NIGHT, "", source, 0.4, "SchemaError: missing columns ['BMI']", "d" * 32, False, True),
     ]
-    history = History(batches, pd.DataFrame([version]), pd.DataFrame(failures, columns=FAILURE))
+    history = History(batches, pd.DataFrame([version]), pd.DataFrame(failures, columns=FAILURE), "rmse")
     health = judge(history, lookback_days=7, rejected_share_warn=0.05, max_error_ratio=1.5)
     origin = {"run": "a" * 32, "git_commit": "b" * 40}
-    return report.render_monitoring("main.diabetes.scored", health, "", history, Figure(), origin)
+    return report.render_monitoring(
+        PATIENTS.evaluation, "main.diabetes.scored", health, "", history, Figure(), origin
+    )
 
 
 def test_failed_and_cancelled_runs_stand_in_the_table_and_only_the_failed_are_counted(page: str):

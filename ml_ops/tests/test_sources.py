@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import science
-from diabetes.columns import SchemaError
-from diabetes.schema import FEATURE_NAMES, ID
+from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import sources, staging
 from diabetes_mlops.sources import (
     EmptyFileError,
@@ -20,8 +18,11 @@ from diabetes_mlops.sources import (
     read_table,
 )
 from diabetes_mlops.worker import BROKEN_LINE, UNCLOSED_LINE
+from problems import PATIENTS, data_folder
 
-BATCH = science.DATA / "data_batch_input.csv"
+BATCH = data_folder() / "data_batch_input.csv"
+SCHEMA = PATIENTS.schema
+NEEDED = [SCHEMA.key.name, *SCHEMA.feature_names]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def folder(spark, table, tmp_path_factory) -> Path:
 def as_numbers(found) -> pd.DataFrame:
     """The ID and the numbers of a table, whatever their types, in the order of the IDs."""
     pandas = found.toPandas().drop(columns="SEX")
-    return pandas[pandas.columns.intersection([ID, *FEATURE_NAMES])].astype(float).sort_values(ID)
+    return pandas[pandas.columns.intersection(NEEDED)].astype(float).sort_values("ID")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_every_form_of_a_batch_has_the_same_rows(spark, folder, table, source: s
 
 
 def test_quotes_inside_quotes_are_read_as_pandas_writes_them(spark, folder):
-    found = read_as_found(spark, f"{folder}/csv files").select(ID, "NOTE", BROKEN_LINE)
+    found = read_as_found(spark, f"{folder}/csv files").select("ID", "NOTE", BROKEN_LINE)
 
     assert {tuple(row)[1:] for row in found.collect()} == {(None, None), ('say "hi", ok', None)}
 
@@ -92,9 +93,6 @@ def test_the_format_can_be_named(spark, folder, table):
     with pytest.raises(UnknownFormatError, match="has 1 files of the formats: one that is not known"):
         read_as_found(spark, f"{folder}/extract")
     assert read_as_found(spark, f"{folder}/extract", "csv").count() == 4
-
-
-NEEDED = [ID, *FEATURE_NAMES]
 
 
 def write_two(folder: Path, first: str, second: str) -> str:
@@ -134,10 +132,10 @@ def test_blank_lines_before_the_header_do_not_hide_another_order_of_columns(spar
     first, second = table.head(3), table.iloc[3:6].rename(columns={"S1": "S2", "S2": "S1"})
     texts = ["\n" + rows.to_csv(index=False) for rows in (first, second)]
 
-    found = read_as_found(spark, write_two(tmp_path, *texts), required=NEEDED).toPandas().astype({ID: int})
+    found = read_as_found(spark, write_two(tmp_path, *texts), required=NEEDED).toPandas().astype({"ID": int})
 
-    expected = pd.concat([first, second]).sort_values(ID)
-    assert found.sort_values(ID)["S1"].astype(float).tolist() == expected["S1"].tolist()
+    expected = pd.concat([first, second]).sort_values("ID")
+    assert found.sort_values("ID")["S1"].astype(float).tolist() == expected["S1"].tolist()
 
 
 def test_a_file_is_read_whatever_is_in_its_name(spark, table, tmp_path):
@@ -220,7 +218,7 @@ def test_quotes_are_followed_through_the_blocks_of_a_file(spark, table, tmp_path
     assert len(found) == 60 + 32
     assert good[BROKEN_LINE].isna().all()
     expected = table.iloc[[*range(30), *range(60, 90)]]
-    assert sorted(good[ID].astype(int)) == sorted(expected[ID])
+    assert sorted(good["ID"].astype(int)) == sorted(expected["ID"])
 
 
 def test_training_refuses_a_line_that_ends_inside_quotes(spark, table, tmp_path):
@@ -310,7 +308,7 @@ def test_every_wrong_column_is_told_at_once(spark, table, tmp_path):
     found = read_as_found(spark, f"{tmp_path}/wrong.parquet")
 
     with pytest.raises(SchemaError) as error:
-        staging.check_columns(found, FEATURE_NAMES, ("NOTE", "Model_Name"), taken=["model_name"])
+        staging.check_columns(found, SCHEMA, ("NOTE", "Model_Name"), taken=["model_name"])
 
     assert str(error.value).startswith(
         "missing columns ['BP', 'S6', 'NOTE', 'Model_Name']; AGE is array<bigint>, not a number; "

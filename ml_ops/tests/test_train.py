@@ -6,32 +6,36 @@ import platform
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from html import escape
 
 import mlflow
 import pandas as pd
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.drift import Profile, arrays
-from diabetes.features import select_features
-from diabetes.measuring import cross_validate, evaluate
-from diabetes.schema import FEATURE_NAMES
-from diabetes.scoring import predict
-from diabetes.splitting import split_by_id
-from diabetes.training import fit
+from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.drift import Profile, to_arrays
+from diabetes.tabular.features import select_features
+from diabetes.tabular.fitting import fit
+from diabetes.tabular.measuring import cross_validate, evaluate
+from diabetes.tabular.scoring import predict
+from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops import models
 from diabetes_mlops.sources import SourceNotFoundError
 from mlflow import MlflowClient
-from science import DATA
+from problems import PATIENTS, TUMOURS, data_folder, make_patients, make_tumours
+
+DATA = data_folder() / "data_raw.csv"
+SCHEMA = PATIENTS.schema
 
 
 @pytest.fixture(scope="module")
 def train() -> pd.DataFrame:
-    return split_by_id(pd.read_csv(DATA / "data_raw.csv"))[0]
+    return split_by_key(SCHEMA, make_patients())[0]
 
 
 @pytest.fixture(scope="module")
 def holdout() -> pd.DataFrame:
-    return split_by_id(pd.read_csv(DATA / "data_raw.csv"))[1]
+    return split_by_key(SCHEMA, make_patients())[1]
 
 
 def test_the_first_version_is_the_champion_and_its_metrics_are_those_of_the_holdout(trained, holdout):
@@ -41,7 +45,7 @@ def test_the_first_version_is_the_champion_and_its_metrics_are_those_of_the_hold
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{champion.version}")
 
     assert (result["model_version"], result["alias"]) == (str(champion.version), "champion")
-    assert result["metrics"] == pytest.approx(evaluate(model, holdout))
+    assert result["metrics"] == pytest.approx(evaluate(PATIENTS, model, holdout))
     assert result["rows_train"] + result["rows_holdout"] == 442
 
 
@@ -50,14 +54,16 @@ def test_the_version_has_learned_from_the_training_rows_and_no_others(trained, t
 
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
 
-    expected = predict(fit(train, alpha=0.5), holdout)
-    assert predict(model, holdout) == pytest.approx(expected, rel=1e-12)
-    assert predict(fit(pd.concat([train, holdout]), alpha=0.5), holdout) != pytest.approx(expected, rel=1e-6)
+    expected = predict(SCHEMA, fit(PATIENTS, train, {}), holdout)
+    assert predict(SCHEMA, model, holdout) == pytest.approx(expected, rel=1e-12)
+    of_all_rows = fit(PATIENTS, pd.concat([train, holdout]), {})
+    assert predict(SCHEMA, of_all_rows, holdout) != pytest.approx(expected, rel=1e-6)
 
 
 def test_the_report_is_plain_json(trained):
     _, result = trained
 
+    assert result["model_params"] == {"alpha": 0.5}
     assert json.loads(json.dumps(result)) == result
 
 
@@ -93,7 +99,7 @@ def test_the_run_names_the_data_that_it_read(trained):
 
     contexts = {tag.value for item in inputs for tag in item.tags if tag.key == "mlflow.data.context"}
     assert contexts == {"training", "holdout"}
-    assert all(json.loads(item.dataset.source)["path"] == str(DATA / "data_raw.csv") for item in inputs)
+    assert {json.loads(item.dataset.source)["path"] for item in inputs} == {str(DATA)}
     assert len({item.dataset.digest for item in inputs}) == 2
 
 
@@ -104,14 +110,14 @@ def test_the_version_has_a_signature_and_an_example_that_it_can_predict(trained)
     info = mlflow.models.get_model_info(uri)
     predictions = mlflow.pyfunc.load_model(uri).predict(mlflow.pyfunc.load_model(uri).input_example)
 
-    assert info.signature.inputs.input_names() == FEATURE_NAMES
-    assert info.signature.inputs.required_input_names() == FEATURE_NAMES
+    assert info.signature.inputs.input_names() == SCHEMA.feature_names
+    assert info.signature.inputs.required_input_names() == SCHEMA.feature_names
     assert len(predictions) == 5
 
 
 def test_the_version_predicts_where_the_wheels_are_not_installed(trained, holdout, tmp_path):
     jobs, _ = trained
-    select_features(holdout).to_csv(tmp_path / "features.csv", index=False)
+    select_features(SCHEMA, holdout).to_csv(tmp_path / "features.csv", index=False)
     script = """
 import sys
 class Block:
@@ -130,12 +136,11 @@ print(model.predict(pandas.read_csv(sys.argv[2])).tolist())
 
     model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == predict(model, holdout).tolist()
+    assert json.loads(done.stdout.splitlines()[-1]) == predict(SCHEMA, model, holdout).tolist()
 
 
 def test_data_without_bmi_stops_the_training_and_leaves_a_failed_run(jobs):
-    table = pd.read_csv(DATA / "data_raw.csv").drop(columns="BMI")
-    path = jobs.write(table, "no_bmi.csv")
+    path = jobs.write(make_patients().drop(columns="BMI"), "no_bmi.csv")
 
     with pytest.raises(SchemaError, match=r"missing columns \['BMI'\]; the table has \['ID', 'AGE'"):
         jobs.train(training_data=path)
@@ -170,7 +175,7 @@ def test_run_and_version_tell_code_data_and_environment(trained):
     assert [version.tags[name] for name in names] == [run.data.tags[name] for name in names]
     digests = {item.dataset.digest for item in run.inputs.dataset_inputs}
     assert digests == {version.tags["data_digest"], version.tags["holdout_digest"]}
-    assert version.tags["data_source"] == str(DATA / "data_raw.csv")
+    assert version.tags["data_source"] == str(DATA)
     assert version.tags["python_version"] == platform.python_version()
 
 
@@ -184,7 +189,7 @@ def test_the_report_opens_by_itself_and_starts_with_the_verdict(trained):
     assert page.count('<img src="data:image/png;base64,') == 3
     assert re.findall(r"<(?:link|script)|(?:src|href)=\"(?!data:)|url\(", page) == []
     assert f"<strong>{result['metrics']['rmse']:.3f}</strong>" in page
-    assert all(text in page for text in ("AGE 40-59", "SEX=Male", "0123abc", "baseline"))
+    assert all(text in page for text in (escape("AGE<50"), "SEX=Male", "0123abc", "baseline"))
 
 
 def test_the_decision_is_part_of_what_the_job_reports(trained):
@@ -194,8 +199,27 @@ def test_the_decision_is_part_of_what_the_job_reports(trained):
     assert result["decision"]["numbers"]["rmse"] == result["metrics"]["rmse"]
 
 
+def test_a_problem_of_two_classes_is_trained_with_what_it_is_told(jobs):
+    tumours = replace(jobs, problem=TUMOURS)
+    table = make_tumours()
+    _, holdout = split_by_key(TUMOURS.schema, table)
+
+    result = tumours.train(training_data=tumours.write(table, "tumours.csv"), model_params="alpha=0.25")
+
+    run = mlflow.get_run(result["run_id"])
+    model = mlflow.sklearn.load_model(f"models:/{jobs.model_name}/1")
+    page = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
+    plots = {item.path for item in MlflowClient().list_artifacts(result["run_id"], "plots")}
+    assert (result["alias"], result["model_params"]) == ("champion", {"alpha": 0.25})
+    assert model["predict"].C == 4
+    assert result["metrics"] == pytest.approx(evaluate(TUMOURS, model, holdout))
+    assert run.data.params["alpha"] == "0.25"
+    assert re.search(r">alpha<.*\s*.*>0\.25<", page)
+    assert plots == {f"plots/{name}.png" for name in ("features", "importance", "calibration", "roc")}
+
+
 def test_a_refused_version_has_no_alias_and_the_champion_stays(jobs):
-    results = [jobs.train(alpha=alpha) for alpha in ("0.5", "100000")]
+    results = [jobs.train(model_params=f"alpha={alpha}") for alpha in ("0.5", "100000")]
 
     assert [result["alias"] for result in results] == ["champion", ""]
     assert results[1]["decision"]["reasons"]
@@ -211,17 +235,17 @@ def test_a_search_on_the_workers_finds_the_alpha_that_is_trained_with(jobs, trai
     run = mlflow.get_run(result["run_id"])
     best = re.search(r"best of 2 trials: alpha (\S+)", printed := capsys.readouterr().out)
     assert "fitting 2 trials, 5 folds each, in the Spark workers" in printed
-    assert f"{result['alpha']:.4g}" == best[1]
+    assert f"{result['model_params']['alpha']:.4g}" == best[1]
     assert run.data.params["search_on"] == "workers"
-    assert run.data.params["alpha"] == str(result["alpha"])
+    assert run.data.params["alpha"] == str(result["model_params"]["alpha"])
     # Of the training rows alone: had it seen the holdout, the metrics would flatter the search.
-    on_train = cross_validate(train, alpha=result["alpha"], seed=0)
+    on_train = cross_validate(PATIENTS, train, result["model_params"], seed=0)
     assert run.data.metrics["cv_rmse"] == pytest.approx(on_train, rel=1e-12)
 
 
 def test_training_reads_a_table_by_its_name(jobs):
     jobs.spark.sql("CREATE SCHEMA IF NOT EXISTS tests")
-    raw = jobs.spark.createDataFrame(pd.read_csv(DATA / "data_raw.csv"))
+    raw = jobs.spark.createDataFrame(make_patients())
     raw.write.format("parquet").mode("overwrite").saveAsTable("tests.labelled")
 
     result = jobs.train(training_data="spark_catalog.tests.labelled")
@@ -229,12 +253,12 @@ def test_training_reads_a_table_by_its_name(jobs):
     assert result["rows_train"] + result["rows_holdout"] == 442
 
 
-def test_the_version_carries_the_profile_of_its_training_rows(trained):
+def test_the_version_carries_the_profile_of_its_training_rows(trained, train):
     jobs, result = trained
-    train, _ = split_by_id(pd.read_csv(DATA / "data_raw.csv"))
 
-    loaded = models.load(MlflowClient().get_model_version(jobs.model_name, "1"))
+    loaded = models.load(MlflowClient().get_model_version(jobs.model_name, "1"), SCHEMA)
 
-    assert loaded.profile == Profile.describe(*arrays(train), predict(loaded.pipeline, train))
+    predicted = predict(SCHEMA, loaded.pipeline, train)
+    assert loaded.profile == Profile.describe(SCHEMA, *to_arrays(SCHEMA, train), predicted)
     artifacts = mlflow.get_run(result["run_id"]).info.artifact_uri
     assert Profile.from_json(mlflow.artifacts.load_dict(f"{artifacts}/profile.json")) == loaded.profile

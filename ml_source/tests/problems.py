@@ -154,7 +154,7 @@ def make_patients() -> pd.DataFrame:
         "S6": np.clip(random.normal(91, 11, rows), 58, 124).round(),
     }
     table = pd.DataFrame({"ID": np.arange(1, rows + 1)} | drawn)
-    slopes = {"BMI": 6.5, "BP": 1.4, "S3": -0.9, "S5": 62}
+    slopes = {"BMI": 6.5, "BP": 1.4, "S3": -0.9, "S5": 80}
     risen = sum(slope * (table[name] - table[name].mean()) for name, slope in slopes.items())
     label = 152 + risen - 10 * (table["SEX"] == "Male") + random.normal(0, 50, rows)
     return _with_gaps(PATIENTS, table.assign(Y=np.clip(label, 25, 346).round()), seed=442)

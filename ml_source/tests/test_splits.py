@@ -209,7 +209,7 @@ def test_a_split_that_cannot_be_at_all_is_refused():
     for share in (0, 1, -0.1, 20, float("nan")):
         with pytest.raises(ValueError, match=f"holdout_share must be between 0 and 1; got {share}"):
             Split(holdout_share=share)
-    with pytest.raises(SchemaError, match=r"\['AREA'\] are there more than once"):
+    with pytest.raises(SchemaError, match=r"a name of its own, whatever its case; got \['AREA', 'AREA'\]"):
         Schema(SCHEMA.key, SCHEMA.features, SCHEMA.label, others=(SCHEMA.columns["AREA"],))
 
 

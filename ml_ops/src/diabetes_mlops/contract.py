@@ -4,15 +4,15 @@ Imports neither pandas nor MLflow, because a deployment compares contracts too.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from diabetes.tabular.columns import Schema
 
 NUMBER = "number"
+OWN = "own"
 # A date is one of these, with the day that it is counted from.
 DATE = "date since "
 # Tags of a model version: its contract, and the exact version of the code that trained it.
@@ -24,11 +24,13 @@ CODE_VERSION = "diabetes_version"
 class Contract:
     """The features by name, each NUMBER, DATE with a day or its categories, and the name of the label.
 
-    Categories that are not known are empty, and so is a label.
+    Categories that are not known are empty, and so is a label. `has_schema` is of a model that carries its
+    schema, and of code that scores by such a schema.
     """
 
     features: Mapping[str, str | tuple[str, ...]]
     label: str = ""
+    has_schema: bool = False
 
     @classmethod
     def of(cls, schema: "Schema") -> Self:
@@ -38,7 +40,7 @@ class Contract:
             each.name: each.categories if each.kind == "category" else dates.get(each.name, NUMBER)
             for each in schema.features
         }
-        return cls(kinds, schema.label.name)
+        return cls(kinds, schema.label.name, has_schema=True)
 
     @classmethod
     def from_json(cls, values: Any) -> Self | None:
@@ -48,7 +50,7 @@ class Contract:
                 kinds = {
                     name: kind if isinstance(kind, str) else tuple(kind) for name, kind in features.items()
                 }
-                return cls(kinds, label)
+                return cls(kinds, label, values.get("schema") == OWN)
         return None
 
     @classmethod
@@ -62,35 +64,38 @@ class Contract:
     def as_json(self) -> dict[str, Any]:
         """Give the contract as values that JSON has."""
         kinds = {name: kind if isinstance(kind, str) else list(kind) for name, kind in self.features.items()}
-        return {"features": kinds, "label": self.label}
+        own = {"schema": OWN} if self.has_schema else {}
+        return {"features": kinds, "label": self.label, **own}
 
     def as_text(self) -> str:
         """Give the contract as a short text."""
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":"))
 
     def differences(self, code: "Contract") -> list[str]:
-        """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing."""
+        """Say what keeps code from scoring with a model of this contract, one text each; empty: nothing.
+
+        A model that carries its schema has its rows read by it, whatever columns the code has.
+        """
+        other_label = f"the model predicts {self.label}, the label of the code is {code.label}"
+        columns = [] if self.has_schema and code.has_schema else self._column_differences(code)
+        return [*columns, *([other_label] if self._is_of_another_label(code) else [])]
+
+    def _column_differences(self, code: "Contract") -> Iterator[str]:
         lacking = [name for name in self.features if name not in code.features]
         unknown = [name for name in code.features if name not in self.features]
-        both = [
-            (name, kind, code.features[name]) for name, kind in self.features.items() if name in code.features
-        ]
-        return [
-            *([f"the code lacks columns {lacking}"] if lacking else []),
-            *([f"the model does not know columns {unknown}"] if unknown else []),
-            *chain.from_iterable(_compare(name, own, other) for name, own, other in both),
-            *(
-                [f"the model predicts {self.label}, the label of the code is {code.label}"]
-                if self._is_of_another_label(code)
-                else []
-            ),
-        ]
+        if lacking:
+            yield f"the code lacks columns {lacking}"
+        if unknown:
+            yield f"the model does not know columns {unknown}"
+        for name, kind in self.features.items():
+            if name in code.features:
+                yield from _compare(name, kind, code.features[name])
 
     def _is_of_another_label(self, code: "Contract") -> bool:
         return bool(self.label and code.label and self.label != code.label)
 
 
-def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterable[str]:
+def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterator[str]:
     words = [_tell_kind(kind) for kind in (model, code)]
     if words[0] != words[1]:
         yield f"{name} is {words[0]} to the model and {words[1]} to the code"

@@ -1,5 +1,6 @@
 """Holds a scored batch against the rows that its model was trained on, and logs what has moved."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[s
     statuses = classify(comparison, thresholds)
     status = worst(statuses.values())
     for prefix, numbers in ((PSI, "psi"), (P_VALUE, "p_value"), (MISSING, "missing_batch")):
-        mlflow.log_metrics({f"{prefix}{name}": value for name, value in comparison[numbers].items()})
+        values = comparison[numbers].items()
+        mlflow.log_metrics({name_metric(prefix, str(name)): value for name, value in values})
     mlflow.log_params({widget: getattr(thresholds, field) for widget, field in WIDGETS.items()})
     mlflow.log_table(comparison.assign(status=list(statuses.values())).reset_index(), "drift.json")
     mlflow.log_figure(plots.draw_drift(profile, counts, comparison, statuses), "plots/drift.png")
@@ -44,13 +46,18 @@ def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[s
     }
 
 
+def name_metric(prefix: str, column: str) -> str:
+    """Name the metric of a column; a character that MLflow takes in no name becomes its code, as `:25:`."""
+    return prefix + re.sub(r"[^\w.\- :]", lambda found: f":{ord(found[0]):x}:", column)
+
+
 def tell_drifted(data: RunData) -> str:
     """Say which columns moved in a run that `log` has logged into, the one that moved most first.
 
     In this form: `BMI psi 1.23 (alert from 0.25), AGE psi 0.15 (warn from 0.1)`.
     """
     names = filter(None, data.tags.get(COLUMNS_TAG, "").split(", "))
-    psi = {name: data.metrics.get(f"{PSI}{name}", 0.0) for name in names}
+    psi = {name: data.metrics.get(name_metric(PSI, name), 0.0) for name in names}
     thresholds = read_thresholds(data.params) or DriftThresholds()
     largest = sorted(psi, key=lambda name: -psi[name])
     told = [f"{name} psi {psi[name]:.3g} ({_tell_level(psi[name], thresholds)})" for name in largest[:TOLD]]

@@ -43,14 +43,15 @@ class Slice:
 class Champion:
     """The present champion on the same holdout rows.
 
-    `difference` is error(version) - error(champion). Where the champion could not be scored, `problem` says
-    why, and there are no numbers.
+    `difference` is error(version) - error(champion); `note` says on which rows, if not on all. Where the
+    champion could not be scored, `problem` says why, and there are no numbers.
     """
 
     version: str
     error: float = float("nan")
     difference: Interval | None = None
     problem: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def _check_champion(primary: str, champion: Champion, thresholds: Thresholds) ->
     difference, passed = champion.difference, champion.difference.high <= thresholds.margin
     word = "within" if passed else "above"
     finding = (
-        f"{primary} is {difference.value:+.4g} against champion version {champion.version}; "
+        f"{primary} is {difference.value:+.4g} against champion version {champion.version}"
+        f"{champion.note and ' '}{champion.note}; "
         f"its interval, from {difference.low:+.4g} to {difference.high:+.4g}, "
         f"ends {word} the margin of {thresholds.margin:.4g}"
     )

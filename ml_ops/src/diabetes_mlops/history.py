@@ -20,7 +20,7 @@ from diabetes_mlops import drift, registry, sources
 from diabetes_mlops.health import name_holdout
 from diabetes_mlops.storage import KEY_TYPES
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
-from diabetes_mlops.worker import REASONS, LabelPicker
+from diabetes_mlops.worker import KEY, LABEL, REASONS, LabelPicker
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
@@ -110,9 +110,13 @@ def add_logged(schema: Schema, batches: pd.DataFrame, runs: dict[str, Run]) -> p
     where they are not known.
     """
     found = [runs[run_id].data if run_id in runs else None for run_id in batches["run_id"]]
-    psi = [f"{drift.PSI}{name}" for name in (*schema.feature_names, PREDICTION)]
-    names = ["rows_rejected", "rejected_share", *psi]
-    metrics = {name: [data.metrics.get(name, np.nan) if data else np.nan for data in found] for name in names}
+    names = {name: name for name in ("rows_rejected", "rejected_share")}
+    for column in (*schema.feature_names, PREDICTION):
+        names[f"{drift.PSI}{column}"] = drift.name_metric(drift.PSI, column)
+    metrics = {
+        name: [data.metrics.get(logged, np.nan) if data else np.nan for data in found]
+        for name, logged in names.items()
+    }
     statuses = pd.Series([data.tags.get(drift.TAG) if data else None for data in found], dtype="object")
     drifted = [drift.tell_drifted(data) if data else "" for data in found]
     return batches.assign(rejected=metrics.pop("rows_rejected"), drift=statuses, drifted=drifted, **metrics)
@@ -146,13 +150,13 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     """
     key, label = schema.key.name, schema.label.name
     found = sources.read_table(spark, source, [schema.key, schema.label])
-    kinds = {key: KEY_TYPES[schema.key.kind].simpleString(), label: "double", REASONS: "string"}
-    columns = ", ".join(f"{sources.quote(name)} {kind}" for name, kind in kinds.items())
-    read = found.mapInArrow(LabelPicker(schema), columns)
-    labels, wrong = (
-        read.select(sources.quote(key), sources.quote(label)),
-        read.where(F.col(REASONS).isNotNull()).select(REASONS),
+    # By their places, as in staging: Spark takes a dot or a quote in a name for its own.
+    key_type = KEY_TYPES[schema.key.kind].simpleString()
+    read = found.toDF("0", "1").mapInArrow(
+        LabelPicker(schema), f"{KEY} {key_type}, {LABEL} double, {REASONS} string"
     )
+    labels = read.select(F.col(KEY).alias(key), F.col(LABEL).alias(label))
+    wrong = read.where(F.col(REASONS).isNotNull()).select(REASONS)
     with sources.reaching(source):
         _refuse(wrong, source, "are outside what is possible or are no numbers")
         _refuse(
@@ -173,22 +177,22 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
     errors = [LABELLED, *evaluation.metrics]
     if labels is None:
         return pd.DataFrame(columns=[*BATCH, *VERSION, *errors]).astype(dict.fromkeys(errors, "float64"))
-    predictions = Window.partitionBy(*VERSION, sources.quote(key)).orderBy(
-        F.desc("scored_at"), F.desc("batch_id")
-    )
-    labelled = scored.join(labels, key).withColumn("place", F.row_number().over(predictions))
+    ids, keys = F.col(sources.quote(key)).alias(KEY), [*BATCH, *VERSION]
+    predicted = scored.select(ids, *keys, "scored_at", PREDICTION)
+    arrived = labels.select(ids, F.col(sources.quote(label)).alias(LABEL))
+    predictions = Window.partitionBy(*VERSION, KEY).orderBy(F.desc("scored_at"), F.desc("batch_id"))
+    labelled = predicted.join(arrived, KEY).withColumn("place", F.row_number().over(predictions))
     none = {name: F.lit(None).cast("string") for name in BATCH}
     both = labelled.unionByName(labelled.where("place = 1").withColumns(none))
 
     def measure_rows(key: tuple[str | None, ...], rows: pd.DataFrame) -> pd.DataFrame:
-        found = evaluation.measure(rows[label].to_numpy(), rows[PREDICTION].to_numpy())
+        found = evaluation.measure(rows[LABEL].to_numpy(), rows[PREDICTION].to_numpy())
         # As objects, because Spark cannot take the strings of pandas 3.
         return pd.DataFrame([[*key, len(rows), *found.values()]], dtype="object")
 
-    keys = [*BATCH, *VERSION]
     types = [f"{name} string" for name in keys]
-    types += [f"{LABELLED} bigint", *[f"`{name}` double" for name in evaluation.metrics]]
-    groups = both.select(*keys, sources.quote(label), PREDICTION).groupBy(*keys)
+    types += [f"{LABELLED} bigint", *[f"{sources.quote(name)} double" for name in evaluation.metrics]]
+    groups = both.select(*keys, LABEL, PREDICTION).groupBy(*keys)
     return groups.applyInPandas(measure_rows, ", ".join(types)).toPandas()
 
 

@@ -1,4 +1,4 @@
-"""Tells what a pipeline is made of: the types that may be loaded without pickle, and the packages it needs."""
+"""Tells what a pipeline is made of: which types may be loaded without pickle, and the packages it needs."""
 
 import io
 import pickle
@@ -38,7 +38,7 @@ class _Reader(pickle.Unpickler):
 
 
 def find_packages(pipeline: Pipeline) -> set[str]:
-    """Name the packages that the objects in a pipeline are of; raises UntrustedTypeError where it has no copy.
+    """Name the packages that a pipeline's objects are of; raises UntrustedTypeError where it has no copy.
 
     Spark's workers get a copy too, so what cannot be copied cannot be scored with.
     """
@@ -65,8 +65,8 @@ def find_trusted_types(pipeline: Pipeline, trusted: Collection[str]) -> list[str
     if unknown := [name for name in asked if not _is_trusted(name, trusted)]:
         packages = sorted({name.partition(".")[0] for name in unknown})
         raise UntrustedTypeError(
-            f"the pipeline has {', '.join(unknown)}, which TRUSTED of training.py does not name; to have models "
-            f"with it saved and loaded, add {', '.join(map(repr, packages))} to TRUSTED"
+            f"the pipeline has {', '.join(unknown)}, which TRUSTED of training.py does not name; to have it "
+            f"saved and loaded with models, add {', '.join(map(repr, packages))} to TRUSTED"
         )
     return asked
 

@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,12 +28,12 @@ from diabetes_mlops import made_of
 from diabetes_mlops.champions import LONGEST_TAG
 from diabetes_mlops.contract import CODE_VERSION, CONTRACT, DATE, NUMBER, Contract
 
-# Where a model's metadata keeps the profile of the rows that it was trained on.
-PROFILE = "profile"
+# Where a model's metadata keeps the profile of the rows that it was trained on, and how rows are read for it.
+PROFILE, SCHEMA = "profile", "schema"
 
 
 class SignatureError(ValueError):
-    """A model version was trained on other columns or another label than this wheel has."""
+    """A model version was trained on other columns or another label than this code has."""
 
 
 class ModelUnreadableError(ValueError):
@@ -71,12 +71,16 @@ def log_model(
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
     As a Python function, a classifier gives the probabilities of 0 and of 1; the second is the prediction.
-    The profile is a part of the model, so that it goes wherever the model goes, and for people a file. Raises
-    UntrustedTypeError as `made_of` does.
+    The profile is a part of the model, so that it goes wherever the model goes, and for people a file. So is
+    the schema, unless the pipeline has something of the science's own code. Raises UntrustedTypeError as
+    `made_of` does.
     """
     packages = made_of.find_packages(pipeline) | {"skops" if _skops_is_supported() else "cloudpickle"}
     if profile is not None:
         mlflow.log_dict(profile.as_json(), "profile.json")
+    code = made_of.find_code(packages)
+    metadata = {} if profile is None else {PROFILE: json.dumps(profile.as_json())}
+    metadata |= {} if code else {SCHEMA: json.dumps(problem.schema.as_json())}
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
@@ -85,8 +89,8 @@ def log_model(
         input_example=example,
         # MLflow itself would load the model to find them out, which takes seconds.
         pip_requirements=made_of.name_requirements(packages),
-        code_paths=made_of.find_code(packages) or None,
-        metadata=None if profile is None else {PROFILE: json.dumps(profile.as_json())},
+        code_paths=code or None,
+        metadata=metadata or None,
         **_serialization(pipeline, problem.trusted),
     )
     return logged
@@ -99,16 +103,17 @@ def check(problem: Problem, pipeline: Pipeline) -> None:
 
 
 def load(version: ModelVersion, schema: Schema) -> LoadedModel:
-    """Load a version's pipeline and profile, to score rows of a schema.
+    """Load a version's pipeline, its profile, and the schema that its rows are read by.
 
-    Raises SignatureError where it was trained on other columns, ModelUnreadableError where it cannot be
-    loaded.
+    That is the one that it carries, else the given one of this code. Raises SignatureError for a version of
+    another label, or of other columns where it carries none, ModelUnreadableError where it cannot be loaded.
     """
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as folder:
         with _explained(version, "the files of {uri} cannot be read"):
             path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
             logged = Model.load(path)
+            own = _read_schema(logged) or schema
         asked = contract_of(logged, version.tags)
         names = list(asked.features)
         if differences := asked.differences(Contract.of(schema)):
@@ -116,15 +121,16 @@ def load(version: ModelVersion, schema: Schema) -> LoadedModel:
                 f"{uri} expects columns {names} and does not fit this code: {'; '.join(differences)}. "
                 + _ways_out(version)
             )
-        profile = _read_profile(logged, schema, uri)
+        profile = _read_profile(logged, own, uri)
         with _explained(version, "{uri} cannot be loaded by this code"):
             pipeline = mlflow.sklearn.load_model(path)
-        return LoadedModel(pipeline, schema, profile)
+        return LoadedModel(pipeline, own, profile)
 
 
-def describe_contract(schema: Schema) -> dict[str, str]:
+def describe_contract(logged: ModelInfo, schema: Schema) -> dict[str, str]:
     """Give the tag that says what a version that this code trains asks for; none where it is too long."""
-    text = Contract.of(schema).as_text()
+    has_schema = SCHEMA in (logged.metadata or {})
+    text = replace(Contract.of(schema), has_schema=has_schema).as_text()
     return {CONTRACT: text} if len(text) <= LONGEST_TAG else {}
 
 
@@ -147,7 +153,7 @@ def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
         name: categories.get(name, ()) if spec.type == DataType.string else numbers.get(name, NUMBER)
         for name, spec in kinds.items()
     }
-    return Contract(features, tagged.label)
+    return Contract(features, tagged.label, has_schema=SCHEMA in (logged.metadata or {}))
 
 
 @contextmanager
@@ -168,6 +174,11 @@ def _ways_out(version: ModelVersion) -> str:
         f"It was trained by the code of {trained_by or 'an unknown commit'}: "
         f"`make promote` a version of this code, or {by_code}"
     )
+
+
+def _read_schema(logged: Model) -> Schema | None:
+    text = (logged.metadata or {}).get(SCHEMA)
+    return None if text is None else Schema.from_json(json.loads(text))
 
 
 def _read_profile(logged: Model, schema: Schema, uri: str) -> Profile | None:

@@ -37,23 +37,33 @@ BOX = {
 
 
 def draw_features(schema: Schema, table: pd.DataFrame) -> Figure:
-    """Draw one box plot for each numeric feature of `table`, in its own unit."""
+    """Draw each feature of `table`: a number as a box plot in its own unit, a category as rows by name."""
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
-    names = schema.numeric_names
     features = select_features(schema, table)
-    grid = figure.subplots(2, max(1, -(-len(names) // 2))).flat
-    for name, axes in zip(names, grid, strict=False):
-        values = features[name].dropna().to_numpy()
-        axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
-        axes.set(title=name, ylabel=schema.columns[name].unit, xticks=[])
+    grid = figure.subplots(2, -(-len(schema.features) // 2)).flat
+    for column, axes in zip(schema.features, grid, strict=False):
+        if column.kind == "category":
+            _draw_categories(axes, column, features[column.name])
+        else:
+            values = features[column.name].dropna().to_numpy()
+            axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
+            axes.set(ylabel=column.unit, xticks=[])
+        axes.set_title(column.name)
         axes.locator_params(axis="y", nbins=FEW_TICKS)
-        if first := schema.first_days.get(name):
+        if first := schema.first_days.get(column.name):
             axes.yaxis.set_major_formatter(lambda days, _, first=first: show_day(first, days))
         _tidy(axes)
     for unused in list(grid):
         unused.remove()
     return _laid_out(figure)
+
+
+def _draw_categories(axes: Axes, column: Column, values: pd.Series) -> None:
+    places = range(len(column.categories))
+    axes.bar(places, [(values == name).sum() for name in column.categories], color=BLUE, alpha=0.35)
+    axes.set_xticks(places, column.categories, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+    axes.set_ylabel("rows")
 
 
 def draw_predicted_vs_actual(actual: np.ndarray, predicted: np.ndarray, label: Column) -> Figure:

@@ -9,6 +9,7 @@ import pandas as pd
 from diabetes.tabular.measuring import compare_models
 from diabetes.tabular.problem import Problem
 from diabetes.tabular.scoring import predict
+from diabetes.tabular.screening import find_readable
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -20,6 +21,8 @@ from diabetes_mlops.registry import ChampionChangedError
 from diabetes_mlops.telemetry import say
 
 ATTEMPTS = 3
+# Of the holdout, to compare two versions on.
+FEWEST_ROWS = 10
 # What a lost, damaged or too old model brings about when it is loaded or asked to predict.
 CANNOT_SCORE = (MlflowException, OSError, ValueError, TypeError, AttributeError, ImportError)
 
@@ -94,19 +97,28 @@ def meet_champion(
 ) -> Champion | None:
     """Score the holdout with the present champion; None while there is none.
 
-    A champion that cannot be scored, such as one of other columns, is described with its problem.
+    It reads the rows by its own schema, and those that it cannot read are left out for both. A champion that
+    cannot be scored, such as one of columns that are gone, is described with its problem.
     """
     version = registry.find_champion(client, model_name)
     if version is None:
         return None
     number = str(version.version)
     try:
-        predicted = predict(problem.schema, models.load(version, problem.schema).pipeline, holdout)
+        model = models.load(version, problem.schema)
+        both = find_readable(model.schema, holdout)
+        predicted = predict(model.schema, model.pipeline, holdout[both])
     except CANNOT_SCORE as error:
         return Champion(number, problem=f"cannot be scored on this holdout: {error}")
-    evaluation, actual = problem.evaluation, assessment.actual
-    difference = compare_models(evaluation, actual, assessment.predicted, predicted, seed=seed)
-    return Champion(number, evaluation.measure(actual, predicted)[evaluation.primary], difference)
+    if both.sum() < FEWEST_ROWS:
+        return Champion(
+            number, problem=f"can read {both.sum()} of {len(both)} holdout rows, too few to compare"
+        )
+    evaluation, actual = problem.evaluation, assessment.actual[both]
+    difference = compare_models(evaluation, actual, assessment.predicted[both], predicted, seed=seed)
+    own_error = evaluation.measure(actual, predicted)[evaluation.primary]
+    note = "" if both.all() else f"on the {both.sum()} of {len(both)} holdout rows that both can read"
+    return Champion(number, own_error, difference, note=note)
 
 
 def gather(problem: Problem, assessment: Assessment, champion: Champion | None) -> Evidence:

@@ -45,7 +45,8 @@ def find_params(problem: Problem, evaluate: Evaluate, *, first: Params, trials: 
     searched, primary = [each for each in problem.parameters if each.search], problem.evaluation.primary
     if not searched:
         raise ParameterError(
-            f"search_trials is {trials}, and no parameter has values to search in training.py"
+            f"search_trials is {trials}, but no parameter has values to search: "
+            "give one its `search` in training.py, or set search_trials to 0"
         )
     study = _make_study(seed)
     _begin_with(study, searched, first)

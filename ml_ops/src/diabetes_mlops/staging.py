@@ -1,7 +1,6 @@
 """Reads, screens and scores a batch once, into a table of the run's own: nothing is published yet."""
 
 import pickle
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,8 +39,6 @@ from diabetes_mlops.worker import (
     shows_distinct_ids,
 )
 
-# What a Delta table takes in no name of a column.
-_UNFIT = re.compile(r"[ ,;{}()\n\t=]")
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
@@ -92,13 +89,15 @@ def check_columns(
     problems = [f"missing columns {missing}"] if missing else []
     if BROKEN_LINE not in found.columns:
         problems += find_wrong_types(found, needed)
-    reserved = {name.lower() for name in (schema.key.name, *_STAGED, *taken)}
-    if in_the_way := [name for name in carried if name.lower() in reserved]:
+    key, reserved = schema.key.name.lower(), {name.lower() for name in (*_STAGED, *taken)}
+    if key in reserved:
+        problems.append(f"the key cannot be called {schema.key.name!r}: the output has a column of this name")
+    if in_the_way := [name for name in carried if name.lower() in {key, *reserved}]:
         problems.append(f"columns {in_the_way} cannot be carried: the output has columns of these names")
     lowered = [name.lower() for name in carried]
     if twice := [name for name in carried if lowered.count(name.lower()) > 1]:
         problems.append(f"columns {twice} cannot be carried: the output takes a name once, in whatever case")
-    if unfit := [name for name in carried if _UNFIT.search(name)]:
+    if unfit := [name for name in carried if storage.UNFIT.search(name)]:
         problems.append(
             f"columns {unfit} cannot be carried: a table takes no name with a space, a tab, a line break or "
             "one of ,;{}()= in it; rename them in the source"

@@ -3,7 +3,7 @@
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from diabetes.tabular.columns import Column, SchemaError
@@ -19,6 +19,8 @@ BATCH_ID, RUN_ID = "batch_id", "run_id"
 # The type of the key's column in a table, by the kind of the key.
 KEY_TYPES: dict[str, DataType] = {"integer": LongType(), "text": StringType()}
 STAGED = "_staged_"
+# What a Delta table takes in the name of a column only where it keeps names apart from those in its files.
+UNFIT = re.compile(r"[ ,;{}()\n\t=]")
 # A staging table this old is one of a run that was killed.
 KEPT_STAGED = timedelta(days=2)
 ATTEMPTS = 6
@@ -47,8 +49,8 @@ def ensure_table(spark: SparkSession, table: str, columns: Mapping[str, str]) ->
         ensure_schema(spark, table)
         create = f"CREATE TABLE IF NOT EXISTS {quote_name(table)} ({_define(columns)})"
         # The statistics of columns that are the same in a whole batch took a quarter of the time of a write.
-        statistics = f"TBLPROPERTIES ('delta.dataSkippingStatsColumns' = '{next(iter(columns))}')"
-        retry(lambda: spark.sql(f"{create} USING DELTA PARTITIONED BY ({BATCH_ID}) {statistics}"))
+        properties = _properties(columns, with_statistics=1)
+        retry(lambda: spark.sql(f"{create} USING DELTA PARTITIONED BY ({BATCH_ID}) {properties}"))
     present = {name.lower() for name in spark.table(quote_name(table)).columns}
     if added := {name: kind for name, kind in columns.items() if name.lower() not in present}:
         retry(lambda: spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})"))
@@ -107,7 +109,7 @@ def create_staging_table(spark: SparkSession, table: str, run_id: str, columns: 
     _drop_left_overs(spark, table)
     name = f"{table}{STAGED}{datetime.now(UTC):%Y%m%d}_{run_id}"
     # Nobody looks rows up in it, so statistics of its columns would be for nothing.
-    properties = "TBLPROPERTIES ('delta.dataSkippingNumIndexedCols' = '0')"
+    properties = _properties(columns.names, with_statistics=0)
     fields = ", ".join(f"{quote(field.name)} {field.dataType.simpleString()}" for field in columns)
     spark.sql(f"CREATE TABLE {quote_name(name)} ({fields}) USING DELTA {properties}")
     return name
@@ -157,6 +159,14 @@ def _is_conflict(error: PySparkException) -> bool:
 
 def _define(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+
+
+def _properties(columns: Iterable[str], *, with_statistics: int) -> str:
+    """Give the properties of a new table, of whose columns the first so many have statistics."""
+    properties = f"'delta.dataSkippingNumIndexedCols' = '{with_statistics}'"
+    if any(UNFIT.search(name) for name in columns):
+        properties += ", 'delta.columnMapping.mode' = 'name'"
+    return f"TBLPROPERTIES ({properties})"
 
 
 def _is_batch(batch_id: str) -> str:

@@ -12,7 +12,7 @@ from diabetes.tabular.features import select_features, select_labelled
 from diabetes.tabular.fitting import fit, make
 from diabetes.tabular.measuring import describe_features
 from diabetes.tabular.parameters import Value, fill_in
-from diabetes.tabular.problem import Problem
+from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
 from mlflow import MlflowClient
@@ -138,10 +138,8 @@ def choose_params(
 
 
 def _log_settings(settings: TrainingSettings, problem: Problem) -> None:
-    names = ("training_data", "search_trials", "search_on", "seed", "promotion")
-    mlflow.log_params({name: getattr(settings, name) for name in names})
-    split = problem.split
-    mlflow.log_params({"split": split.describe(problem.schema), "holdout_share": split.holdout_share})
+    own = {"split": problem.split.describe(problem.schema), "holdout_share": problem.split.holdout_share}
+    mlflow.log_params({name: own.get(name) or getattr(settings, name) for name in LOGGED})
 
 
 def _log_inputs(
@@ -177,9 +175,9 @@ def _log_and_register(
 ) -> ModelVersion:
     schema, metrics = problem.schema, problem.evaluation.metrics
     profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
-    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(schema) | tags
     logged = models.log_model(problem, model, select_features(schema, train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
+    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(logged, schema) | tags
     return registry.register(MlflowClient(), logged, model_name, tags)
 
 

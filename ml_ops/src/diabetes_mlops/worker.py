@@ -33,6 +33,8 @@ CLOSED_QUOTES = r'(^|,)[\x00-\x20]*"[^"]*"'
 OPEN_QUOTE = r'(^|,)[\x00-\x20]*"'
 DIGEST = "_digest"
 REASONS, ROW, TALLY = "reasons", "row", "tally"
+# The key and the label, whatever a schema calls them.
+KEY, LABEL = "_key", "_label"
 # What is put where bytes are no UTF-8.
 _REPLACEMENT = "\ufffd"
 # What Java takes for white space: a line of nothing else is no row.
@@ -198,18 +200,23 @@ def follow_quotes(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True)
 class LabelPicker:
-    """Of the rows of key and label, gives those whose label has arrived: read, or why they cannot be."""
+    """Of the rows of key and label, gives those whose label has arrived: read, or why they cannot be.
+
+    The two columns come without their names, as they do to a Scorer, and go out as KEY, LABEL and REASONS.
+    """
 
     schema: Schema
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pick from the batches of one task."""
-        names = [self.schema.key.name, self.schema.label.name, REASONS]
-        for batch in batches:
+        for unnamed in batches:
+            batch = pa.RecordBatch.from_arrays(
+                unnamed.columns, names=[self.schema.key.name, self.schema.label.name]
+            )
             ids, labels, reasons = screen_labels(self.schema, batch)
             told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
             rows = pa.RecordBatch.from_arrays(
-                [_to_ids(self.schema, ids), pa.array(labels), told], names=names
+                [_to_ids(self.schema, ids), pa.array(labels), told], names=[KEY, LABEL, REASONS]
             )
             yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
 

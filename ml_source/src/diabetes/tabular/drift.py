@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency
 
+from diabetes.tabular.columns import PREDICTION as PREDICTION
 from diabetes.tabular.columns import Schema, SchemaError, show_day
 from diabetes.tabular.features import select_features
 
-PREDICTION = "prediction"
 DECILES = np.arange(1, 10) / 10
 
 Status = Literal["ok", "warn", "alert"]
@@ -164,7 +164,7 @@ class Profile:
         if {*self.edges} != {*schema.numeric_names, PREDICTION} or self.categories != known:
             described = [*self.edges, *self.categories.items()]
             raise SchemaError(
-                f"the profile describes {described}; this wheel has {schema.numeric_names} and {known}"
+                f"the profile describes {described}; the schema has {schema.numeric_names} and {known}"
             )
         if self.dates != schema.first_days:
             raise SchemaError(

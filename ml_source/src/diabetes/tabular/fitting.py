@@ -16,9 +16,13 @@ from diabetes.tabular.problem import Problem
 def make(problem: Problem, params: Mapping[str, Value]) -> Pipeline:
     """Return the pipeline, not fitted, with these parameters and the defaults of the others.
 
-    Raises ParameterError for a parameter that the problem does not have, or a value that it cannot take.
+    Raises ParameterError for a parameter that the problem does not have, or a value that it cannot take, and
+    TypeError where what the problem makes is not a pipeline.
     """
-    return problem.make_pipeline(**fill_in(problem.parameters, params))
+    model: object = problem.make_pipeline(**fill_in(problem.parameters, params))
+    if not isinstance(model, Pipeline):
+        raise TypeError(f"make_pipeline must return a Pipeline of scikit-learn; got {model!r}")
+    return model
 
 
 def fit(problem: Problem, table: pd.DataFrame, params: Mapping[str, Value]) -> Pipeline:

@@ -126,18 +126,21 @@ def evaluate_slices(
     """Return one row a slice of the problem: rows, and each metric; the index is named slice.
 
     `actual` and `predicted` belong to the rows of the table in their order. A metric is NaN where it is not
-    defined, as for a slice without rows. Raises ValueError for unequal lengths.
+    defined, as for a slice without rows. Raises ValueError for unequal lengths, and for a slice that is not a
+    mask of the rows.
     """
     if not actual.shape == predicted.shape == (len(table),):
         shapes = f"actual {actual.shape}, predicted {predicted.shape}"
         raise ValueError(f"a table of {len(table)} rows needs one value a row; got {shapes}")
     evaluation = problem.evaluation
+    slices = evaluation.slice_rows(select_features(problem.schema, table))
+    masks = {name: _check_mask(name, np.asarray(rows), len(table)) for name, rows in slices.items()}
     measured = {
         name: {"rows": int(rows.sum()), **evaluation.measure(actual[rows], predicted[rows])}
-        for name, rows in evaluation.slice_rows(select_features(problem.schema, table)).items()
+        for name, rows in masks.items()
     }
-    slices = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *evaluation.metrics])
-    return slices.rename_axis("slice").astype({"rows": "int64"})
+    found = pd.DataFrame.from_dict(measured, orient="index", columns=["rows", *evaluation.metrics])
+    return found.rename_axis("slice").astype({"rows": "int64"})
 
 
 def feature_importance(
@@ -188,6 +191,13 @@ def describe_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
         _count_values(features[column.name], column.categories) for column in schema.features
     ]
     return statistics.rename_axis("feature")
+
+
+def _check_mask(name: str, rows: np.ndarray, count: int) -> np.ndarray:
+    if rows.dtype != bool or rows.shape != (count,):
+        got = f"{rows.dtype} of shape {rows.shape}"
+        raise ValueError(f"slice {name!r} must be a boolean mask of shape ({count},); got {got}")
+    return rows
 
 
 def _check_rows(**arrays: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Says what a metric is, and what makes a model a good one."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,12 +14,17 @@ class Metric:
     """A number that says how well predictions fit labels.
 
     `function` takes labels and predictions, float64 of shape (n,) both and n at least 1, and returns NaN
-    where it is not defined for these rows. `unit` is empty for a number without one.
+    where it is not defined for these rows. `unit` is empty for a number without one. Raises ValueError where
+    it is not said which numbers are better.
     """
 
     function: Callable[[np.ndarray, np.ndarray], float]
     better: Literal["lower", "higher"]
     unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f"better must be lower or higher; got {self.better!r}")
 
     def reaches(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold or better; NaN is not."""
@@ -61,6 +67,11 @@ class Evaluation:
             )
         if unknown := [name for name in self.thresholds if name not in self.metrics]:
             raise ValueError(f"thresholds must be of the metrics {list(self.metrics)}; got {unknown}")
+        for name, threshold in self.thresholds.items():
+            _check_number(f"the threshold of {name}", threshold)
+        _check_number("margin", self.margin)
+        for name in ("max_slice_ratio", "max_error_ratio"):
+            _check_number(name, getattr(self, name), above=0)
 
     @property
     def error(self) -> Metric:
@@ -72,3 +83,9 @@ class Evaluation:
         if not len(actual):
             return dict.fromkeys(self.metrics, np.nan)
         return {name: float(metric.function(actual, predicted)) for name, metric in self.metrics.items()}
+
+
+def _check_number(name: str, value: object, *, above: float = -math.inf) -> None:
+    if not isinstance(value, int | float) or math.isnan(value) or not value > above:
+        least = "" if math.isinf(above) else f" above {above}"
+        raise ValueError(f"{name} must be a number{least}; got {value!r}")

@@ -37,8 +37,8 @@ def predict_features(model: Pipeline, features: Any) -> np.ndarray:
         return np.empty(0)  # scikit-learn refuses to transform zero rows, which an empty Spark partition has
     if not is_classifier(model):
         return np.asarray(model.predict(features), dtype=np.float64)
-    if list(model.classes_) != [0, 1]:
-        raise ValueError(f"a classifier must have learned the classes 0 and 1; got {list(model.classes_)}")
+    if (classes := model.classes_.tolist()) != [0, 1]:
+        raise ValueError(f"a classifier must have learned the classes 0 and 1; got {classes}")
     return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
 
 

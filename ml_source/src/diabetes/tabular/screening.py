@@ -4,10 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from diabetes.tabular.columns import Column, Schema, check_columns
-from diabetes.tabular.reading import Problem, ReadValues, read_texts, read_values
+from diabetes.tabular.reading import Problem, ReadValues, read_series, read_texts, read_values
 
 _Reasons = defaultdict[int, list[str]]
 
@@ -53,6 +54,19 @@ def screen(schema: Schema, batch: pa.RecordBatch) -> ScreenedBatch:
         else:
             numbers[:, schema.numeric_names.index(column.name)] = read.numbers
     return ScreenedBatch(ids, numbers, codes, dict(reasons))
+
+
+def find_readable(schema: Schema, table: pd.DataFrame) -> np.ndarray:
+    """Return which rows of a table have features that can be scored: a mask of shape (n,).
+
+    Raises SchemaError when a column is missing.
+    """
+    check_columns(table.columns, schema.feature_names)
+    mask = np.ones(len(table), dtype=bool)
+    for column in schema.features:
+        for wrong in read_series(column, table[column.name]).problems.values():
+            mask &= ~wrong
+    return mask
 
 
 def screen_labels(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,6 @@ import pandas as pd
 from diabetes.tabular.columns import Column, Schema, SchemaError, check_columns
 from diabetes.tabular.features import select_ids
 from diabetes.tabular.reading import read_series, read_texts, to_array
-
-if TYPE_CHECKING:
-    from diabetes.tabular.problem import Problem
 
 
 def _check_share(holdout_share: float) -> None:
@@ -63,7 +60,17 @@ class Split:
 BY_KEY = Split()
 
 
-def split_table(problem: "Problem", table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+class Splittable(Protocol):
+    """What says how its table is split: a problem, which this module cannot import."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def split(self) -> Split: ...
+
+
+def split_table(problem: Splittable, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (train, holdout) as the problem splits them, two copies whose rows keep their order and index.
 
     By a hash, a row's side depends on its key or group alone: other rows, their order and the machine do not

@@ -6,29 +6,31 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.drift import (
+from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.drift import (
     PREDICTION,
     Counts,
     DriftThresholds,
     Profile,
-    arrays,
     classify,
     compare,
+    find_smallest_p_value,
     homogeneity_p_value,
     population_stability_index,
+    to_arrays,
     worst,
 )
-from diabetes.schema import CATEGORY_NAMES, FEATURE_NAMES, NUMERIC_NAMES
-from diabetes.scoring import predict
-from diabetes.splitting import split_by_id
+from diabetes.tabular.scoring import predict
+from diabetes.tabular.splitting import split_by_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from problems import PATIENTS
 from scipy.stats import chi2, fisher_exact
 from sklearn.pipeline import Pipeline
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+SCHEMA = PATIENTS.schema
 THRESHOLDS = DriftThresholds()
 # A machine that is busy with other tests is not a failure.
 settings.register_profile("unhurried", deadline=None, max_examples=60)
@@ -42,8 +44,8 @@ def rows_strategy(smallest: int = 0) -> st.SearchStrategy[Rows]:
 
     def of_length(n: int) -> st.SearchStrategy[Rows]:
         return st.tuples(
-            hnp.arrays(np.float64, (n, len(NUMERIC_NAMES)), elements=anything | repeated),
-            hnp.arrays(np.int64, (n, len(CATEGORY_NAMES)), elements=st.integers(-1, 1)),
+            hnp.arrays(np.float64, (n, len(SCHEMA.numeric_names)), elements=anything | repeated),
+            hnp.arrays(np.int64, (n, len(SCHEMA.category_names)), elements=st.integers(-1, 1)),
             hnp.arrays(np.float64, n, elements=anything | repeated),
         )
 
@@ -55,10 +57,10 @@ def make_rows(
 ) -> Rows:
     """Standard normal numbers and fair categories; `name` is shifted by standard deviations."""
     random = np.random.default_rng(seed)
-    table = random.normal(size=(count, len(NUMERIC_NAMES) + 1))
-    table[:, [*NUMERIC_NAMES, PREDICTION].index(name)] += shift
+    table = random.normal(size=(count, len(SCHEMA.numeric_names) + 1))
+    table[:, [*SCHEMA.numeric_names, PREDICTION].index(name)] += shift
     table[random.random(table.shape) < missing] = np.nan
-    codes = random.integers(0, 2, size=(count, len(CATEGORY_NAMES)))
+    codes = random.integers(0, 2, size=(count, len(SCHEMA.category_names)))
     return table[:, :-1], codes, table[:, -1]
 
 
@@ -69,49 +71,49 @@ def concatenate(first: Rows, second: Rows) -> Rows:
 
 @pytest.fixture(scope="module")
 def normal() -> Profile:
-    return Profile.describe(*make_rows(353, seed=1))
+    return Profile.describe(SCHEMA, *make_rows(353, seed=1))
 
 
 # Profile and counts
 
 
 def test_bins_of_a_number_are_tenths_of_the_training_rows() -> None:
-    profile = Profile.describe(*make_rows(1000, seed=0))
+    profile = Profile.describe(SCHEMA, *make_rows(1000, seed=0))
 
-    for name in (*NUMERIC_NAMES, PREDICTION):
+    for name in (*SCHEMA.numeric_names, PREDICTION):
         assert profile.baseline.bins[name] == (100,) * 10 + (0,)
-    assert list(profile.baseline.bins) == [*FEATURE_NAMES, PREDICTION]
+    assert list(profile.baseline.bins) == [*SCHEMA.feature_names, PREDICTION]
 
 
 @given(training=rows_strategy(smallest=1), batch=rows_strategy())
 def test_each_row_is_in_the_bin_that_a_search_finds(training: Rows, batch: Rows) -> None:
-    profile = Profile.describe(*training)
+    profile = Profile.describe(SCHEMA, *training)
 
-    counts = profile.count(*batch)
+    counts = profile.count(SCHEMA, *batch)
 
-    columns = dict(zip(NUMERIC_NAMES, batch[0].T, strict=True)) | {PREDICTION: batch[2]}
+    columns = dict(zip(SCHEMA.numeric_names, batch[0].T, strict=True)) | {PREDICTION: batch[2]}
     for name, values in columns.items():
         edges, present = np.array(profile.edges[name]), values[~np.isnan(values)]
         expected = np.bincount(np.searchsorted(edges, present), minlength=len(edges) + 1)
         assert counts.bins[name] == (*expected, len(values) - len(present))
-    for name, codes in zip(CATEGORY_NAMES, batch[1].T, strict=True):
+    for name, codes in zip(SCHEMA.category_names, batch[1].T, strict=True):
         assert counts.bins[name] == tuple(np.sum(codes == code) for code in (0, 1, -1))
     assert {sum(bins) for bins in counts.bins.values()} == {counts.rows} == {len(batch[2])}
 
 
 @given(training=rows_strategy(smallest=1), first=rows_strategy(), second=rows_strategy())
 def test_parts_of_a_batch_add_up_to_the_whole(training: Rows, first: Rows, second: Rows) -> None:
-    profile = Profile.describe(*training)
+    profile = Profile.describe(SCHEMA, *training)
 
-    together = profile.count(*concatenate(first, second))
+    together = profile.count(SCHEMA, *concatenate(first, second))
 
-    assert profile.nothing() + profile.count(*second) + profile.count(*first) == together
+    assert profile.empty_counts() + profile.count(SCHEMA, *second) + profile.count(SCHEMA, *first) == together
 
 
 @given(training=rows_strategy(smallest=1), batch=rows_strategy())
 def test_profile_and_counts_survive_json(training: Rows, batch: Rows) -> None:
-    profile = Profile.describe(*training)
-    counts = profile.count(*batch)
+    profile = Profile.describe(SCHEMA, *training)
+    counts = profile.count(SCHEMA, *batch)
 
     assert Profile.from_json(json.loads(json.dumps(profile.as_json(), allow_nan=False))) == profile
     assert Counts.from_json(json.loads(json.dumps(counts.as_json()))) == counts
@@ -120,9 +122,9 @@ def test_profile_and_counts_survive_json(training: Rows, batch: Rows) -> None:
 @settings(max_examples=10)
 @given(training=rows_strategy(smallest=1))
 def test_training_rows_have_not_drifted_from_themselves(training: Rows) -> None:
-    profile = Profile.describe(*training)
+    profile = Profile.describe(SCHEMA, *training)
 
-    comparison = compare(profile, profile.count(*training))
+    comparison = compare(profile, profile.count(SCHEMA, *training))
 
     assert comparison["psi"].tolist() == [0.0] * len(comparison)
     assert worst(classify(comparison, THRESHOLDS).values()) == "ok"
@@ -132,18 +134,18 @@ def test_training_rows_have_not_drifted_from_themselves(training: Rows) -> None:
 def test_the_layout_in_memory_does_not_matter(normal: Profile, order: str) -> None:
     numbers, codes, predictions = make_rows(500, seed=2)
 
-    laid_out = normal.count(np.asarray(numbers, order=order), codes, predictions)
+    laid_out = normal.count(SCHEMA, np.asarray(numbers, order=order), codes, predictions)
 
-    assert laid_out == normal.count(numbers[::-1], codes[::-1], predictions[::-1])
+    assert laid_out == normal.count(SCHEMA, numbers[::-1], codes[::-1], predictions[::-1])
 
 
 def test_a_value_that_many_rows_share_has_a_bin_of_its_own() -> None:
     numbers, codes, predictions = make_rows(100, seed=0)
     numbers[:, 0] = 5.0
-    profile = Profile.describe(numbers, codes, predictions)
+    profile = Profile.describe(SCHEMA, numbers, codes, predictions)
     numbers[:4, 0] = [4.9, 5.1, np.nan, -np.inf]
 
-    counts = profile.count(numbers, codes, predictions)
+    counts = profile.count(SCHEMA, numbers, codes, predictions)
 
     assert profile.labels("AGE") == ["< 5", "≤ 5", "> 5", "missing"]
     assert profile.baseline.bins["AGE"] == (0, 100, 0, 0)
@@ -153,10 +155,10 @@ def test_a_value_that_many_rows_share_has_a_bin_of_its_own() -> None:
 def test_a_column_without_values_has_one_bin_beside_the_missing() -> None:
     numbers, codes, predictions = make_rows(10, seed=0)
     numbers[:, 0] = np.nan
-    profile = Profile.describe(numbers, codes, predictions)
+    profile = Profile.describe(SCHEMA, numbers, codes, predictions)
 
     assert profile.labels("AGE") == ["any", "missing"]
-    assert profile.count(*make_rows(3, seed=0)).bins["AGE"] == (3, 0)
+    assert profile.count(SCHEMA, *make_rows(3, seed=0)).bins["AGE"] == (3, 0)
 
 
 def test_each_bin_has_a_name(normal: Profile) -> None:
@@ -168,39 +170,63 @@ def test_each_bin_has_a_name(normal: Profile) -> None:
 
 def test_no_rows_have_no_profile() -> None:
     with pytest.raises(SchemaError, match="0 rows have no distribution"):
-        Profile.describe(*make_rows(0, seed=0))
+        Profile.describe(SCHEMA, *make_rows(0, seed=0))
 
 
-def test_a_profile_of_other_columns_or_categories_is_refused(normal: Profile) -> None:
-    for part, column, value in (("edges", "HEIGHT", [1.0]), ("categories", "SEX", ["F", "M"])):
-        values = normal.as_json()
+def test_a_profile_of_the_same_columns_and_categories_fits(normal: Profile) -> None:
+    normal.check(SCHEMA)
+    Profile.from_json(normal.as_json()).check(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "value"),
+    [
+        ("edges", "HEIGHT", [1.0]),
+        ("edges", "BMI", None),
+        ("edges", PREDICTION, None),
+        ("categories", "SEX", ["F", "M"]),
+        ("categories", "SEX", ["Male", "Female"]),
+        ("categories", "SEX", None),
+        ("categories", "TOWN", ["A", "B"]),
+    ],
+)
+def test_a_profile_of_other_columns_or_categories_is_refused(
+    normal: Profile, part: str, column: str, value: list[object] | None
+) -> None:
+    values = normal.as_json()
+    if value is None:
+        del values[part][column]
+    else:
         values[part][column] = value
-        with pytest.raises(SchemaError, match=r"the profile describes .*; this wheel has \['AGE'"):
-            Profile.from_json(values)
+
+    with pytest.raises(SchemaError, match=r"the profile describes .*; the schema has \['AGE'"):
+        Profile.from_json(values).check(SCHEMA)
 
 
 def test_counts_of_other_bins_do_not_add(normal: Profile) -> None:
     numbers, codes, predictions = make_rows(5, seed=0)
-    other = Profile.describe(np.zeros_like(numbers), codes, predictions)
+    other = Profile.describe(SCHEMA, np.zeros_like(numbers), codes, predictions)
 
     with pytest.raises(ValueError, match="counts of other bins"):
-        normal.nothing() + other.nothing()
+        normal.empty_counts() + other.empty_counts()
 
 
 def test_numbers_of_another_width_are_refused(normal: Profile) -> None:
     numbers, codes, predictions = make_rows(5, seed=0)
 
     with pytest.raises(ValueError, match=r"shorter|longer"):
-        normal.count(numbers[:, 1:], codes, predictions)
+        normal.count(SCHEMA, numbers[:, 1:], codes, predictions)
 
 
-def test_a_table_becomes_numbers_and_codes(raw: pd.DataFrame) -> None:
-    table = raw.head(4).assign(SEX=["Male", None, "Female", "Male"], BMI=[30.0, None, 20.0, 25.0])
+def test_a_table_becomes_numbers_and_codes(patients: pd.DataFrame) -> None:
+    table = patients.head(4).assign(SEX=["Male", None, "Female", "Male"], BMI=[30.0, None, 20.0, 25.0])
 
-    numbers, codes = arrays(table)
+    numbers, codes = to_arrays(SCHEMA, table)
 
     assert (numbers.dtype, codes.dtype) == (np.float64, np.int64)
-    assert numbers[:, NUMERIC_NAMES.index("BMI")].tolist() == pytest.approx([30, np.nan, 20, 25], nan_ok=True)
+    assert numbers[:, SCHEMA.numeric_names.index("BMI")].tolist() == pytest.approx(
+        [30, np.nan, 20, 25], nan_ok=True
+    )
     assert codes.tolist() == [[1], [-1], [0], [1]]
 
 
@@ -211,7 +237,7 @@ def test_counting_takes_nanoseconds_a_row(normal: Profile) -> None:
     seconds = []
     for _ in range(5):
         start = perf_counter()
-        normal.count(by_column, codes, predictions)
+        normal.count(SCHEMA, by_column, codes, predictions)
         seconds.append(perf_counter() - start)
 
     # About 10 on the machine that this was written on; a search for each value takes 150.
@@ -261,6 +287,19 @@ def test_the_p_value_of_nearly_empty_bins_is_the_exact_one(table: list[list[int]
     assert homogeneity_p_value(*np.array(table)) == pytest.approx(fisher_exact(table).pvalue, abs=0.01)
 
 
+def test_a_significance_below_the_smallest_p_value_would_never_be_reached() -> None:
+    nothing_alike = np.array([[10_000, 0, 0], [0, 60_000, 4]])
+    columns = 11
+    p_values = [homogeneity_p_value(*nothing_alike), *[1.0] * (columns - 1)]
+    comparison = pd.DataFrame({"psi": 9.0, "p_value": p_values})
+
+    smallest = find_smallest_p_value(columns)
+
+    assert smallest == pytest.approx(columns / 20_000)
+    for significance, status in ((smallest, "ok"), (smallest * 1.001, "alert")):
+        assert classify(comparison, DriftThresholds(significance=significance))["0"] == status
+
+
 def test_a_batch_of_many_rows_is_compared_in_a_moment() -> None:
     baseline = np.array([35] * 10 + [3])
 
@@ -272,7 +311,7 @@ def test_a_batch_of_many_rows_is_compared_in_a_moment() -> None:
 
 
 def statuses(profile: Profile, rows: Rows) -> dict[str, str]:
-    return dict(classify(compare(profile, profile.count(*rows)), THRESHOLDS))
+    return dict(classify(compare(profile, profile.count(SCHEMA, *rows)), THRESHOLDS))
 
 
 def test_small_batches_of_the_same_distribution_are_seldom_called_drifted(normal: Profile) -> None:
@@ -284,7 +323,7 @@ def test_small_batches_of_the_same_distribution_are_seldom_called_drifted(normal
 
 
 def test_small_batches_with_gaps_are_seldom_called_drifted() -> None:
-    profile = Profile.describe(*make_rows(353, seed=1, missing=0.02))
+    profile = Profile.describe(SCHEMA, *make_rows(353, seed=1, missing=0.02))
 
     found = [statuses(profile, make_rows(rows, seed=rows, missing=0.02)) for rows in range(1, 60, 6)]
 
@@ -293,7 +332,7 @@ def test_small_batches_with_gaps_are_seldom_called_drifted() -> None:
 
 def test_the_index_alone_would_call_most_small_batches_drifted(normal: Profile) -> None:
     baseline = np.array(normal.baseline.bins[PREDICTION])
-    batches = [normal.count(*make_rows(50, seed=seed)).bins[PREDICTION] for seed in range(300)]
+    batches = [normal.count(SCHEMA, *make_rows(50, seed=seed)).bins[PREDICTION] for seed in range(300)]
 
     indices = [population_stability_index(baseline, np.array(batch)) for batch in batches]
 
@@ -318,9 +357,9 @@ def test_a_smaller_shift_of_many_rows_warns(normal: Profile) -> None:
 
 
 def test_a_shift_that_is_sure_but_tiny_is_ok(normal: Profile) -> None:
-    profile = Profile.describe(*make_rows(200_000, seed=0))
+    profile = Profile.describe(SCHEMA, *make_rows(200_000, seed=0))
 
-    comparison = compare(profile, profile.count(*make_rows(200_000, seed=1, shift=0.05, name="BP")))
+    comparison = compare(profile, profile.count(SCHEMA, *make_rows(200_000, seed=1, shift=0.05, name="BP")))
 
     assert comparison.loc["BP", "p_value"] < 1e-6
     assert classify(comparison, THRESHOLDS)["BP"] == "ok"
@@ -328,9 +367,9 @@ def test_a_shift_that_is_sure_but_tiny_is_ok(normal: Profile) -> None:
 
 def test_values_that_stop_arriving_alert(normal: Profile) -> None:
     numbers, codes, predictions = make_rows(200, seed=0)
-    numbers[:60, NUMERIC_NAMES.index("S3")] = np.nan
+    numbers[:60, SCHEMA.numeric_names.index("S3")] = np.nan
 
-    comparison = compare(normal, normal.count(numbers, codes, predictions))
+    comparison = compare(normal, normal.count(SCHEMA, numbers, codes, predictions))
 
     assert comparison.loc["S3", ["missing_baseline", "missing_batch"]].tolist() == [0, 0.3]
     assert classify(comparison, THRESHOLDS)["S3"] == "alert"
@@ -345,7 +384,7 @@ def test_a_batch_of_one_sex_alerts(normal: Profile) -> None:
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_batch_of_no_row_or_of_one_is_ok(normal: Profile, rows: int) -> None:
     numbers, codes, predictions = make_rows(rows, seed=0)
-    comparison = compare(normal, normal.count(numbers + 100, codes, predictions * np.nan))
+    comparison = compare(normal, normal.count(SCHEMA, numbers + 100, codes, predictions * np.nan))
 
     assert worst(classify(comparison, THRESHOLDS).values()) == "ok"
     assert comparison["rows"].tolist() == [rows] * len(comparison)
@@ -370,12 +409,17 @@ def test_the_worst_status_counts() -> None:
     assert worst([]) == "ok"
 
 
-def test_holdout_rows_have_not_drifted_and_older_patients_have(model: Pipeline, raw: pd.DataFrame) -> None:
-    train, holdout = split_by_id(raw)
-    profile = Profile.describe(*arrays(train), predict(model, train))
+def test_holdout_rows_have_not_drifted_and_older_patients_have(
+    model: Pipeline, patients: pd.DataFrame
+) -> None:
+    train, holdout = split_by_key(SCHEMA, patients)
+    profile = Profile.describe(SCHEMA, *to_arrays(SCHEMA, train), predict(SCHEMA, model, train))
     older = holdout[holdout["AGE"] >= 55]
 
-    same, drifted = (statuses(profile, (*arrays(table), predict(model, table))) for table in (holdout, older))
+    same, drifted = (
+        statuses(profile, (*to_arrays(SCHEMA, table), predict(SCHEMA, model, table)))
+        for table in (holdout, older)
+    )
 
     assert worst(same.values()) == "ok"  # type: ignore[arg-type]
     assert drifted["AGE"] == "alert"

@@ -6,49 +6,52 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from diabetes.columns import SchemaError
-from diabetes.drift import arrays
-from diabetes.schema import CATEGORY_NAMES, COLUMNS, FEATURE_NAMES, ID, NUMERIC_NAMES
-from diabetes.screening import ScreenedBatch, screen
+from diabetes.tabular.columns import SchemaError
+from diabetes.tabular.drift import to_arrays
+from diabetes.tabular.screening import ScreenedBatch, screen
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from problems import PATIENTS
 
+SCHEMA = PATIENTS.schema
 GOOD = {"AGE": "61", "SEX": "Female", "BMI": "21.1", "BP": "102", "S1": "196", "S2": "75.7"}
 GOOD |= {"S3": "99", "S4": "2", "S5": "4.7868", "S6": "77"}
 
 
 def screen_texts(*rows: dict[str, str | None]) -> ScreenedBatch:
     """Screen rows of text, as they come out of a CSV; what a row does not name is as in a good one."""
-    filled = [{ID: str(number)} | GOOD | row for number, row in enumerate(rows, 1)]
-    columns = {name: pa.array([row[name] for row in filled], pa.string()) for name in (ID, *FEATURE_NAMES)}
-    return screen(pa.RecordBatch.from_pydict(columns))
+    filled = [{"ID": str(number)} | GOOD | row for number, row in enumerate(rows, 1)]
+    columns = {
+        name: pa.array([row[name] for row in filled], pa.string()) for name in ("ID", *SCHEMA.feature_names)
+    }
+    return screen(SCHEMA, pa.RecordBatch.from_pydict(columns))
 
 
 def screen_numbers(**columns: list[object]) -> ScreenedBatch:
     """Screen typed rows, as they come out of a Parquet file."""
     rows = len(next(iter(columns.values())))
-    numbers = {name: [float(GOOD[name])] * rows for name in NUMERIC_NAMES}
-    typed = {ID: list(range(1, rows + 1)), "SEX": ["Male"] * rows} | numbers | columns
-    return screen(pa.RecordBatch.from_pydict(typed))
+    numbers = {name: [float(GOOD[name])] * rows for name in SCHEMA.numeric_names}
+    typed = {"ID": list(range(1, rows + 1)), "SEX": ["Male"] * rows} | numbers | columns
+    return screen(SCHEMA, pa.RecordBatch.from_pydict(typed))
 
 
 def test_a_batch_is_read_as_training_reads_its_table(batch: pd.DataFrame) -> None:
-    numbers, codes = arrays(batch)
+    numbers, codes = to_arrays(SCHEMA, batch)
 
-    screened = screen(pa.RecordBatch.from_pandas(batch, preserve_index=False))
+    screened = screen(SCHEMA, pa.RecordBatch.from_pandas(batch, preserve_index=False))
 
     assert screened.reasons == {}
     assert screened.is_readable.all()
-    assert screened.ids.tolist() == batch[ID].tolist()
+    assert screened.ids.tolist() == batch["ID"].tolist()
     np.testing.assert_array_equal(screened.numbers, numbers)
     np.testing.assert_array_equal(screened.codes, codes)
 
 
 def test_text_is_read_like_numbers(batch: pd.DataFrame) -> None:
-    typed = screen(pa.RecordBatch.from_pandas(batch, preserve_index=False))
+    typed = screen(SCHEMA, pa.RecordBatch.from_pandas(batch, preserve_index=False))
     text = batch.map(lambda value: None if pd.isna(value) else str(value))
 
-    screened = screen(pa.RecordBatch.from_pandas(text, preserve_index=False))
+    screened = screen(SCHEMA, pa.RecordBatch.from_pandas(text, preserve_index=False))
 
     assert screened.reasons == {}
     assert screened.ids.tolist() == typed.ids.tolist()
@@ -91,16 +94,18 @@ def test_one_number_may_be_written_in_many_ways(text: str) -> None:
     screened = screen_texts({"BMI": text}, {"BMI": ""})
 
     assert screened.reasons == {}
-    assert screened.numbers[0, NUMERIC_NAMES.index("BMI")] == 30
+    assert screened.numbers[0, SCHEMA.numeric_names.index("BMI")] == 30
 
 
 @pytest.mark.parametrize("missing", [None, "", "nan", "NaN"])
 def test_a_missing_feature_is_not_wrong(missing: str | None) -> None:
-    screened = screen_texts({name: missing for name in NUMERIC_NAMES} | {"SEX": None if missing else missing})
+    screened = screen_texts(
+        {name: missing for name in SCHEMA.numeric_names} | {"SEX": None if missing else missing}
+    )
 
     assert screened.reasons == {}
     assert np.isnan(screened.numbers).all()
-    assert screened.codes.tolist() == [[-1] * len(CATEGORY_NAMES)]
+    assert screened.codes.tolist() == [[-1] * len(SCHEMA.category_names)]
 
 
 def test_typed_values_out_of_range_are_set_aside() -> None:
@@ -115,11 +120,11 @@ def test_typed_values_out_of_range_are_set_aside() -> None:
 
 def test_a_batch_without_columns_that_are_needed_names_them() -> None:
     with pytest.raises(SchemaError, match=r"missing columns \['AGE', 'SEX'"):
-        screen(pa.RecordBatch.from_pydict({ID: [1], "BMI": [20.0]}))
+        screen(SCHEMA, pa.RecordBatch.from_pydict({"ID": [1], "BMI": [20.0]}))
 
 
 ANYTHING = st.text(max_size=8) | st.floats().map(str) | st.integers().map(str) | st.none()
-ROW = st.dictionaries(st.sampled_from([ID, *FEATURE_NAMES]), ANYTHING)
+ROW = st.dictionaries(st.sampled_from(["ID", *SCHEMA.feature_names]), ANYTHING)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -133,15 +138,15 @@ def test_whatever_a_row_holds_it_is_readable_or_has_a_reason(rows: list[dict[str
         assert bool(wrong) != screened.is_readable[row]
         if screened.is_readable[row]:
             assert screened.ids[row] >= 1
-            for place, name in enumerate(NUMERIC_NAMES):
-                value, column = screened.numbers[row, place], COLUMNS[name]
+            for place, name in enumerate(SCHEMA.numeric_names):
+                value, column = screened.numbers[row, place], SCHEMA.columns[name]
                 assert math.isnan(value) or column.low <= value <= column.high
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(ROW, min_size=2, max_size=8))
 def test_what_becomes_of_a_row_does_not_depend_on_the_others(rows: list[dict[str, str | None]]) -> None:
-    rows = [{ID: "7"} | row for row in rows]
+    rows = [{"ID": "7"} | row for row in rows]
     together, alone = screen_texts(*rows), [screen_texts(row) for row in rows]
 
     for row, single in enumerate(alone):
