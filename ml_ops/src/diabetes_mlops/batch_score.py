@@ -88,6 +88,7 @@ def run(
             )
             taken = (*predicted_columns(model.schema), *SCORED)
             check_columns(found, model.schema, carried, taken=taken)
+            storage.check_key(spark, model.schema.key, table)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
@@ -154,9 +155,10 @@ def publish_scored(
     batch: StagedBatch, table: str, origin: Mapping[str, str], schema: Schema, carried: tuple[str, ...]
 ) -> int:
     """Make the scored rows the batch's only rows in the output table; returns how many that are."""
+    kinds = dict(batch.rows.dtypes)
     predicted = {name: kind.simpleString() for name, kind in predicted_columns(schema).items()}
-    others = {name: kind for name, kind in batch.rows.dtypes if name in carried}
-    columns = {schema.key.name: "BIGINT"} | predicted | SCORED | others
+    key = {schema.key.name: kinds[schema.key.name]}
+    columns = key | predicted | SCORED | {name: kinds[name] for name in carried}
     return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NUMBER = "number"
 OWN = "own"
+# A date is one of these, with the day that it is counted from.
+DATE = "date since "
 # Tags of a model version: its contract, and the exact version of the code that trained it.
 CONTRACT = "contract"
 CODE_VERSION = "diabetes_version"
@@ -20,7 +22,7 @@ CODE_VERSION = "diabetes_version"
 
 @dataclass(frozen=True)
 class Contract:
-    """The features by name, each NUMBER or the categories that it has, the label's name and its classes.
+    """The features by name, each NUMBER, DATE with a day or its categories, the label's name and its classes.
 
     Categories that are not known are empty, and so is a label. A number has no classes. `has_schema` is of a
     model that carries its schema, and of code that scores by such a schema.
@@ -34,8 +36,10 @@ class Contract:
     @classmethod
     def of(cls, schema: "Schema") -> Self:
         """What code with this schema asks of a model."""
+        dates = {name: f"{DATE}{first}" for name, first in schema.first_days.items()}
         kinds = {
-            each.name: each.categories if each.kind == "category" else NUMBER for each in schema.features
+            each.name: each.categories if each.kind == "category" else dates.get(each.name, NUMBER)
+            for each in schema.features
         }
         return cls(kinds, schema.label.name, has_schema=True, classes=schema.classes)
 
@@ -44,7 +48,9 @@ class Contract:
         """Read what `as_json` gave; None for anything else."""
         match values:
             case {"features": dict(features), "label": str(label)} if features:
-                kinds = {name: kind if kind == NUMBER else tuple(kind) for name, kind in features.items()}
+                kinds = {
+                    name: kind if isinstance(kind, str) else tuple(kind) for name, kind in features.items()
+                }
                 return cls(kinds, label, values.get("schema") == OWN, tuple(values.get("classes", ())))
         return None
 
@@ -58,7 +64,7 @@ class Contract:
 
     def as_json(self) -> dict[str, Any]:
         """Give the contract as values that JSON has."""
-        kinds = {name: kind if kind == NUMBER else list(kind) for name, kind in self.features.items()}
+        kinds = {name: kind if isinstance(kind, str) else list(kind) for name, kind in self.features.items()}
         own = {"schema": OWN} if self.has_schema else {}
         classes = {"classes": list(self.classes)} if self.classes else {}
         return {"features": kinds, "label": self.label, **own, **classes}
@@ -98,8 +104,17 @@ class Contract:
 
 
 def _compare(name: str, model: str | tuple[str, ...], code: str | tuple[str, ...]) -> Iterator[str]:
-    words = ["a number" if kind == NUMBER else "a category" for kind in (model, code)]
+    words = [_tell_kind(kind) for kind in (model, code)]
     if words[0] != words[1]:
         yield f"{name} is {words[0]} to the model and {words[1]} to the code"
+    elif isinstance(model, str) and isinstance(code, str):
+        if model != code:
+            yield f"{name} is a {model} to the model and a {code} to the code"
     elif model and code and model != code:
         yield f"{name} has the categories {list(model)} in the model and {list(code)} in the code"
+
+
+def _tell_kind(kind: str | tuple[str, ...]) -> str:
+    if not isinstance(kind, str):
+        return "a category"
+    return "a date" if kind.startswith(DATE) else "a number"

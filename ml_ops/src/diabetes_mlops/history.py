@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from diabetes_mlops import drift, registry, sources
 from diabetes_mlops.health import name_holdout, name_share
 from diabetes_mlops.staging import check_predictions
+from diabetes_mlops.storage import KEY_TYPES
 from diabetes_mlops.tracking import ERROR, SCORING_JOB
 from diabetes_mlops.worker import KEY, LABEL, PROBABILITIES, REASONS, LabelPicker
 
@@ -164,8 +165,9 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     key, label = schema.key.name, schema.label.name
     found = sources.read_table(spark, source, [schema.key, schema.label])
     # By their places, as in staging: Spark takes a dot or a quote in a name for its own.
+    key_type = KEY_TYPES[schema.key.kind].simpleString()
     read = found.toDF("0", "1").mapInArrow(
-        LabelPicker(schema), f"{KEY} bigint, {LABEL} double, {REASONS} string"
+        LabelPicker(schema), f"{KEY} {key_type}, {LABEL} double, {REASONS} string"
     )
     labels = read.select(F.col(KEY).alias(key), F.col(LABEL).alias(label))
     wrong = read.where(F.col(REASONS).isNotNull()).select(REASONS)

@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline
 
 from diabetes_mlops import made_of
 from diabetes_mlops.champions import LONGEST_TAG
-from diabetes_mlops.contract import CODE_VERSION, CONTRACT, NUMBER, Contract
+from diabetes_mlops.contract import CODE_VERSION, CONTRACT, DATE, NUMBER, Contract
 
 # Where a model's metadata keeps the profile of the rows that it was trained on, and how rows are read for it.
 PROFILE, SCHEMA = "profile", "schema"
@@ -55,7 +55,8 @@ class LoadedModel:
 def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
     """Give a model's signature: the features by name, and the prediction; of a classifier all probabilities.
 
-    Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value.
+    Whole numbers are declared as doubles too, because a column of integers cannot hold a missing value, and
+    so are dates, as days since their first one.
     """
     kinds = {column.name: "string" if column.kind == "category" else "double" for column in schema.features}
     inputs = MlflowSchema([ColSpec(kind, name) for name, kind in kinds.items()])
@@ -143,11 +144,17 @@ def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
     inputs = logged.signature.inputs if logged.signature else None
     kinds = inputs.input_dict() if inputs is not None and inputs.has_input_names() else {}
     tagged = Contract.from_text(tags.get(CONTRACT, "")) or Contract({})
-    profiled = json.loads((logged.metadata or {}).get(PROFILE, "{}")).get("categories", {})
-    classes = tagged.classes or tuple(profiled.pop(PREDICTION, ()))
-    known = {name: tuple(values) for name, values in profiled.items()} | dict(tagged.features)
+    profile = json.loads((logged.metadata or {}).get(PROFILE, "{}"))
+    known = {name: tuple(values) for name, values in profile.get("categories", {}).items()}
+    classes = tagged.classes or known.pop(PREDICTION, ())
+    dates = {name: f"{DATE}{first}" for name, first in profile.get("dates", {}).items()}
+    told = known | dates | dict(tagged.features)
+    # Of what the others say, no more counts than the signature leaves open.
+    categories = {name: kind for name, kind in told.items() if not isinstance(kind, str)}
+    numbers = {name: kind for name, kind in told.items() if isinstance(kind, str)}
     features = {
-        name: known.get(name, ()) if spec.type == DataType.string else NUMBER for name, spec in kinds.items()
+        name: categories.get(name, ()) if spec.type == DataType.string else numbers.get(name, NUMBER)
+        for name, spec in kinds.items()
     }
     return Contract(features, tagged.label, SCHEMA in (logged.metadata or {}), classes)
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
-from diabetes_mlops import drift, history, plots, report, telemetry
+from diabetes_mlops import drift, history, plots, report, storage, telemetry
 from diabetes_mlops.health import Health, History, judge
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.sources import SourceNotFoundError
@@ -110,6 +110,8 @@ def read_history(
 ) -> History:
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
     scored = history.open_scored(spark, table, problem.schema)
+    if labels is not None:
+        storage.check_key(spark, problem.schema.key, table)
     primary = problem.evaluation.primary
     batches = history.summarize_batches(scored, problem.schema.classes)
     errors = history.measure_errors(problem, scored, labels)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from diabetes.tabular.columns import Column, Schema
+from diabetes.tabular.columns import Column, Schema, show_day
 from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status
+from diabetes.tabular.features import select_features
 from diabetes.tabular.metrics import Evaluation, find_classes
 from diabetes.tabular.problem import Problem
 from matplotlib.axes import Axes
@@ -43,16 +44,19 @@ def draw_features(schema: Schema, table: pd.DataFrame) -> Figure:
     """Draw each feature of `table`: a number as a box plot in its own unit, a category as rows by name."""
     figure = _figure(11, 6)
     figure.suptitle(f"Features of {len(table)} rows")
+    features = select_features(schema, table)
     grid = figure.subplots(2, -(-len(schema.features) // 2)).flat
     for column, axes in zip(schema.features, grid, strict=False):
         if column.kind == "category":
-            _draw_categories(axes, column, table[column.name])
+            _draw_categories(axes, column, features[column.name])
         else:
-            values = table[column.name].dropna().to_numpy(dtype=float)
+            values = features[column.name].dropna().to_numpy()
             axes.boxplot(values, widths=0.5, patch_artist=True, **BOX)
             axes.set(ylabel=column.unit, xticks=[])
         axes.set_title(column.name)
         axes.locator_params(axis="y", nbins=FEW_TICKS)
+        if first := schema.first_days.get(column.name):
+            axes.yaxis.set_major_formatter(lambda days, _, first=first: show_day(first, days))
         _tidy(axes)
     for unused in list(grid):
         unused.remove()

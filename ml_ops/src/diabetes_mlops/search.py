@@ -78,7 +78,7 @@ def on_workers(spark: SparkSession, problem: Problem, train: pd.DataFrame, *, se
     The rows travel with the task, so it is for fits that are slow, not for rows that are many. A worker
     needs neither MLflow nor the source of the data.
     """
-    folds = assign_folds(problem.schema, train, folds=FOLDS, seed=seed)
+    folds = assign_folds(problem.schema, train, folds=FOLDS, seed=seed, split=problem.split)
 
     def evaluate(tried: list[Params]) -> list[float]:
         def fit_pairs(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from diabetes.tabular.columns import Column, SchemaError, check_columns
 from pyspark.errors import AnalysisException
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -18,6 +19,7 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     IntegerType,
+    IntegralType,
     LongType,
     NumericType,
     ShortType,
@@ -111,8 +113,8 @@ class LeftOutError(ValueError):
 def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()) -> DataFrame:
     """Read a file, a folder or a table of which every row can be told; the values of a CSV stay text.
 
-    With `required` these columns alone, in this order. Raises what `read_as_found` does, and SchemaError
-    where a line of a CSV cannot be told, or a column has a wrong type.
+    With `required` these columns alone, in this order, their times as texts in UTC. Raises what
+    `read_as_found` does, and SchemaError where a line of a CSV cannot be told, or a column has a wrong type.
     """
     columns = list(required)
     needed = [column.name for column in columns]
@@ -126,7 +128,7 @@ def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()
     if not needed:
         return found
     check_columns(found.columns, needed)
-    return found.select(*map(quote, needed))
+    return found.select(*[_exactly(column, found.schema[column.name].dataType) for column in columns])
 
 
 def read_as_found(
@@ -347,8 +349,23 @@ def _format_of(name: str) -> str:
 
 
 def _fits(column: Column, kind: DataType) -> bool:
-    return isinstance(kind, StringType if column.kind == "category" else NumericType)
+    days = (DateType, TimestampType, TimestampNTZType, StringType)
+    fitting = {"category": (StringType,), "text": (StringType, NumericType), "date": days}
+    return isinstance(kind, fitting.get(column.kind, (NumericType,)))
 
 
 def _wanted(column: Column) -> str:
-    return "a text" if column.kind == "category" else "a number"
+    wanted = {"category": "a text", "text": "a text", "date": "a date"}
+    return wanted.get(column.kind, "a number")
+
+
+def _exactly(column: Column, kind: DataType) -> SparkColumn:
+    """Give a column as what pandas holds exactly: no number beside gaps, no time in the session's zone."""
+    name = column.name
+    if column.kind == "text" and isinstance(kind, IntegralType):
+        return F.col(quote(name)).cast("string")
+    if not isinstance(kind, TimestampType):
+        return F.col(quote(name))
+    seconds = f"CAST(unix_micros({quote(name)}) / 1000000BD AS DECIMAL(18, 6))"
+    moment = f"TIMESTAMP_NTZ'1970-01-01 00:00:00' + make_dt_interval(0, 0, 0, {seconds})"
+    return F.expr(f"CAST({moment} AS STRING)").alias(name)

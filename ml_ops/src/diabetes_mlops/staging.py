@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from diabetes.tabular.columns import Column as SchemaColumn
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
 from pyspark.sql import Column, DataFrame
@@ -17,7 +18,6 @@ from pyspark.sql.types import (
     DataType,
     DateType,
     DoubleType,
-    LongType,
     MapType,
     NumericType,
     StringType,
@@ -175,7 +175,7 @@ def staging(
             if again.digest != batch.digest:
                 raise RowCountError("the input changed while it was read; run the job again")
             # `repeated` is not a result yet: it looks into the table as it is now.
-            batch = _reject_repeated(again, repeated, key)
+            batch = _reject_repeated(again, repeated, model.schema.key)
         yield batch
     finally:
         storage.drop_table(spark, staged)
@@ -203,7 +203,8 @@ def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -
         digest=str(sum(tally.digest for tally in tallies) % 2**64),
         rejected=rejected,
         counts=_add_up(counts, scorer.profile),
-        has_distinct_ids=shows_distinct_ids(tallies),
+        # Of texts, no tally knows an order.
+        has_distinct_ids=scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
     )
 
 
@@ -229,20 +230,22 @@ def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
     return None if times.isEmpty() else times
 
 
-def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: str) -> StagedBatch:
+def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn) -> StagedBatch:
     """Add a reason to every row whose key another row has too: nobody can say which one is meant."""
     text = F.format_string(
-        f"{key.replace('%', '%%')} is repeated: %d is there %d times", F.col(quote(key)), F.col("_times")
+        f"{key.name.replace('%', '%%')} is repeated: %s is there %d times",
+        F.col(quote(key.name)),
+        F.col("_times"),
     )
     reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
     known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
-    rows = batch.rows.join(repeated, key, "left").withColumn(REASONS, known).drop("_times")
+    rows = batch.rows.join(repeated, key.name, "left").withColumn(REASONS, known).drop("_times")
     return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
 
 
 def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
     kinds = {field.name: field.dataType for field in _prepare(found).schema}
-    own = {schema.key.name: LongType(), **predicted_columns(schema)}
+    own = {schema.key.name: storage.KEY_TYPES[schema.key.kind], **predicted_columns(schema)}
     own |= {REASONS: ArrayType(StringType()), ROW: StringType()}
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
     return StructType([StructField(name, kind) for name, kind in columns.items()])

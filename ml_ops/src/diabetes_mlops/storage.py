@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from diabetes.tabular.columns import Column, SchemaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import DataType, LongType, StringType, StructType
 
 from diabetes_mlops.sources import quote, quote_name
 from diabetes_mlops.telemetry import say
 
 BATCH_ID, RUN_ID = "batch_id", "run_id"
+# The type of the key's column in a table, by the kind of the key.
+KEY_TYPES: dict[str, DataType] = {"integer": LongType(), "text": StringType()}
 STAGED = "_staged_"
 # What a Delta table takes in the name of a column only where it keeps names apart from those in its files.
 UNFIT = re.compile(r"[ ,;{}()\n\t=]")
@@ -51,6 +54,20 @@ def ensure_table(spark: SparkSession, table: str, columns: Mapping[str, str]) ->
     present = {name.lower() for name in spark.table(quote_name(table)).columns}
     if added := {name: kind for name, kind in columns.items() if name.lower() not in present}:
         retry(lambda: spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})"))
+
+
+def check_key(spark: SparkSession, key: Column, table: str) -> None:
+    """Raise SchemaError when a table has the key as a text and it is a number now, or the reverse."""
+    if not spark.catalog.tableExists(table):
+        return
+    present = {field.name.lower(): field.dataType for field in spark.table(quote_name(table)).schema}
+    wanted = KEY_TYPES[key.kind]
+    found = present.get(key.name.lower(), wanted)
+    if found != wanted and StringType() in (found, wanted):
+        raise SchemaError(
+            f"{table} has the key {key.name} as {found.simpleString()}, and to this code it is "
+            f"{wanted.simpleString()}: name another output_table, or rename that one"
+        )
 
 
 def ensure_schema(spark: SparkSession, table: str) -> None:

@@ -14,7 +14,7 @@ from diabetes.tabular.measuring import describe_features
 from diabetes.tabular.parameters import Value, fill_in
 from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
-from diabetes.tabular.splitting import split_by_key
+from diabetes.tabular.splitting import split_table
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities.model_registry import ModelVersion
@@ -45,10 +45,10 @@ def run(
         telemetry.job(JOB, target, model_name=settings.model_name),
         open_run(settings.experiment_name, JOB, settings.git_commit) as active,
     ):
-        _log_settings(settings)
+        _log_settings(settings, problem)
         storage.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
-            train, holdout = read(spark, settings.training_data, problem.schema)
+            train, holdout = read(spark, settings.training_data, problem)
             data = describe_data(train, holdout, settings.training_data)
             mlflow.set_tags(data)
             _log_inputs(problem.schema, train, holdout, settings.training_data, data)
@@ -97,13 +97,14 @@ def run(
         }
 
 
-def read(spark: SparkSession, source: str, schema: Schema) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read(spark: SparkSession, source: str, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the labelled table, check it, and split it into rows to train on and rows to hold out."""
+    schema = problem.schema
     found = read_table(spark, source, schema.columns.values())
     with reaching(source):
         table = found.toPandas()
     check_table(schema, table, labelled=True)
-    train, holdout = split_by_key(schema, select_labelled(schema, table))
+    train, holdout = split_table(problem, select_labelled(schema, table))
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
     return train, holdout
@@ -138,8 +139,9 @@ def choose_params(
     return params
 
 
-def _log_settings(settings: TrainingSettings) -> None:
-    mlflow.log_params({name: getattr(settings, name) for name in LOGGED})
+def _log_settings(settings: TrainingSettings, problem: Problem) -> None:
+    own = {"split": problem.split.describe(problem.schema), "holdout_share": problem.split.holdout_share}
+    mlflow.log_params({name: own.get(name) or getattr(settings, name) for name in LOGGED})
 
 
 def _log_inputs(

@@ -49,8 +49,9 @@ _STAGED_TYPES = {REASONS: pa.list_(pa.string()), ROW: pa.string(), TALLY: pa.str
 class Tally:
     """What is known about the rows that one task, or all of them, read.
 
-    `digest` is the sum of the rows' digests modulo 2**64, the same in whatever order. The IDs that can be
-    read go from `lowest` to `highest`; `ascending` says that each is larger than the one before it.
+    `digest` is the sum of the rows' digests modulo 2**64, the same in whatever order. The IDs that are
+    numbers and can be read go from `lowest` to `highest`; `ascending` says that each is larger than the one
+    before it.
     """
 
     rows: int = 0
@@ -109,11 +110,17 @@ class Scorer:
             screened = ScreenedBatch(screened.ids, screened.numbers, screened.codes, reasons)
             staged, more = self._stage(batch, screened, model)
             staged_schema = staged.schema
-            tally = tally.take_in(batch.num_rows, _to_numpy(batch.column(DIGEST)), _known(screened.ids))
+            tally = tally.take_in(
+                batch.num_rows, _to_numpy(batch.column(DIGEST)), self._numbers(screened.ids)
+            )
             counts = counts + more if counts is not None and more is not None else counts
             yield staged
         if staged_schema is not None:
             yield _tally_row(staged_schema, tally, counts)
+
+    @property
+    def _no_id(self) -> int | None:
+        return None if self.schema.key.kind == "text" else 0
 
     def _collect_reasons(self, batch: pa.RecordBatch, screened: ScreenedBatch) -> dict[int, list[str]]:
         """Give the reasons of each row, those of its line as a whole among them."""
@@ -124,8 +131,12 @@ class Scorer:
             for name in LINES.keys() & set(batch.schema.names):
                 for row in np.flatnonzero(_to_numpy(pc.is_valid(batch.column(name)))).tolist():
                     # Which value belongs to which column is anybody's guess: not even the ID counts.
-                    reasons[row], screened.ids[row] = [LINES[name]], 0
+                    reasons[row], screened.ids[row] = [LINES[name]], self._no_id
         return reasons
+
+    def _numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Give the IDs that can be read, where they are numbers: of texts a tally tells nothing."""
+        return np.array([], np.int64) if self.schema.key.kind == "text" else ids[ids != 0]
 
     def _stage(
         self, batch: pa.RecordBatch, screened: ScreenedBatch, model: Pipeline
@@ -137,7 +148,7 @@ class Scorer:
         predictions = predict_arrays(self.schema, model, numbers, codes)
         counts = self.profile.count(self.schema, numbers, codes, predictions) if self.profile else None
         columns = {
-            self.schema.key.name: pa.array(screened.ids, mask=screened.ids == 0),
+            self.schema.key.name: _to_ids(self.schema, screened.ids),
             **_name_predictions(self.schema.classes, predictions, good),
             REASONS: _sparse(reasons, batch.num_rows, REASONS),
             ROW: _sparse(self._as_json(batch, reasons), batch.num_rows, ROW),
@@ -208,7 +219,7 @@ class LabelPicker:
             ids, labels, reasons = screen_labels(self.schema, batch)
             told = pa.array(["; ".join(reasons.get(row, [])) or None for row in range(len(ids))], pa.string())
             rows = pa.RecordBatch.from_arrays(
-                [pa.array(ids), pa.array(labels), told], names=[KEY, LABEL, REASONS]
+                [_to_ids(self.schema, ids), pa.array(labels), told], names=[KEY, LABEL, REASONS]
             )
             yield rows.filter(pa.array(~np.isnan(labels) | _to_numpy(pc.is_valid(told))))
 
@@ -234,8 +245,9 @@ def _tally_row(schema: pa.Schema, tally: Tally, counts: Counts | None) -> pa.Rec
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _known(ids: np.ndarray) -> np.ndarray:
-    return np.asarray(ids[ids != 0])
+def _to_ids(schema: Schema, ids: np.ndarray) -> pa.Array:
+    """Make a column of IDs, null where there is none to read."""
+    return pa.array(ids, pa.string()) if schema.key.kind == "text" else pa.array(ids, mask=ids == 0)
 
 
 def _has_replacement(batch: pa.RecordBatch) -> np.ndarray:

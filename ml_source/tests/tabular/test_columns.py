@@ -74,10 +74,10 @@ def test_a_column_that_is_called_as_the_prediction_is_refused(name: str) -> None
     [
         ({"features": ()}, "a schema needs a tuple of features, one at least; got ()"),
         ({"features": X}, "a schema needs a tuple of features, one at least; got Column("),
-        ({"key": Column("K", "number", "")}, "the key K must be an integer; it is a number"),
+        ({"key": Column("K", "number", "")}, "the key K must be an integer or a text; it is a number"),
         (
             {"key": Column("K", "category", "", categories=("a",))},
-            "the key K must be an integer; it is a category",
+            "the key K must be an integer or a text; it is a category",
         ),
         (
             {"label": Column("L", "category", "", categories=("no",))},
@@ -108,7 +108,7 @@ def test_a_key_of_which_two_could_be_read_as_one_is_refused(low: float, high: fl
     [
         ({"name": "", "kind": "number"}, "a column needs a name; got ''"),
         ({"name": " ", "kind": "number"}, "a column needs a name; got ' '"),
-        ({"kind": "int"}, "X: kind must be integer, number or category; got 'int'"),
+        ({"kind": "int"}, "X: kind must be one of integer, number, category, text, date; got 'int'"),
         ({"kind": "number", "low": 3, "high": 2}, "X: low must not be above high; got 3 and 2"),
         ({"kind": "number", "low": math.nan}, "X: low must not be above high; got nan and inf"),
         (

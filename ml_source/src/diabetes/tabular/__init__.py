@@ -4,5 +4,6 @@ from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.metrics import Evaluation, Metric
 from diabetes.tabular.parameters import Parameter
 from diabetes.tabular.problem import Problem
+from diabetes.tabular.splitting import Split
 
-__all__ = ["Column", "Evaluation", "Metric", "Parameter", "Problem", "Schema"]
+__all__ = ["Column", "Evaluation", "Metric", "Parameter", "Problem", "Schema", "Split"]

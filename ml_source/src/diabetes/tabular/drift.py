@@ -9,7 +9,7 @@ of shape (n,), or of k classes as their probabilities, (n, k), of which the most
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency
 
 from diabetes.tabular.columns import PREDICTION as PREDICTION
-from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.columns import Schema, SchemaError, show_day
 from diabetes.tabular.features import select_features
 from diabetes.tabular.metrics import find_classes
 
@@ -87,12 +87,14 @@ class Profile:
 
     A number falls into the first bin whose upper edge is not below it, and beyond the last edge into one
     more, so that infinities and values that training never saw are counted too. A category has a bin for
-    each of its names, and so has a prediction of classes for each class.
+    each of its names, and so has a prediction of classes for each class. A date is a number of days; `dates`
+    has the day that each is counted from.
     """
 
     edges: dict[str, tuple[float, ...]]
     categories: dict[str, tuple[str, ...]]
     baseline: Counts
+    dates: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def describe(
@@ -109,6 +111,7 @@ class Profile:
             edges={name: _find_edges(values) for name, values in columns.items()},
             categories=_name_categories(schema),
             baseline=Counts({}),
+            dates=schema.first_days,
         )
         return replace(bins, baseline=bins.count(schema, numbers, codes, predictions))
 
@@ -133,10 +136,11 @@ class Profile:
         if name in self.categories:
             return [*self.categories[name], "missing"]
         edges = self.edges[name]
-        last = f"> {edges[-1]:.4g}" if edges else "any"
-        shown = [f"≤ {edge:.4g}" for edge in edges]
+        told = [show_day(self.dates[name], edge) if name in self.dates else f"{edge:.4g}" for edge in edges]
+        last = f"> {told[-1]}" if edges else "any"
+        shown = [f"≤ {edge}" for edge in told]
         if len(edges) > 1 and edges[0] == _just_below(edges[1]):
-            shown[0] = f"< {edges[1]:.4g}"
+            shown[0] = f"< {told[1]}"
         return [*shown, last, "missing"]
 
     def as_json(self) -> dict[str, Any]:
@@ -145,6 +149,7 @@ class Profile:
             "edges": {name: list(edges) for name, edges in self.edges.items()},
             "categories": {name: list(names) for name, names in self.categories.items()},
             "baseline": self.baseline.as_json(),
+            "dates": self.dates,
         }
 
     @classmethod
@@ -154,6 +159,7 @@ class Profile:
             edges={name: tuple(edges) for name, edges in values["edges"].items()},
             categories={name: tuple(names) for name, names in values["categories"].items()},
             baseline=Counts.from_json(values["baseline"]),
+            dates=values.get("dates", {}),
         )
 
     def check(self, schema: Schema) -> None:
@@ -163,6 +169,10 @@ class Profile:
             described = [*self.edges, *self.categories.items()]
             raise SchemaError(
                 f"the profile describes {described}; the schema has {schema.numeric_names} and {known}"
+            )
+        if self.dates != schema.first_days:
+            raise SchemaError(
+                f"the profile has dates counted from {self.dates}; this wheel has {schema.first_days}"
             )
 
 

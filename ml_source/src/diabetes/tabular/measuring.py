@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.columns import Schema, SchemaError, show_day
 from diabetes.tabular.features import select_features, select_label
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.metrics import Evaluation
@@ -21,6 +21,9 @@ from diabetes.tabular.splitting import assign_folds
 _Measure = Callable[[np.ndarray], list[float]]
 # Bounds the memory of one step: this many row numbers are drawn at once.
 _VALUES_AT_ONCE = 1_000_000
+
+# What is a day where a column is a date; the rest of its statistics are numbers.
+_DAYS = ("mean", "min", "25%", "50%", "75%", "max")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def cross_validate(
 
     Raises what `fit` and `assign_folds` raise.
     """
-    assigned = assign_folds(problem.schema, table, folds=folds, seed=seed)
+    assigned = assign_folds(problem.schema, table, folds=folds, seed=seed, split=problem.split)
     return float(np.mean([validate(problem, table, assigned == fold, params) for fold in range(folds)]))
 
 
@@ -170,11 +173,18 @@ def feature_importance(
 def describe_features(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     """Return one row a feature, in its unit: count, missing, mean, std, min, quartiles, max, categories.
 
-    A category has no mean: its `categories` says how often each occurs, such as "Female 5, Male 3".
+    Of a date they are days, as text, and its std is a number of them. A category has no mean: its
+    `categories` says how often each occurs, such as "Female 5, Male 3".
     """
     features, numeric = select_features(schema, table), schema.numeric_names
     numbers = features[numeric].describe().T if numeric else pd.DataFrame()
     statistics = numbers.reindex(features.columns)
+    if schema.first_days:
+        statistics = statistics.astype(object)
+    for name, first in schema.first_days.items():
+        days = numbers.loc[name].astype("float64").to_dict()
+        for each in _DAYS:
+            statistics.at[name, each] = _show_day(first, days[each])
     statistics["count"] = features.count()
     statistics.insert(1, "missing", features.isna().sum())
     statistics["categories"] = [
@@ -232,6 +242,10 @@ def _find_quantiles(values: np.ndarray, shares: tuple[float, float]) -> tuple[fl
     defined = values[~np.isnan(values)]
     low, high = np.quantile(defined, shares) if len(defined) else (np.nan, np.nan)
     return float(low), float(high)
+
+
+def _show_day(first: str, days: float) -> str | float:
+    return days if np.isnan(days) else show_day(first, days)
 
 
 def _count_values(values: pd.Series, categories: tuple[str, ...]) -> str:

@@ -56,7 +56,7 @@ def predict_arrays(schema: Schema, model: Pipeline, numbers: np.ndarray, codes: 
         return _no_predictions(schema.classes)
     parts = _find_parts(schema, model)
     if parts is None:
-        return predict(schema, model, _to_table(schema, numbers, codes))
+        return predict_features(model, _to_table(schema, numbers, codes))
     with warnings.catch_warnings():
         # The parts were fitted on named columns; here they get the same columns without the names.
         warnings.filterwarnings("ignore", "X does not have valid feature names")

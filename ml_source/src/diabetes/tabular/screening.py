@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from diabetes.tabular.columns import Column, Schema, check_columns
-from diabetes.tabular.reading import Problem, ReadValues, read_series, read_values
+from diabetes.tabular.reading import Problem, ReadValues, read_series, read_texts, read_values
 
 _Reasons = defaultdict[int, list[str]]
 
@@ -17,10 +17,10 @@ _Reasons = defaultdict[int, list[str]]
 class ScreenedBatch:
     """The rows of a batch as arrays, in their order.
 
-    `ids` is int64 of shape (n,), 0 where there is none to read; `numbers` float64 of shape
-    (n, numeric features), NaN where missing; `codes` int64 of shape (n, category features), the index
-    into the column's categories, -1 where missing. `reasons` has, by the number of the row, why a row cannot
-    be scored; what is in the arrays for such a row means nothing.
+    `ids` is of shape (n,): int64, 0 where there is none to read, or of a key of texts objects, None where
+    missing. `numbers` is float64 of shape (n, numeric features), NaN where missing; `codes` int64 of shape
+    (n, category features), the index into the column's categories, -1 where missing. `reasons` has, by the
+    number of the row, why a row cannot be scored; what is in the arrays for such a row means nothing.
     """
 
     ids: np.ndarray
@@ -74,7 +74,7 @@ def screen_labels(
 ) -> tuple[np.ndarray, np.ndarray, dict[int, list[str]]]:
     """Read the key and the label of each row whose label has arrived; a missing one has not.
 
-    Returns the IDs (int64, 0 where there is none to read), the labels (float64, NaN where missing), and by
+    Returns the IDs (as `ScreenedBatch` has them), the labels (float64, NaN where missing), and by
     the number of the row why it cannot be read.
     """
     reasons: _Reasons = defaultdict(list)
@@ -85,6 +85,11 @@ def screen_labels(
 
 
 def _read_ids(key: Column, batch: pa.RecordBatch, reasons: _Reasons) -> np.ndarray:
+    if key.kind == "text":
+        texts = read_texts(batch.column(key.name))
+        for row in (row for row, text in enumerate(texts) if text is None):
+            reasons[row].append(f"{key.name} is missing")
+        return texts
     read = _read(key, batch, reasons)
     for row in np.flatnonzero(read.is_missing).tolist():
         reasons[row].append(f"{key.name} is missing")
@@ -110,5 +115,6 @@ def _describe(column: Column, problem: Problem) -> str:
         "text": "is not a number",
         "range": f"is outside {column.limits}",
         "fraction": "is not a whole number",
+        "date": "is not a date",
         "category": "is unknown",
     }[problem]
