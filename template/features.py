@@ -27,6 +27,7 @@ FILES = {
         "tests/sciences/",
         "tests/test_pictures.py",
         "tests/test_swapped_science.py",
+        "tests/test_whole_lives.py",
     ),
     "local-workspace": (
         "local_workspace/",
