@@ -1,5 +1,6 @@
 """Hands the parameters of the model, which the science declares, to the one widget that takes them."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def gather(params: Mapping[str, str], widgets: Mapping[str, str], root: Path) ->
     pairs = [f"{name}={value}" for name, value in (deployed | own).items()]
     text = ", ".join(filter(None, [params.get(WIDGET, ""), *pairs]))
     if widgets.get("wheel_dir", "").rpartition("/")[2] == version(root):
-        _check(text, widgets)
+        _check(text, widgets, root)
     return {name: value for name, value in params.items() if name in widgets} | {WIDGET: text}
 
 
@@ -31,7 +32,9 @@ def _split(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _check(text: str, widgets: Mapping[str, str]) -> None:
+def _check(text: str, widgets: Mapping[str, str], root: Path) -> None:
+    # The checkout's own, and not that of whichever the environment was made for.
+    sys.path.insert(0, str(root / "ml_source" / "src"))
     try:  # here, because what the science imports takes seconds
         from diabetes import PROBLEM
     except ImportError:  # a library that only the cluster has: the run itself tells what is wrong

@@ -11,23 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
 import problems
 import pyspark
 import pytest
 from azurite import Azurite, has_client
-from diabetes.tabular import Problem
-from diabetes_mlops import batch_score, train
-from diabetes_mlops.settings import ScoringSettings, TrainingSettings
-from diabetes_mlops.telemetry import Target
 from ingestion import Ingestion, open_ingestion
-from mlflow.entities import Run
-from pyspark.sql import DataFrame, SparkSession
+from job_runs import Jobs
+from pyspark.sql import SparkSession
 from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
@@ -48,7 +43,6 @@ CARRIED_BY_SPARK = (
     "org.apache.parquet:parquet-*",
     "org.xerial.snappy:snappy-java",
 )
-CATALOG = "spark_catalog"
 SECONDS_TO_START = 180
 # In a Spark of minutes Java's second compiler does not pay; the first one gets the room of both, else it
 # throws away what it has compiled.
@@ -61,58 +55,6 @@ OPENED = (
     "java.base/java.util.concurrent.atomic java.base/jdk.internal.ref java.base/sun.nio.ch "
     "java.base/sun.nio.cs java.base/sun.security.action java.base/sun.util.calendar"
 )
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """Runs both jobs for one test: with a folder, an experiment, a model and a table of its own."""
-
-    spark: SparkSession
-    folder: Path
-    name: str
-    target: Target | None = None
-    problem: Problem = problems.PATIENTS
-
-    @property
-    def model_name(self) -> str:
-        return f"{CATALOG}.tests.{self.name}"
-
-    @property
-    def table(self) -> str:
-        return f"{CATALOG}.tests.scored_{self.name}"
-
-    def write(self, table: pd.DataFrame, name: str) -> str:
-        path = self.folder / name
-        table.to_parquet(path) if name.endswith(".parquet") else table.to_csv(path, index=False)
-        return str(path)
-
-    def train(self, **widgets: str) -> dict[str, Any]:
-        settings = {"training_data": str(problems.data_folder() / "data_raw.csv")}
-        given = TrainingSettings.from_widgets(self._common() | settings | widgets, self.problem)
-        return train.run(self.spark, given, self.problem, self.target)
-
-    def score(self, **widgets: str) -> dict[str, Any]:
-        data = problems.data_folder() / "data_batch_input.csv"
-        settings = {"input_data": str(data), "output_table": self.table}
-        settings |= {"max_rejected_share": "1"}
-        given = ScoringSettings.from_widgets(self._common() | settings | widgets, self.problem)
-        return batch_score.run(self.spark, given, self.problem, self.target)
-
-    def rows(self, batch_id: str, table: str = "") -> DataFrame:
-        return self.spark.table(table or self.table).where(f"batch_id = '{batch_id}'")
-
-    def last_run(self) -> Run:
-        client = mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name(f"/tests/{self.name}")
-        return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
-
-    def _common(self) -> dict[str, str]:
-        data_root = str(self.folder)
-        return {
-            "data_root": data_root,
-            "experiment_name": f"/tests/{self.name}",
-            "model_name": self.model_name,
-        }
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Any estimator that scikit-learn can hold is trained, saved without pickle, and scores as it did."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -10,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -22,6 +19,7 @@ from diabetes.tabular.features import select_features
 from diabetes.tabular.scoring import predict
 from diabetes_mlops import made_of
 from diabetes_mlops.made_of import UntrustedTypeError
+from job_runs import Jobs
 from mlflow import MlflowClient
 from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
@@ -29,9 +27,6 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from uv import find_uv_bin
-
-if TYPE_CHECKING:
-    from conftest import Jobs
 
 lightgbm = pytest.importorskip("lightgbm", reason="the runtime for machine learning alone has it")
 xgboost = pytest.importorskip("xgboost", reason="the runtime for machine learning alone has it")

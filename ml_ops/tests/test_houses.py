@@ -19,13 +19,12 @@ from diabetes_mlops import models, monitor
 from diabetes_mlops.contract import Contract
 from diabetes_mlops.settings import MonitoringSettings
 from diabetes_mlops.tracking import digest_rows
+from job_runs import Jobs
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.types import DataType
 from pyspark.sql import SparkSession
-
-from conftest import Jobs
 
 PROBLEM = houses.HOUSES
 KEY, LABEL = PROBLEM.schema.key.name, PROBLEM.schema.label.name

@@ -20,10 +20,9 @@ from diabetes_mlops.contract import Contract
 from diabetes_mlops.history import LabelsError
 from diabetes_mlops.models import SignatureError
 from diabetes_mlops.settings import MonitoringSettings
+from job_runs import Jobs
 from mlflow import MlflowClient
 from sklearn.base import BaseEstimator
-
-from conftest import Jobs
 
 FLOWERS, CLASSES = flowers.FLOWERS, flowers.CLASSES
 SCHEMA = FLOWERS.schema

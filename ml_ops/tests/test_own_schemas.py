@@ -1,10 +1,7 @@
 """A version is scored and judged by the columns that it was trained on, whatever the code has."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
@@ -19,11 +16,8 @@ from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops import models, registry
 from diabetes_mlops.contract import CONTRACT, Contract
+from job_runs import Jobs
 from mlflow import MlflowClient
-
-if TYPE_CHECKING:
-    from conftest import Jobs
-
 
 PATIENTS = problems.PATIENTS
 
@@ -181,3 +175,18 @@ def test_a_contract_speaks_for_versions_that_carry_their_schema():
     assert Contract.from_text(own.as_text()) == own and Contract.from_text(before.as_text()) == before
     label = replace(PATIENTS.schema, label=replace(PATIENTS.schema.label, name="Z"))
     assert own.differences(Contract.of(label)) == ["the model predicts Y, the label of the code is Z"]
+
+
+def test_an_id_of_zero_or_below_is_an_id_where_the_schema_has_it(jobs: Jobs):
+    key = replace(PATIENTS.schema.key, low=-100)
+    counted = replace(jobs, problem=with_schema(replace(PATIENTS.schema, key=key)))
+    batch = problems.make_patients_batch()
+    batch["ID"] = np.arange(len(batch)) - 50
+    batch.loc[99, "ID"] = 0
+    counted.train()
+
+    scored = counted.score(input_data=jobs.write(batch, "from_below.csv"))
+
+    keys = sorted(row["ID"] for row in jobs.rows(scored["batch_id"]).collect())
+    assert keys == [number for number in range(-50, 49) if number]
+    assert scored["rows_rejected"] == 2, "0 is there twice"

@@ -20,7 +20,7 @@ from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
 from diabetes.tabular.metrics import find_classes
 from diabetes.tabular.scoring import predict_arrays
-from diabetes.tabular.screening import ScreenedBatch, screen, screen_labels
+from diabetes.tabular.screening import NO_ID, ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
 
 BROKEN_LINE, UNCLOSED_LINE = "_broken_line", "_unclosed_line"
@@ -120,7 +120,7 @@ class Scorer:
 
     @property
     def _no_id(self) -> int | None:
-        return None if self.schema.key.kind == "text" else 0
+        return None if self.schema.key.kind == "text" else NO_ID
 
     def _collect_reasons(self, batch: pa.RecordBatch, screened: ScreenedBatch) -> dict[int, list[str]]:
         """Give the reasons of each row, those of its line as a whole among them."""
@@ -136,7 +136,7 @@ class Scorer:
 
     def _numbers(self, ids: np.ndarray) -> np.ndarray:
         """Give the IDs that can be read, where they are numbers: of texts a tally tells nothing."""
-        return np.array([], np.int64) if self.schema.key.kind == "text" else ids[ids != 0]
+        return np.array([], np.int64) if self.schema.key.kind == "text" else ids[ids != NO_ID]
 
     def _stage(
         self, batch: pa.RecordBatch, screened: ScreenedBatch, model: Pipeline
@@ -247,7 +247,7 @@ def _tally_row(schema: pa.Schema, tally: Tally, counts: Counts | None) -> pa.Rec
 
 def _to_ids(schema: Schema, ids: np.ndarray) -> pa.Array:
     """Make a column of IDs, null where there is none to read."""
-    return pa.array(ids, pa.string()) if schema.key.kind == "text" else pa.array(ids, mask=ids == 0)
+    return pa.array(ids, pa.string()) if schema.key.kind == "text" else pa.array(ids, mask=ids == NO_ID)
 
 
 def _has_replacement(batch: pa.RecordBatch) -> np.ndarray:

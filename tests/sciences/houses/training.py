@@ -18,9 +18,9 @@ TRUSTED = ("xgboost",)
 
 def make_pipeline(*, trees: int, depth: int, rate: float) -> Pipeline:
     """Return boosted trees, not fitted, of the logarithm of the price; they know missing values."""
-    codes = OrdinalEncoder(
-        categories=[list(SCHEMA.columns[name].categories) for name in SCHEMA.category_names]
-    )
+    known = [list(SCHEMA.columns[name].categories) for name in SCHEMA.category_names]
+    # A missing category is missing to the trees too.
+    codes = OrdinalEncoder(categories=known, handle_unknown="use_encoded_value", unknown_value=np.nan)
     preprocess = ColumnTransformer(
         [("numbers", "passthrough", SCHEMA.numeric_names), ("categories", codes, SCHEMA.category_names)]
     )

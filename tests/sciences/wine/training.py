@@ -20,9 +20,9 @@ TRUSTED = ("lightgbm",)
 
 def make_pipeline(*, trees: int, leaves: int, rate: float, boosting: str, balanced: bool) -> Pipeline:
     """Return boosted trees, not fitted, which fill no gap: they know missing values."""
-    codes = OrdinalEncoder(
-        categories=[list(SCHEMA.columns[name].categories) for name in SCHEMA.category_names]
-    )
+    known = [list(SCHEMA.columns[name].categories) for name in SCHEMA.category_names]
+    # A missing category is missing to the trees too.
+    codes = OrdinalEncoder(categories=known, handle_unknown="use_encoded_value", unknown_value=np.nan)
     preprocess = ColumnTransformer(
         [
             ("numbers", FunctionTransformer(np.log1p), SCHEMA.numeric_names),

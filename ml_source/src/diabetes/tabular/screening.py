@@ -10,6 +10,9 @@ import pyarrow as pa
 from diabetes.tabular.columns import Column, Schema, check_columns
 from diabetes.tabular.reading import Problem, ReadValues, read_series, read_texts, read_values
 
+# In place of a whole number that cannot be read; a key is never as low.
+NO_ID = int(np.iinfo(np.int64).min)
+
 _Reasons = defaultdict[int, list[str]]
 
 
@@ -17,7 +20,7 @@ _Reasons = defaultdict[int, list[str]]
 class ScreenedBatch:
     """The rows of a batch as arrays, in their order.
 
-    `ids` is of shape (n,): int64, 0 where there is none to read, or of a key of texts objects, None where
+    `ids` is of shape (n,): int64, NO_ID where there is none to read, or of a key of texts objects, None where
     missing. `numbers` is float64 of shape (n, numeric features), NaN where missing; `codes` int64 of shape
     (n, category features), the index into the column's categories, -1 where missing. `reasons` has, by the
     number of the row, why a row cannot be scored; what is in the arrays for such a row means nothing.
@@ -96,7 +99,9 @@ def _read_ids(key: Column, batch: pa.RecordBatch, reasons: _Reasons) -> np.ndarr
     # What is left is whole and in range, and so exact as a float64.
     ids = read.numbers.copy()
     ids[list(reasons)] = 0
-    return ids.astype(np.int64)
+    whole = ids.astype(np.int64)
+    whole[list(reasons)] = NO_ID
+    return whole
 
 
 def _read(column: Column, batch: pa.RecordBatch, reasons: _Reasons) -> ReadValues:
