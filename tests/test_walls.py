@@ -24,7 +24,9 @@ PLANTED = {
     "ml_source/src/diabetes/training.py": ("import mlflow", "knows no platform"),
     "ml_ops/src/diabetes_mlops/worker.py": ("from diabetes.schema import SCHEMA", "nothing of the science"),
     "ml_ops/src/diabetes_mlops/train.py": ("from diabetes import PROBLEM", "nothing of the science"),
+    # only: local-workspace
     "ml_ops/deployment/tables.py": ("import local_workspace", "neither the local workspace nor"),
+    # end only
 }
 
 
