@@ -14,7 +14,8 @@ import pytest
 import requests
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
-from diabetes.scoring import predict
+from diabetes import PROBLEM
+from diabetes.tabular.scoring import predict
 from mlflow import MlflowClient
 from workspace_under_test import (
     DATA_ROOT,
@@ -76,7 +77,7 @@ def test_the_scored_table_holds_the_models_own_predictions(scored, registry):
     model = mlflow.sklearn.load_model(f"models:/{MODEL}@champion")
 
     assert scored["ID"].tolist() == sorted(batch["ID"])
-    expected = dict(zip(batch["ID"], predict(model, batch), strict=True))
+    expected = dict(zip(batch["ID"], predict(PROBLEM.schema, model, batch), strict=True))
     assert scored["prediction"].tolist() == pytest.approx([expected[row] for row in scored["ID"]], abs=1e-9)
     assert set(scored["model_version"]) == {"1"}
 

@@ -11,6 +11,7 @@ import yaml
 from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import User
+from diabetes import PROBLEM
 from diabetes_mlops.settings import MonitoringSettings, ScoringSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +116,9 @@ def test_what_a_job_hands_over_is_the_default_of_its_settings(key: str) -> None:
 
     assert set(of_the_target) & given.keys() and given.keys() - set(of_the_target)
     for name, value in given.items():
-        assert settings.from_widgets(needed | {name: value}) == settings.from_widgets(needed), name
+        assert settings.from_widgets(needed | {name: value}, PROBLEM) == settings.from_widgets(
+            needed, PROBLEM
+        ), name
 
 
 def test_whom_a_target_lets_run_its_jobs_is_in_each(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ PLANTED = {
     "ml_ops/src/diabetes_mlops/worker.py": ("from diabetes.schema import SCHEMA", "nothing of the science"),
     "ml_ops/src/diabetes_mlops/train.py": ("from diabetes import PROBLEM", "nothing of the science"),
     # only: local-workspace
-    "ml_ops/deployment/tables.py": ("import local_workspace", "neither the local workspace nor"),
+    "ml_ops/deployment/tables.py": ("import local_workspace", "The deployment does not know where it runs"),
     # end only
 }
 

@@ -227,12 +227,17 @@ def test_the_template_itself_is_no_place_for_a_project() -> None:
     assert not (ROOT / "churn").exists()
 
 
-def test_the_tests_of_the_mlops_wheel_do_not_mind_another_science(template: Checkout, tmp_path: Path) -> None:
+def test_the_tests_of_the_machinery_do_not_mind_another_science(template: Checkout, tmp_path: Path) -> None:
     project = template.make_project(tmp_path / "churn")
-    project.write("ml_source/src/customer_churn/schema.py", "raise ImportError('another science')\n")
-    project.write("ml_data/data_raw.csv", "other,columns\n")
+    science = ROOT / "tests" / "sciences" / "houses"
+    for module in science.glob("[!m]*.py"):
+        text = module.read_text().replace("diabetes", "customer_churn")
+        project.write(f"ml_source/src/customer_churn/{module.name}", text)
+    made = project.python(str(science / "make_data.py"), "ml_data")
+    assert made.returncode == 0, made.stderr
 
-    tested = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "ml_ops/tests/test_gate.py")
+    files = ("ml_ops/tests/test_gate.py", "ml_ops/tests/test_the_problem.py", "ml_source/tests/tabular")
+    tested = project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
 
     assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr
 

@@ -72,6 +72,7 @@ def read_by_scoring(name: str, values: pa.Array) -> list[object]:
 @example("BMI", WRITTEN)
 @example("BMI", [None, "21.1"])
 @example("SEX", WRITTEN)
+@example("SEX", [float("nan"), None, 1.0])
 @example("ID", WRITTEN)
 @example("Y", WRITTEN)
 @example("BMI", [Decimal("21.1000"), Decimal("80.0001")])

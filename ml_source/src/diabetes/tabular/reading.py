@@ -173,7 +173,9 @@ def _days_of(months: np.ndarray) -> np.ndarray:
 def _read_codes(column: Column, values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     """Give the index of each value among the categories, NaN where missing, and a mask of unknown ones."""
     if not _is_text(values.type):
-        return np.full(len(values), np.nan), _as_mask(values.is_valid())
+        # What NaN stands for is missing, whichever type a table gave the column.
+        missing = pc.is_null(values, nan_is_null=True)
+        return np.full(len(values), np.nan), ~_as_mask(missing)
     known = pa.array(column.categories, type=values.type)
     codes = _as_float64(pc.index_in(values, value_set=known, skip_nulls=True))
     if not np.isnan(codes).any():
