@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import problems
 import pytest
-from diabetes.tabular import Problem, Schema
+from diabetes.tabular import Column, Problem, Schema
 from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features
 from diabetes.tabular.fitting import fit
@@ -190,3 +190,30 @@ def test_an_id_of_zero_or_below_is_an_id_where_the_schema_has_it(jobs: Jobs):
     keys = sorted(row["ID"] for row in jobs.rows(scored["batch_id"]).collect())
     assert keys == [number for number in range(-50, 49) if number]
     assert scored["rows_rejected"] == 2, "0 is there twice"
+
+
+def test_a_version_of_very_many_columns_is_told_by_its_label_too(jobs: Jobs):
+    table = problems.make_patients()
+    names = [f"measurement_number_{place}" for place in range(60)]
+    wide = table[["ID", "Y"]].assign(**{name: table["BMI"] + place for place, name in enumerate(names)})
+    features = tuple(Column(name, "number", "", low=0, high=500) for name in names)
+    problem = with_schema(replace(PATIENTS.schema, features=features))
+    path = jobs.write(wide, "wide.csv")
+    trained = replace(jobs, problem=problem).train(training_data=path, thresholds="rmse<=1000")
+    tag = Contract.from_text(MlflowClient().get_model_version(jobs.model_name, "1").tags[CONTRACT])
+    label = replace(PATIENTS.schema.label, name="Z")
+
+    assert trained["alias"] == "champion"
+    assert (tag.label, tag.has_schema, tag.features) == ("Y", True, {})
+    with pytest.raises(models.SignatureError, match="the model predicts Y, the label of the code is Z"):
+        replace(jobs, problem=with_schema(replace(problem.schema, label=label))).score(input_data=path)
+
+
+def test_a_small_holdout_that_both_read_whole_is_compared_on(jobs: Jobs):
+    few = jobs.write(problems.make_patients().head(40), "few.csv")
+    easy = replace(jobs, problem=with_schema(PATIENTS.schema))
+    easy.train(training_data=few, thresholds="rmse<=1000", max_slice_ratio="100")
+
+    decision = easy.train(training_data=few, thresholds="rmse<=1000", max_slice_ratio="100")["decision"]
+
+    assert np.isfinite(decision["numbers"]["difference"]), decision

@@ -47,7 +47,7 @@ class Contract:
     def from_json(cls, values: Any) -> Self | None:
         """Read what `as_json` gave; None for anything else."""
         match values:
-            case {"features": dict(features), "label": str(label)} if features:
+            case {"features": dict(features), "label": str(label)} if features or values.get("schema") == OWN:
                 kinds = {
                     name: kind if isinstance(kind, str) else tuple(kind) for name, kind in features.items()
                 }

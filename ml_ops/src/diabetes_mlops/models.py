@@ -133,6 +133,8 @@ def describe_contract(logged: ModelInfo, schema: Schema) -> dict[str, str]:
     """Give the tag that says what a version that this code trains asks for; none where it is too long."""
     has_schema = SCHEMA in (logged.metadata or {})
     text = replace(Contract.of(schema), has_schema=has_schema).as_text()
+    if has_schema and len(text) > LONGEST_TAG:  # its features are in the schema that it carries
+        text = replace(Contract.of(schema), features={}).as_text()
     return {CONTRACT: text} if len(text) <= LONGEST_TAG else {}
 
 
@@ -141,6 +143,8 @@ def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
 
     A model without a signature asks for nothing that is known.
     """
+    if (own := _read_schema(logged)) is not None:
+        return Contract.of(own)
     inputs = logged.signature.inputs if logged.signature else None
     kinds = inputs.input_dict() if inputs is not None and inputs.has_input_names() else {}
     tagged = Contract.from_text(tags.get(CONTRACT, "")) or Contract({})
@@ -156,7 +160,7 @@ def contract_of(logged: Model, tags: Mapping[str, str]) -> Contract:
         name: categories.get(name, ()) if spec.type == DataType.string else numbers.get(name, NUMBER)
         for name, spec in kinds.items()
     }
-    return Contract(features, tagged.label, SCHEMA in (logged.metadata or {}), classes)
+    return Contract(features, tagged.label, classes=classes)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def meet_champion(
         predicted = predict(model.schema, model.pipeline, holdout[both])
     except CANNOT_SCORE as error:
         return Champion(number, problem=f"cannot be scored on this holdout: {error}")
-    if both.sum() < FEWEST_ROWS:
+    if both.sum() < FEWEST_ROWS and not both.all():
         return Champion(
             number, problem=f"can read {both.sum()} of {len(both)} holdout rows, too few to compare"
         )

@@ -11,10 +11,9 @@ from io import StringIO
 from typing import TYPE_CHECKING, cast
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from diabetes.tabular.measuring import cross_validate, validate
+from diabetes.tabular.measuring import average_folds, cross_validate, validate
 from diabetes.tabular.parameters import Parameter, ParameterError, Value
 from diabetes.tabular.problem import Problem
 from diabetes.tabular.splitting import assign_folds
@@ -92,7 +91,7 @@ def on_workers(spark: SparkSession, problem: Problem, train: pd.DataFrame, *, se
         measured = spark.range(0, fits, numPartitions=fits).mapInArrow(fit_pairs, "id bigint, error double")
         # Sorted here, since a sort in Spark would first fit everything once to see what there is to sort.
         errors = [error for _, error in sorted(measured.collect())]
-        return [float(np.mean(errors[start : start + FOLDS])) for start in range(0, fits, FOLDS)]
+        return [average_folds(errors[start : start + FOLDS]) for start in range(0, fits, FOLDS)]
 
     return evaluate
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
 from diabetes.tabular.metrics import find_classes
+from diabetes.tabular.reading import show_values
 from diabetes.tabular.scoring import predict_arrays
 from diabetes.tabular.screening import NO_ID, ScreenedBatch, screen, screen_labels
 from sklearn.pipeline import Pipeline
@@ -161,8 +162,11 @@ class Scorer:
         rows = list(range(batch.num_rows)) if self.keep_rows else sorted(reasons)
         if not rows:
             return {}
-        found = batch.take(pa.array(rows)).drop_columns([DIGEST]).to_pylist()
-        return {row: _dump(values) for row, values in zip(rows, found, strict=True)}
+        found = batch.take(pa.array(rows)).drop_columns([DIGEST])
+        columns = [show_values(column) for column in found.columns]
+        names = found.schema.names
+        values = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+        return {row: _dump(each) for row, each in zip(rows, values, strict=True)}
 
 
 def ends_open(line: str, begins_open: bool) -> bool:

@@ -1,6 +1,6 @@
 """Measures models by the metrics of a problem, says how sure that is, and describes the features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,17 @@ def cross_validate(
     Raises what `fit` and `assign_folds` raise.
     """
     assigned = assign_folds(problem.schema, table, folds=folds, seed=seed, split=problem.split)
-    return float(np.mean([validate(problem, table, assigned == fold, params) for fold in range(folds)]))
+    return average_folds([validate(problem, table, assigned == fold, params) for fold in range(folds)])
+
+
+def average_folds(errors: Sequence[float]) -> float:
+    """Return the mean of the folds on which the primary metric is defined; raises SchemaError for none."""
+    defined = [error for error in errors if not np.isnan(error)]
+    if not defined:
+        raise SchemaError(
+            f"the primary metric is not defined on any of {len(errors)} folds: each has too few rows"
+        )
+    return float(np.mean(defined))
 
 
 def validate(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -70,11 +70,26 @@ def read_texts(values: pa.Array) -> np.ndarray:
     Empty texts, nulls and NaN are missing. A whole number is written without a fraction, also where its
     column has fractions: pandas makes one of such a column that has a gap.
     """
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    texts = values.cast(pa.string())
+    texts = _write_floats(values) if pa.types.is_floating(values.type) else values.cast(pa.string())
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _write_floats(values: pa.Array) -> pa.Array:
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    # Beyond, a float64 is not exact, and is written as it is.
+    is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2.0**53))
+    whole = pc.if_else(is_whole, values, 0.0).cast(pa.int64(), safe=False).cast(pa.string())
+    return pc.if_else(is_whole, whole, values.cast(pa.string()))
+
+
+def show_values(values: pa.Array) -> list[Any]:
+    """Give the values as Python has them; dates that it has not, of the year 56000, as their numbers."""
+    try:
+        return list(values.to_pylist())
+    except OverflowError:
+        size = pa.int32() if values.type.bit_width == 32 else pa.int64()
+        return list(values.cast(size).to_pylist())
 
 
 def read_series(column: Column, values: pd.Series) -> ReadValues:

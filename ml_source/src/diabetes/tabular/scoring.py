@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.features import select_features
@@ -56,7 +58,7 @@ def predict_arrays(schema: Schema, model: Pipeline, numbers: np.ndarray, codes: 
         return _no_predictions(schema.classes)
     parts = _find_parts(schema, model)
     if parts is None:
-        return predict_features(model, _to_table(schema, numbers, codes))
+        return predict_features(model, _to_table(schema, numbers, codes), schema.classes)
     with warnings.catch_warnings():
         # The parts were fitted on named columns; here they get the same columns without the names.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
@@ -84,17 +86,34 @@ def _predict_classes(model: Pipeline, features: Any, classes: Sequence[str]) -> 
 def _find_parts(schema: Schema, model: Pipeline) -> list[tuple[BaseEstimator, list[str]]] | None:
     """Give the parts of the first step, each with the columns it takes; None where they cannot be told apart.
 
-    Each part has to take numbers alone or categories alone.
+    Each part has to take numbers alone or categories alone, without their names, and to give an array.
     """
     first = model[0]
     if not isinstance(first, ColumnTransformer) or len(model) < 2:
+        return None
+    if first.transformer_weights or _gives_tables(first):
         return None
     used = [(part, list(names)) for _, part, names in first.transformers_ if not isinstance(part, str)]
     parts = [(part, names) for part, names in used if names]  # without columns a part is not fitted
     kept = [part for _, part, _ in first.transformers_ if part == "passthrough"]
     kinds = set(schema.numeric_names), set(schema.category_names)
     told_apart = all(any(set(names) <= kind for kind in kinds) for _, names in parts)
-    return parts if parts and told_apart and not kept else None
+    plain = all(_needs_no_names(part) for part, _ in parts)
+    return parts if parts and told_apart and plain and not kept else None
+
+
+def _gives_tables(first: ColumnTransformer) -> bool:
+    asked = getattr(first, "_sklearn_output_config", {}).get("transform")
+    return bool((asked or get_config()["transform_output"]) != "default")
+
+
+def _needs_no_names(part: BaseEstimator) -> bool:
+    """Whether a part is made of scikit-learn's own steps, of which none hands a table to somebody's code."""
+    steps = [step for _, step in part.steps] if isinstance(part, Pipeline) else [part]
+    others = (FunctionTransformer, ColumnTransformer, FeatureUnion, Pipeline)
+    return all(
+        type(step).__module__.startswith("sklearn.") and not isinstance(step, others) for step in steps
+    )
 
 
 def _transform(

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from diabetes.tabular.columns import Column, Schema, check_columns
-from diabetes.tabular.reading import Problem, ReadValues, read_series, read_texts, read_values
+from diabetes.tabular.reading import Problem, ReadValues, read_series, read_texts, read_values, show_values
 
 # In place of a whole number that cannot be read; a key is never as low.
 NO_ID = int(np.iinfo(np.int64).min)
@@ -110,7 +110,7 @@ def _read(column: Column, batch: pa.RecordBatch, reasons: _Reasons) -> ReadValue
     read = read_values(column, values)
     for problem, wrong in read.problems.items():
         rows, text = np.flatnonzero(wrong), _describe(column, problem)
-        for row, value in zip(rows.tolist(), values.take(pa.array(rows)).to_pylist(), strict=True):
+        for row, value in zip(rows.tolist(), show_values(values.take(pa.array(rows))), strict=True):
             reasons[row].append(f"{column.name} {text}: {value}")
     return read
 

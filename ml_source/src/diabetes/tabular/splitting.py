@@ -134,7 +134,7 @@ def _read_groups(schema: Schema, split: Split, table: pd.DataFrame) -> Sequence[
     if column.kind == "text":
         return list(read_texts(to_array(table[name])))
     numbers = read_series(column, table[name]).numbers
-    return [None if number != number else _as_text(number) for number in numbers.tolist()]
+    return [None if number != number else _as_text(column, number) for number in numbers.tolist()]
 
 
 def _read_numbers(schema: Schema, name: str, table: pd.DataFrame) -> np.ndarray:
@@ -146,7 +146,12 @@ def _find(schema: Schema, name: str, table: pd.DataFrame) -> Column:
     return schema.columns[name]
 
 
-def _as_text(number: float) -> str:
+def _as_text(column: Column, number: float) -> str:
+    """Write a group as what it is, whatever other categories or days its column has."""
+    if column.kind == "category":
+        return column.categories[int(number)]
+    if column.kind == "date":
+        return str(np.datetime64(column.first, "us") + np.timedelta64(round(number * 86_400_000_000), "us"))
     return str(int(number)) if number.is_integer() else str(number)
 
 
