@@ -5,7 +5,7 @@ never depends on which trial ends first, so the driver and workers, few or many,
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, cast
@@ -14,7 +14,7 @@ import mlflow
 import pandas as pd
 import pyarrow as pa
 from diabetes.tabular.measuring import average_folds, cross_validate, validate
-from diabetes.tabular.parameters import Parameter, ParameterError, Value
+from diabetes.tabular.parameters import Parameter, ParameterError, Value, list_short
 from diabetes.tabular.problem import Problem
 from diabetes.tabular.splitting import assign_folds
 from pyspark.sql import SparkSession
@@ -55,9 +55,9 @@ def find_params(problem: Problem, evaluate: Evaluate, *, first: Params, trials: 
         for trial, params, error in zip(asked, tried, evaluate(tried), strict=True):
             study.tell(trial, error)
             _log_trial(trial.number + 1, params | {"seed": seed}, error, primary)
-            found = f"{_tell(params)}, cross-validated {primary} {error:.4g}"
+            found = f"{list_short(params)}, cross-validated {primary} {error:.4g}"
             say(f"trial {trial.number + 1} of {trials}: {found}")
-    say(f"best of {trials} trials: {_tell(study.best_params)}")
+    say(f"best of {trials} trials: {list_short(study.best_params)}")
     mlflow.log_metric(f"cv_{primary}", study.best_value)
     return first | study.best_params
 
@@ -129,12 +129,6 @@ def _suggest(trial: "Trial", parameter: Parameter) -> Value:
     if isinstance(parameter.default, int):
         return trial.suggest_int(parameter.name, int(low), int(high), log=parameter.scale == "log")
     return trial.suggest_float(parameter.name, float(low), float(high), log=parameter.scale == "log")
-
-
-def _tell(params: Mapping[str, Value]) -> str:
-    """Write parameters with their values, the numbers short."""
-    values = {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in params.items()}
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _log_trial(number: int, params: Params, error: float, primary: str) -> None:

@@ -11,7 +11,7 @@ from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features, select_labelled
 from diabetes.tabular.fitting import check_kind, fit, make
 from diabetes.tabular.measuring import describe_features
-from diabetes.tabular.parameters import Value, fill_in
+from diabetes.tabular.parameters import Value, fill_in, list_short, show_short
 from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
@@ -61,7 +61,7 @@ def run(
             measured = assessment.assess(problem, model, train, holdout, seed=settings.seed)
             figures = assessment.draw(problem, measured)
             assessment.log(measured, figures)
-            say(f"evaluated on {len(holdout)} holdout rows: {_show(measured.metrics)}")
+            say(f"evaluated on {len(holdout)} holdout rows: {list_short(measured.metrics)}")
 
         tags = describe_code(settings.git_commit) | data
         with step("register"):
@@ -79,7 +79,7 @@ def run(
             )
         say(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
 
-        chosen = {name: _show_value(value) for name, value in params.items()}
+        chosen = {name: show_short(value) for name, value in params.items()}
         origin = {"run": active.info.run_id} | chosen | {"seed": str(settings.seed)} | tags
         page = report.render(problem.evaluation, version, verdict, measured, figures, origin)
         mlflow.log_text(page, "report.html")
@@ -181,11 +181,3 @@ def _log_and_register(
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(logged, schema) | tags
     return registry.register(MlflowClient(), logged, model_name, tags)
-
-
-def _show_value(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _show(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -61,7 +61,7 @@ def select_labelled(schema: Schema, table: pd.DataFrame) -> pd.DataFrame:
     named = _to_categories(schema.label, label).to_numpy() if schema.classes else label
     own = {schema.key.name: select_ids(schema, table), schema.label.name: named}
     features = select_features(schema, table)
-    dates = {name: _to_dates(first, features[name]) for name, first in schema.first_days.items()}
+    dates = {name: to_dates(first, features[name]) for name, first in schema.first_days.items()}
     others = {column.name: _to_readable(column, table[column.name]) for column in schema.others}
     return features.assign(**dates, **own, **others)[list(schema.columns)]
 
@@ -70,10 +70,11 @@ def _to_readable(column: Column, values: pd.Series) -> pd.Series:
     if column.kind == "text":
         return pd.Series(read_texts(to_array(values)), dtype=object)
     read = _to_values(column, values)
-    return _to_dates(column.first, read) if column.kind == "date" else read
+    return to_dates(column.first, read) if column.kind == "date" else read
 
 
-def _to_dates(first: str, days: pd.Series) -> pd.Series:
+def to_dates(first: str, days: pd.Series) -> pd.Series:
+    """Return the days as dates, to the microsecond; NaT where one is missing."""
     microseconds = (days * 86_400_000_000).round()
     return np.datetime64(first, "us") + microseconds.astype("timedelta64[us]")
 

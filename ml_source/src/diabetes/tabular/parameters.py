@@ -140,6 +140,16 @@ class Parameter:
             yield f"search on a log scale begins above 0; got {self.search[0]}"
 
 
+def show_short(value: Value) -> str:
+    """Write a value for people, a number with a fraction by four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def list_short(values: Mapping[str, Value]) -> str:
+    """Write named values, such as parameters or metrics, on one line."""
+    return ", ".join(f"{name} {show_short(value)}" for name, value in values.items())
+
+
 def fill_in(parameters: Iterable[Parameter], given: Mapping[str, Value]) -> dict[str, Value]:
     """Return the value of each parameter, in their order: the one that is given, else its default.
 

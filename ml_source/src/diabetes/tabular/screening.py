@@ -96,12 +96,12 @@ def _read_ids(key: Column, batch: pa.RecordBatch, reasons: _Reasons) -> np.ndarr
     read = _read(key, batch, reasons)
     for row in np.flatnonzero(read.is_missing).tolist():
         reasons[row].append(f"{key.name} is missing")
+    ids = np.full(batch.num_rows, NO_ID, dtype=np.int64)
+    known = np.ones(batch.num_rows, dtype=bool)
+    known[list(reasons)] = False
     # What is left is whole and in range, and so exact as a float64.
-    ids = read.numbers.copy()
-    ids[list(reasons)] = 0
-    whole = ids.astype(np.int64)
-    whole[list(reasons)] = NO_ID
-    return whole
+    ids[known] = read.numbers[known].astype(np.int64)
+    return ids
 
 
 def _read(column: Column, batch: pa.RecordBatch, reasons: _Reasons) -> ReadValues:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diabetes.tabular.columns import Column, Schema, SchemaError, check_columns
-from diabetes.tabular.features import select_ids
+from diabetes.tabular.features import select_ids, to_dates
 from diabetes.tabular.reading import read_series, read_texts, to_array
 
 
@@ -134,6 +134,9 @@ def _read_groups(schema: Schema, split: Split, table: pd.DataFrame) -> Sequence[
     if column.kind == "text":
         return list(read_texts(to_array(table[name])))
     numbers = read_series(column, table[name]).numbers
+    if column.kind == "date":
+        days = to_dates(column.first, pd.Series(numbers)).to_numpy()
+        return [None if np.isnat(day) else str(day) for day in days]
     return [None if number != number else _as_text(column, number) for number in numbers.tolist()]
 
 
@@ -147,11 +150,9 @@ def _find(schema: Schema, name: str, table: pd.DataFrame) -> Column:
 
 
 def _as_text(column: Column, number: float) -> str:
-    """Write a group as what it is, whatever other categories or days its column has."""
+    """Write a group as what it is, whatever other categories its column has."""
     if column.kind == "category":
         return column.categories[int(number)]
-    if column.kind == "date":
-        return str(np.datetime64(column.first, "us") + np.timedelta64(round(number * 86_400_000_000), "us"))
     return str(int(number)) if number.is_integer() else str(number)
 
 
