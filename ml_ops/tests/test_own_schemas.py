@@ -14,8 +14,8 @@ from diabetes.tabular.features import select_features
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models, registry
-from diabetes_mlops.contract import CONTRACT, Contract
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.contract import CONTRACT, Contract
 from job_runs import Jobs
 from mlflow import MlflowClient
 
@@ -121,10 +121,10 @@ def log_as_before(jobs: Jobs, problem: Problem) -> None:
         logged = mlflow.sklearn.log_model(
             model,
             name="model",
-            signature=models.signature(schema, model),
+            signature=model_files.signature(schema, model),
             input_example=select_features(schema, table).head(2),
             serialization_format="cloudpickle",
-            metadata={models.PROFILE: json.dumps(profile.as_json())},
+            metadata={model_files.PROFILE: json.dumps(profile.as_json())},
         )
     contract = replace(Contract.of(schema), has_schema=False).as_text()
     client = MlflowClient()
@@ -148,7 +148,7 @@ def test_a_model_of_before_is_refused_by_code_of_other_columns_with_what_to_do(j
     log_as_before(jobs, PATIENTS)
 
     with pytest.raises(
-        models.SignatureError,
+        model_files.SignatureError,
         match=r"the code lacks columns \['S6'\].*make rollback-code VERSION=0\.1\.0\+g0",
     ):
         replace(jobs, problem=without("S6")).score()
@@ -158,7 +158,7 @@ def test_a_version_of_another_label_is_not_scored_with(jobs: Jobs):
     jobs.train()
     label = replace(PATIENTS.schema.label, name="Z")
 
-    with pytest.raises(models.SignatureError, match=r"the model predicts Y, the label of the code is Z"):
+    with pytest.raises(model_files.SignatureError, match=r"the model predicts Y, the label of the code is Z"):
         replace(jobs, problem=with_schema(replace(PATIENTS.schema, label=label))).score()
 
 
@@ -205,7 +205,7 @@ def test_a_version_of_very_many_columns_is_told_by_its_label_too(jobs: Jobs):
 
     assert trained["alias"] == "champion"
     assert (tag.label, tag.has_schema, tag.features) == ("Y", True, {})
-    with pytest.raises(models.SignatureError, match="the model predicts Y, the label of the code is Z"):
+    with pytest.raises(model_files.SignatureError, match="the model predicts Y, the label of the code is Z"):
         replace(jobs, problem=with_schema(replace(problem.schema, label=label))).score(input_data=path)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from diabetes.tabular import Parameter, Problem
 from diabetes.tabular.drift import DriftThresholds
-from diabetes_mlops.gate import Thresholds
-from diabetes_mlops.settings import (
+from diabetes_mlops.runs.settings import (
     AccessSettings,
     MonitoringSettings,
     ScoringSettings,
     SettingsError,
+    Thresholds,
     TrainingSettings,
 )
 from problems import PATIENTS, TUMOURS

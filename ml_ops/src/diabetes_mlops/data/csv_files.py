@@ -13,8 +13,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from diabetes_mlops.places import Place, escape, open_source, quote, reaching, read_listed
-from diabetes_mlops.worker import (
+from diabetes_mlops.data.places import Place, escape, open_source, quote, reaching, read_listed
+from diabetes_mlops.data.worker import (
     BLANK,
     BROKEN_LINE,
     CLOSED_QUOTES,

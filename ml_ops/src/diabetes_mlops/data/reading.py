@@ -30,19 +30,15 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from diabetes_mlops.csv_files import (
+from diabetes_mlops.data.csv_files import (
     EmptyFileError,
-    EncodingError,
-    OtherKindError,
     check_needed,
     check_not_repeated,
     look_into_csv,
     read_csv,
 )
-from diabetes_mlops.places import (
+from diabetes_mlops.data.places import (
     Place,
-    SourceNotFoundError,
-    SourceUnreachableError,
     UnreadableFileError,
     escape,
     find_place,
@@ -52,29 +48,9 @@ from diabetes_mlops.places import (
     quote_name,
     reaching,
     read_listed,
-    reason_of,
 )
-from diabetes_mlops.settings import FILE_FORMATS, is_path
-from diabetes_mlops.worker import BROKEN_LINE, DIGEST, LINES
-
-__all__ = [
-    "EmptyFileError",
-    "EncodingError",
-    "LeftOutError",
-    "OtherKindError",
-    "SourceNotFoundError",
-    "SourceUnreachableError",
-    "UnknownFormatError",
-    "UnreadableFileError",
-    "find_format",
-    "find_wrong_types",
-    "quote",
-    "quote_name",
-    "reaching",
-    "read_as_found",
-    "read_table",
-    "reason_of",
-]
+from diabetes_mlops.data.worker import BROKEN_LINE, DIGEST, LINES
+from diabetes_mlops.runs.settings import FILE_FORMATS, is_path
 
 _FILES_LOOKED_AT = 1000
 # How much of a broken line is shown.

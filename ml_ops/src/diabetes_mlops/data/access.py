@@ -5,8 +5,8 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from diabetes_mlops.settings import AccessSettings
-from diabetes_mlops.sources import reason_of
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.runs.spark_errors import reason_of
 
 # The keys in the secret scope.
 ACCOUNT_KEY = "storage-account-key"

@@ -14,8 +14,6 @@ from diabetes.tabular.metrics import Evaluation
 from diabetes.tabular.parameters import ParameterError, Value, read_values
 from diabetes.tabular.problem import Problem
 
-from diabetes_mlops.gate import Thresholds
-
 FILE_FORMATS = ("csv", "parquet", "delta")
 _FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
@@ -45,6 +43,26 @@ class Widgets(Protocol):
 
 # How the value of one widget is read.
 Reader = Callable[[Widgets, str], Any]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a version must reach: each of `metrics`, and three bounds on its error, the primary metric.
+
+    `margin` bounds how much worse than the champion a version may be: the upper end of the interval of
+    error(version) - error(champion), by paired bootstrap on the same holdout rows, must not be above it. So
+    an equal model passes, and one that may well be worse by more than the margin does not. A slice's error
+    may be `max_slice_ratio` times that of all rows.
+    """
+
+    metrics: Mapping[str, float]
+    margin: float
+    max_slice_ratio: float
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> Self:
+        """Give what the problem asks for."""
+        return cls(evaluation.thresholds, evaluation.margin, evaluation.max_slice_ratio)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from diabetes_mlops import models, registry
-from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.gate import Champion, Decision, Evidence, Slice, Thresholds, decide
-from diabetes_mlops.registry import ChampionChangedError
-from diabetes_mlops.telemetry import say
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.assessment import Assessment
+from diabetes_mlops.models.gate import Champion, Decision, Evidence, Slice, decide
+from diabetes_mlops.models.registry import ChampionChangedError
+from diabetes_mlops.runs.settings import Thresholds
+from diabetes_mlops.runs.telemetry import say
 
 ATTEMPTS = 3
 # Of the holdout, to compare two versions on.
@@ -105,7 +106,7 @@ def meet_champion(
         return None
     number = str(version.version)
     try:
-        model = models.load(version, problem.schema)
+        model = model_files.load(version, problem.schema)
         both = find_readable(model.schema, holdout)
         predicted = predict(model.schema, model.pipeline, holdout[both])
     except CANNOT_SCORE as error:
