@@ -19,7 +19,8 @@ from azurite import Azurite
 from diabetes_mlops.data.access import DataAccessError, open_data_root, read_credential
 from diabetes_mlops.data.places import SourceNotFoundError, SourceUnreachableError
 from diabetes_mlops.data.reading import read_as_found, read_table
-from diabetes_mlops.runs.settings import AccessSettings, SettingsError
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.runs.widgets import SettingsError
 from pyspark.sql import SparkSession
 
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"

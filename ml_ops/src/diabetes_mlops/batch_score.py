@@ -34,9 +34,10 @@ from diabetes_mlops.monitoring import drift
 from diabetes_mlops.monitoring.drift import Drift
 from diabetes_mlops.reports import plots
 from diabetes_mlops.runs import telemetry
-from diabetes_mlops.runs.settings import ScoringSettings, is_path
+from diabetes_mlops.runs.settings import ScoringSettings
 from diabetes_mlops.runs.telemetry import say, step
 from diabetes_mlops.runs.tracking import SCORING_JOB, dataset_source, log_input, open_run
+from diabetes_mlops.runs.widgets import is_path
 
 # After the key and the prediction, which come first.
 SCORED = {

@@ -50,7 +50,7 @@ from diabetes_mlops.data.places import (
     read_listed,
 )
 from diabetes_mlops.data.worker import BROKEN_LINE, DIGEST, LINES
-from diabetes_mlops.runs.settings import FILE_FORMATS, is_path
+from diabetes_mlops.runs.widgets import FILE_FORMATS, is_path
 
 _FILES_LOOKED_AT = 1000
 # How much of a broken line is shown.

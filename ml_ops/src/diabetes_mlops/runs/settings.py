@@ -3,46 +3,82 @@
 An empty widget means the default that its settings declare here; one without a default has to be filled in.
 """
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, Self, TypeVar, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, get_args
 
 from diabetes.tabular.drift import DriftThresholds, find_smallest_p_value
 from diabetes.tabular.metrics import Evaluation
 from diabetes.tabular.parameters import ParameterError, Value, read_values
 from diabetes.tabular.problem import Problem
 
-FILE_FORMATS = ("csv", "parquet", "delta")
-_FILE_ENDINGS = (".csv", ".csv.gz", ".parquet")
-_TABLE_NAME = re.compile(r"[\w-]+(\.[\w-]+){1,2}")
-_MODEL_NAME = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
-_VERSION_OR_ALIAS = re.compile(r"(\d+|[A-Za-z][\w-]*)?")
+from diabetes_mlops.runs.widgets import (
+    BATCH_ID,
+    DATA,
+    DAYS,
+    FORMAT,
+    MODEL,
+    NAMES,
+    NUMBER,
+    POSITIVE,
+    SHARE,
+    TABLE,
+    TEXT,
+    VERSION,
+    WHOLE_NUMBER,
+    Kind,
+    SettingsError,
+    Widget,
+    Widgets,
+    filled,
+    matching,
+    one_of,
+    read_declared,
+    text_of,
+    widget,
+    widgets_of,
+)
+
 # A folder of a container, as `abfss://` names it, and the first folder below /mnt.
 _CONTAINER = re.compile(r"abfss://[a-z0-9$-]+@([a-z0-9]+\.dfs\.core\.windows\.net)(/.*)?")
 _MOUNT = re.compile(r"(?:dbfs:)?(/mnt/[^/]+)(/.*)?")
-_BATCH_ID = re.compile(r"[\w.:=+-]{0,200}")
+_CONTAINER_FORM = "abfss://<container>@<account>.dfs.core.windows.net[/<folder>]"
 _THRESHOLD = re.compile(r"([\w-]+)\s*(<=|>=)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-# A hundred years.
-_MOST_DAYS = 36_500
 Credential = Literal["", "account-key", "service-principal"]
-_Word = TypeVar("_Word", bound=str)
 
-
-class SettingsError(ValueError):
-    """A widget holds a value that the job cannot work with."""
-
-
-class Widgets(Protocol):
-    """The part of `dbutils.widgets` that the settings read; a dict of strings has it too."""
-
-    def get(self, name: str, /) -> str | None:
-        """Give the value of one widget."""
-
-
-# How the value of one widget is read.
-Reader = Callable[[Widgets, str], Any]
+# What every notebook has beside its settings, for itself and for telemetry.
+OF_THE_RUN = {
+    "wheel_dir": Widget("Folder of the wheels", TEXT),
+    "git_commit": Widget("Commit of the deployed code", TEXT),
+    "job_id": Widget("Ids that telemetry carries: the job", TEXT),
+    "job_run_id": Widget("Its run", TEXT),
+    "task_run_id": Widget("The run of its task", TEXT),
+}
+_EXPERIMENT = "MLflow experiment"
+_GIT_COMMIT = OF_THE_RUN["git_commit"].text
+_PARAMETERS = Widget(
+    "Parameters: name=value, ...; empty: training.py's defaults", Kind("name=value, with commas between", str)
+)
+_GATE = {
+    "thresholds": Widget(
+        "Gate: metric<=number, metric>=number, ...; empty: evaluation.py's",
+        Kind("metric<=number or metric>=number, with commas between", NAMES.parse),
+    ),
+    "margin": Widget("Gate: how much above the champion's the error may be; empty: evaluation.py's", NUMBER),
+    "max_slice_ratio": Widget(
+        "Gate: largest error of a slice, in errors of all rows; empty: likewise", NUMBER
+    ),
+}
+_DRIFT = {
+    "psi_warn": Widget("Drift: smallest PSI that warns", POSITIVE, f"{DriftThresholds.psi_warn:g}"),
+    "psi_alert": Widget("Drift: smallest PSI that alerts", POSITIVE, f"{DriftThresholds.psi_alert:g}"),
+    "drift_significance": Widget(
+        "Drift: chance of a false warning, all columns together",
+        POSITIVE,
+        f"{DriftThresholds.significance:g}",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -75,34 +111,33 @@ class TrainingSettings:
     With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it.
     """
 
-    training_data: str
-    experiment_name: str
-    model_name: str
-    thresholds: Thresholds
-    model_params: Mapping[str, Value] = field(default_factory=dict)
-    search_trials: int = 0
-    search_on: Literal["driver", "workers"] = "driver"
-    seed: int = 0
-    promotion: Literal["automatic", "manual"] = "automatic"
-    git_commit: str = ""
+    training_data: str = field(metadata=widget("Labelled data: file or table", DATA))
+    experiment_name: str = field(metadata=widget(_EXPERIMENT, TEXT))
+    model_name: str = field(metadata=widget("Model: catalog.schema.name", MODEL))
+    thresholds: Thresholds = field(metadata=widgets_of(_GATE))
+    model_params: Mapping[str, Value] = field(
+        default_factory=dict, metadata=widgets_of({"model_params": _PARAMETERS})
+    )
+    search_trials: int = field(
+        default=0, metadata=widget("Sets of parameters to try; 0: only the ones above", WHOLE_NUMBER)
+    )
+    search_on: Literal["driver", "workers"] = field(
+        default="driver", metadata=widget("Where they are tried", one_of("driver", "workers"))
+    )
+    seed: int = field(default=0, metadata=widget("Seed of everything random", WHOLE_NUMBER))
+    promotion: Literal["automatic", "manual"] = field(
+        default="automatic", metadata=widget("What passes the gate", one_of("automatic", "manual"))
+    )
+    git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
 
     @classmethod
     def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the training notebook; raises SettingsError."""
-        given = _filled_in(
-            cls,
-            widgets,
-            training_data=_data,
-            experiment_name=_text,
-            model_name=_model_name,
-            model_params=_model_params(problem),
-            search_trials=_whole_number,
-            search_on=_choice("driver", "workers"),
-            seed=_whole_number,
-            promotion=_choice("automatic", "manual"),
-            git_commit=_text,
+        return cls(
+            **read_declared(cls, widgets),
+            model_params=_model_params(widgets, problem),
+            thresholds=_thresholds(widgets, problem.evaluation),
         )
-        return cls(**given, thresholds=_thresholds(widgets, problem.evaluation))
 
 
 @dataclass(frozen=True)
@@ -114,38 +149,25 @@ class ScoringSettings:
     Where a larger share of the rows than `max_rejected_share` cannot be scored, the run fails.
     """
 
-    input_data: str
-    output_table: str
-    experiment_name: str
-    model_name: str
-    model_version: str = ""
-    batch_id: str = ""
-    input_format: str = ""
-    carry_columns: tuple[str, ...] = ()
-    max_rejected_share: float = 0.1
-    drift: DriftThresholds = field(default_factory=DriftThresholds)
-    git_commit: str = ""
+    input_data: str = field(metadata=widget("Rows to score: files, folder or table", DATA))
+    output_table: str = field(metadata=widget("Delta table to write: catalog.schema.table", TABLE))
+    experiment_name: str = field(metadata=widget(_EXPERIMENT, TEXT))
+    model_name: str = field(metadata=widget("Model: catalog.schema.name", MODEL))
+    model_version: str = field(default="", metadata=widget("Version or alias; empty: the champion", VERSION))
+    batch_id: str = field(default="", metadata=widget("Batch id; empty: derived from the rows", BATCH_ID))
+    input_format: str = field(default="", metadata=widget("Format; empty: told by name or folder", FORMAT))
+    carry_columns: tuple[str, ...] = field(
+        default=(), metadata=widget("Columns to carry into the output, between commas", NAMES)
+    )
+    max_rejected_share: float = field(default=0.1, metadata=widget("Largest share of rows set aside", SHARE))
+    drift: DriftThresholds = field(default_factory=DriftThresholds, metadata=widgets_of(_DRIFT))
+    git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
 
     @classmethod
     def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the scoring notebook; raises SettingsError."""
-        version = "empty, a version number or an alias"
-        batch = "empty, or letters, digits and . _ : = + -"
-        given = _filled_in(
-            cls,
-            widgets,
-            input_data=_data,
-            output_table=_table_name,
-            experiment_name=_text,
-            model_name=_model_name,
-            model_version=_matching(_VERSION_OR_ALIAS, version),
-            batch_id=_matching(_BATCH_ID, batch),
-            input_format=_choice(*FILE_FORMATS),
-            carry_columns=_names,
-            max_rejected_share=_share,
-            git_commit=_text,
-        )
-        return cls(**given, drift=_drift_thresholds(widgets, len(problem.schema.features) + 1))
+        drift = _drift_thresholds(widgets, len(problem.schema.features) + 1)
+        return cls(**read_declared(cls, widgets), drift=drift)
 
 
 @dataclass(frozen=True)
@@ -159,71 +181,73 @@ class MonitoringSettings:
     things are at least as bad as `fail_on`; empty: it never does for that.
     """
 
-    output_table: str
-    experiment_name: str
-    max_error_ratio: float
-    labels_data: str = ""
-    lookback_days: float = 7.0
-    rejected_share_warn: float = 0.05
-    fail_on: Literal["", "warn", "alert"] = ""
-    git_commit: str = ""
+    output_table: str = field(metadata=widget("Delta table that scoring writes: catalog.schema.table", TABLE))
+    experiment_name: str = field(metadata=widget("MLflow experiment of the scoring runs", TEXT))
+    max_error_ratio: float = field(
+        metadata=widgets_of(
+            {
+                "max_error_ratio": Widget(
+                    "Alert: largest true error, in the holdout's; empty: evaluation.py's", POSITIVE
+                )
+            }
+        )
+    )
+    labels_data: str = field(
+        default="", metadata=widget("True labels, by ID: file or table; empty: there are none", DATA)
+    )
+    lookback_days: float = field(
+        default=7.0, metadata=widget("Days judged, counted back from the newest scoring run", DAYS)
+    )
+    rejected_share_warn: float = field(
+        default=0.05, metadata=widget("Warn: share of a batch's rows set aside, if larger", SHARE)
+    )
+    fail_on: Literal["", "warn", "alert"] = field(
+        default="", metadata=widget("Status at which the job fails; empty: at none", one_of("warn", "alert"))
+    )
+    git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
 
     @classmethod
     def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
         """Read and check the widgets of the monitoring notebook; raises SettingsError."""
-        given = _filled_in(
-            cls,
-            widgets,
-            output_table=_table_name,
-            experiment_name=_text,
-            labels_data=_data,
-            lookback_days=_days,
-            rejected_share_warn=_share,
-            fail_on=_choice("warn", "alert"),
-            git_commit=_text,
-        )
-        name = "max_error_ratio"
-        given[name] = (
-            _positive_number(widgets, name) if _text(widgets, name) else problem.evaluation.max_error_ratio
-        )
-        return cls(**given)
+        name, limit = "max_error_ratio", problem.evaluation.max_error_ratio
+        limit = POSITIVE.read(widgets, name) if text_of(widgets, name) else limit
+        return cls(**read_declared(cls, widgets), max_error_ratio=limit)
 
 
 @dataclass(frozen=True)
 class AccessSettings:
     """How a job gets at the data below `data_root`.
 
-    With a `credential` its secrets are read from `secret_scope`: for the `abfss://` folder that `data_root`
-    is, or for the mount that `data_root` lies in, whose source is `mount_source`.
+    With a `data_credential` its secrets are read from `secret_scope`: for the `abfss://` folder that
+    `data_root` is, or for the mount that `data_root` lies in, whose source is `mount_source`.
     """
 
-    data_root: str = ""
-    credential: Credential = ""
-    mount_source: str = ""
-    secret_scope: str = ""
+    data_root: str = field(default="", metadata=widget("Folder of the data", TEXT))
+    data_credential: Credential = field(
+        default="", metadata=widget("Credential of data_root", one_of(*get_args(Credential)[1:]))
+    )
+    mount_source: str = field(
+        default="", metadata=widget("Mount below /mnt: abfss://container@account...; empty: none", TEXT)
+    )
+    secret_scope: str = field(default="", metadata=widget("Secret scope of credentials and telemetry", TEXT))
 
     @classmethod
     def from_widgets(cls, widgets: Widgets) -> Self:
         """Read and check the widgets that each notebook has; raises SettingsError."""
-        credentials = [credential for credential in get_args(Credential) if credential]
-        filled = _text(widgets, "data_credential")
-        credential: Credential = (
-            _choice(*credentials)(widgets, "data_credential") if filled else cls.credential
-        )
-        mount_source = _text(widgets, "mount_source").rstrip("/")
-        container = "abfss://<container>@<account>.dfs.core.windows.net[/<folder>]"
-        if mount_source:
-            _matching(_CONTAINER, container)(widgets, "mount_source")
-            _matching(_MOUNT, "/mnt/<name>[/<folder>], because mount_source is given")(widgets, "data_root")
-            if credential == "account-key":
+        given = cls(**read_declared(cls, widgets))
+        if given.mount_source:
+            matching(_CONTAINER, _CONTAINER_FORM).read(widgets, "mount_source")
+            form = "/mnt/<name>[/<folder>], because mount_source is given"
+            matching(_MOUNT, form).read(widgets, "data_root")
+            if given.data_credential == "account-key":
                 raise SettingsError("a mount takes data_credential service-principal; got 'account-key'")
-        elif credential:
-            _matching(_CONTAINER, f"{container}, because data_credential is given")(widgets, "data_root")
-        return cls(
-            data_root=_text(widgets, "data_root"),
-            credential=credential,
-            mount_source=mount_source,
-            secret_scope=_filled(widgets, "secret_scope") if credential else "",
+        elif given.data_credential:
+            form = f"{_CONTAINER_FORM}, because data_credential is given"
+            matching(_CONTAINER, form).read(widgets, "data_root")
+        return replace(
+            given,
+            mount_source=given.mount_source.rstrip("/"),
+            secret_scope=filled(widgets, "secret_scope") if given.data_credential else "",
         )
 
     @property
@@ -237,89 +261,20 @@ class AccessSettings:
         return _MOUNT.sub(r"\1", self.data_root)
 
 
-def is_path(source: str) -> bool:
-    """Tell the path of a file or a folder from a table name."""
-    return source.lower().endswith(_FILE_ENDINGS) or not _TABLE_NAME.fullmatch(source)
-
-
-def _text(widgets: Widgets, name: str) -> str:
-    return (widgets.get(name) or "").strip()
-
-
-def _filled(widgets: Widgets, name: str) -> str:
-    value = _text(widgets, name)
-    if not value:
-        raise SettingsError(f"{name} must not be empty")
-    return value
-
-
-def _filled_in(settings: type, widgets: Widgets, **readers: Reader) -> dict[str, Any]:
-    """Read the widgets that are filled in, by field; the others keep their defaults, where they have one."""
-    for needed in fields(settings):
-        if needed.name in readers and needed.default is needed.default_factory is MISSING:
-            _filled(widgets, needed.name)
-    return {name: read(widgets, name) for name, read in readers.items() if _text(widgets, name)}
-
-
-def _matching(pattern: re.Pattern[str], form: str) -> Callable[[Widgets, str], str]:
-    def read(widgets: Widgets, name: str) -> str:
-        value = _text(widgets, name)
-        if not pattern.fullmatch(value):
-            raise SettingsError(f"{name} must be {form}; got {value!r}")
-        return value
-
-    return read
-
-
-_table_name = _matching(_TABLE_NAME, "[catalog.]schema.table")
-_model_name = _matching(_MODEL_NAME, "catalog.schema.model")
-
-
-def _positive_number(widgets: Widgets, name: str) -> float:
-    return _number(widgets, name, "a positive number", above=0)
-
-
-def _number(
-    widgets: Widgets, name: str, form: str = "a number", above: float = -math.inf, most: float = math.inf
-) -> float:
-    value = _text(widgets, name)
+def _model_params(widgets: Widgets, problem: Problem) -> dict[str, Value]:
+    name = "model_params"
     try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not (above < number <= most and math.isfinite(number)):
-        raise SettingsError(f"{name} must be {form}; got {value!r}")
-    return number
-
-
-def _days(widgets: Widgets, name: str) -> float:
-    return _number(widgets, name, f"days, above 0 and at most {_MOST_DAYS}", above=0, most=_MOST_DAYS)
-
-
-def _whole_number(widgets: Widgets, name: str) -> int:
-    value = _text(widgets, name)
-    # NumPy's and Optuna's generators take 32 bits of seed.
-    if not (re.fullmatch(r"[0-9]{1,10}", value) and int(value) < 2**32):
-        raise SettingsError(f"{name} must be a whole number from 0 to {2**32 - 1}; got {value!r}")
-    return int(value)
-
-
-def _model_params(problem: Problem) -> Reader:
-    def read(widgets: Widgets, name: str) -> dict[str, Value]:
-        try:
-            return read_values(problem.parameters, _text(widgets, name))
-        except ParameterError as error:
-            raise SettingsError(f"{name}: {error}") from error
-
-    return read
+        return read_values(problem.parameters, text_of(widgets, name))
+    except ParameterError as error:
+        raise SettingsError(f"{name}: {error}") from error
 
 
 def _thresholds(widgets: Widgets, evaluation: Evaluation) -> Thresholds:
     """Read the thresholds of the gate; those of the problem where none are given."""
     given: dict[str, Any] = {
-        name: _number(widgets, name) for name in ("margin", "max_slice_ratio") if _text(widgets, name)
+        name: NUMBER.read(widgets, name) for name in ("margin", "max_slice_ratio") if text_of(widgets, name)
     }
-    if texts := _names(widgets, "thresholds"):
+    if texts := NAMES.read(widgets, "thresholds"):
         given["metrics"] = dict(_threshold(text, evaluation) for text in texts)
     return replace(Thresholds.of(evaluation), **given)
 
@@ -336,9 +291,9 @@ def _threshold(text: str, evaluation: Evaluation) -> tuple[str, float]:
 
 def _drift_thresholds(widgets: Widgets, columns: int) -> DriftThresholds:
     """Read the thresholds of drift."""
-    names = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
+    names = dict(zip(_DRIFT, ("psi_warn", "psi_alert", "significance"), strict=True))
     given = {
-        field: _positive_number(widgets, widget) for widget, field in names.items() if _text(widgets, widget)
+        name: POSITIVE.read(widgets, widget) for widget, name in names.items() if text_of(widgets, widget)
     }
     thresholds = DriftThresholds(**given)
     if thresholds.psi_alert < thresholds.psi_warn:
@@ -353,35 +308,3 @@ def _drift_thresholds(widgets: Widgets, columns: int) -> DriftThresholds:
             f"or drift is never found; got {thresholds.significance}"
         )
     return thresholds
-
-
-def _choice(*choices: _Word) -> Callable[[Widgets, str], _Word]:
-    def read(widgets: Widgets, name: str) -> _Word:
-        value = _text(widgets, name)
-        for choice in choices:
-            if value == choice:
-                return choice
-        raise SettingsError(f"{name} must be {' or '.join(choices)}; got {value!r}")
-
-    return read
-
-
-def _names(widgets: Widgets, name: str) -> tuple[str, ...]:
-    """Read names between commas."""
-    return tuple(filter(None, (part.strip() for part in _text(widgets, name).split(","))))
-
-
-def _share(widgets: Widgets, name: str) -> float:
-    """Read a share from 0 to 1; 1 is no limit."""
-    share = _number(widgets, name)
-    if not 0 <= share <= 1:
-        raise SettingsError(f"{name} must be a share from 0 to 1; got {share:g}")
-    return share
-
-
-def _data(widgets: Widgets, name: str) -> str:
-    """Give a table name as it is, and a path with `data_root` before it when it is relative."""
-    value = _filled(widgets, name).rstrip("/")
-    if not is_path(value) or value.startswith("/") or ":" in value:
-        return value
-    return f"{_filled(widgets, 'data_root').rstrip('/')}/{value}"

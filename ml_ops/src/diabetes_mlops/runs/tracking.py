@@ -15,8 +15,8 @@ from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
 from diabetes_mlops.runs import telemetry
-from diabetes_mlops.runs.settings import is_path
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
+from diabetes_mlops.runs.widgets import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
 SCORING_JOB = "diabetes_batch_scoring"
