@@ -92,6 +92,38 @@ def test_the_gate_compares_a_version_of_more_columns_with_the_champion(make_jobs
     assert decision["numbers"]["difference"] < 0
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_gate_compares_a_version_of_fewer_columns_with_the_champion(make_jobs, form: str):
+    jobs, table = make_jobs(f"fewer_columns_at_the_gate_{form}"), problems.make_patients()
+    jobs.train()
+    data = jobs.write(table.assign(NOTE="seen"), f"table.{form}")
+
+    fewer = replace(jobs, problem=without("S6", "SEX")).train(training_data=data)
+
+    compared = {check["name"]: check["finding"] for check in fewer["decision"]["checks"]}[
+        "not worse than the champion"
+    ]
+    assert "against champion version 1; its interval" in compared
+    (model,) = (
+        mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{number}")
+        for number in (fewer["model_version"],)
+    )
+    assert {"S6", "SEX"}.isdisjoint(model.feature_names_in_)
+    run = mlflow.get_run(fewer["run_id"])
+    assert [each.dataset.profile.count("S6") for each in run.inputs.dataset_inputs] == [0, 0]
+
+
+def test_a_champion_of_a_column_that_the_data_lost_is_told(make_jobs):
+    jobs, table = make_jobs("a_lost_column"), problems.make_patients()
+    jobs.train()
+
+    fewer = replace(jobs, problem=without("S6"))
+    decision = fewer.train(training_data=jobs.write(table.drop(columns="S6"), "lost.csv"))["decision"]
+
+    (reason,) = decision["reasons"]
+    assert reason.startswith("champion version 1 cannot be scored on this holdout: ") and "S6" in reason
+
+
 def test_rows_that_the_champion_cannot_read_are_left_out_for_both(make_jobs):
     jobs, table = make_jobs("rows_of_both"), problems.make_patients()
     jobs.train()

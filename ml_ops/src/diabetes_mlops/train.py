@@ -1,12 +1,13 @@
 """The training job: reads the table, fits and assesses a pipeline, registers it and takes it to the gate."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import mlflow
 import pandas as pd
 from diabetes.tabular.checking import check_table
-from diabetes.tabular.columns import Schema
+from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features, select_labelled
 from diabetes.tabular.fitting import check_kind, fit, make
@@ -52,7 +53,8 @@ def run(
         _log_settings(settings, problem)
         delta_tables.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
-            train, holdout = read(spark, settings.training_data, problem)
+            extra = promotion.find_champion_columns(MlflowClient(), settings.model_name, problem.schema)
+            train, holdout, of_champion = read(spark, settings.training_data, problem, extra)
             data = describe_data(train, holdout, settings.training_data)
             mlflow.set_tags(data)
             _log_inputs(problem.schema, train, holdout, settings.training_data, data)
@@ -76,7 +78,7 @@ def run(
                 problem,
                 version,
                 measured,
-                holdout,
+                holdout.join(of_champion),
                 thresholds=settings.thresholds,
                 promotion=settings.promotion,
                 seed=settings.seed,
@@ -101,17 +103,22 @@ def run(
         }
 
 
-def read(spark: SparkSession, source: str, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the labelled table, check it, and split it into rows to train on and rows to hold out."""
+def read(
+    spark: SparkSession, source: str, problem: Problem, extra: Sequence[Column] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read the labelled table, check it, and split it into rows to train on and rows to hold out.
+
+    The third table has, for the rows that are held out, those of the `extra` columns that are there.
+    """
     schema = problem.schema
-    found = read_table(spark, source, schema.columns.values())
+    found = read_table(spark, source, schema.columns.values(), welcome=extra)
     with reaching(source):
         table = found.toPandas()
     check_table(schema, table, labelled=True)
     train, holdout = split_table(problem, select_labelled(schema, table))
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
-    return train, holdout
+    return train, holdout, table.loc[holdout.index, list(table.columns[len(schema.columns) :])]
 
 
 def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> dict[str, str]:

@@ -87,7 +87,7 @@ def read_csv(
     required: Iterable[str] = (),
     carried: Iterable[str] = (),
 ) -> DataFrame:
-    """Read files that were looked into, each value as text; see `sources.read_as_found`.
+    """Read files that were looked into, each value as text; see `reading.read_as_found`.
 
     A column without a name, or with the name of another one, is called after its place. Raises SchemaError
     where a required or carried one is there twice, or where one file lacks a required one that others have.

@@ -118,6 +118,12 @@ def load(version: ModelVersion, schema: Schema) -> LoadedModel:
         return LoadedModel(pipeline, own, profile)
 
 
+def read_schema(version: ModelVersion) -> Schema | None:
+    """Read the schema that a version carries; None where it carries none. Raises ModelUnreadableError."""
+    with _explained(version, "the files of {uri} cannot be read"):
+        return _read_schema(Model.load(f"models:/{version.name}/{version.version}"))
+
+
 def describe_contract(logged: ModelInfo, schema: Schema) -> dict[str, str]:
     """Give the tag that says what a version that this code trains asks for; none where it is too long."""
     has_schema = SCHEMA in (logged.metadata or {})
