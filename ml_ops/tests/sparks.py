@@ -1,7 +1,7 @@
 """The Spark that the tests run on, with Delta: a server of Spark Connect, or Spark Classic.
 
-On Databricks serverless compute and clusters of standard access mode are the former. Dedicated clusters, and so
-all with an ML runtime, are the latter; TEST_SPARK=classic takes that.
+On Databricks serverless compute and clusters of standard access mode are the former. Dedicated clusters, and
+so all with an ML runtime, are the latter; TEST_SPARK=classic takes that.
 """
 
 import gc
