@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from diabetes.tabular.columns import Column, SchemaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, StringType, StructType
 
 from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.runs.spark_errors import is_of_spark
 from diabetes_mlops.runs.telemetry import say
 
 BATCH_ID, RUN_ID = "batch_id", "run_id"
@@ -145,16 +145,16 @@ def retry(write: Callable[[], object]) -> None:
         try:
             write()
             return
-        except PySparkException as error:
+        except Exception as error:
             if attempt == ATTEMPTS or not _is_conflict(error):
                 raise
             say("another run wrote to the table at the same moment: writing again")
             time.sleep(random.uniform(0, 2**attempt / 4))
 
 
-def _is_conflict(error: PySparkException) -> bool:
-    """Whether Delta refused a commit because of another one."""
-    return any(name in str(error) for name in CONFLICTS)
+def _is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit because of another one; Spark Classic hands on Java's own error."""
+    return is_of_spark(error) and any(name in str(error) for name in CONFLICTS)
 
 
 def _define(columns: Mapping[str, str]) -> str:
