@@ -48,6 +48,7 @@ TELEMETRY ?=
 OVERWRITE :=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
+MODEL_VERSION :=
 A :=
 B :=
 
@@ -60,7 +61,7 @@ SECRETS_FILE ?=
 
 # Every variable that a person may give; more follow where they are used.
 SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI KEEP_DEPLOYMENTS \
-	STORAGE_KEY_FILE OVERWRITE TELEMETRY A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
+	STORAGE_KEY_FILE OVERWRITE TELEMETRY MODEL_VERSION A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
 SETTINGS += LOCAL_WORKSPACE_STATE LOCAL_WORKSPACE_PORT LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
 # Tests and benchmarks are told what to use, and not what the person uses who runs them, but for what is of the machine.
 OF_THE_MACHINE := PYTHON
@@ -323,7 +324,7 @@ deployments: which-workspace ## List the deployed versions, the jobs that point 
 	@$(DEPLOYMENT) deployments
 
 .PHONY: rollback-code
-rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4
+rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4, or MODEL_VERSION=3: what trained it
 	@$(DEPLOYMENT) roll-back-code
 
 .PHONY: run-diabetes-model-training
