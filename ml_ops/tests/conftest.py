@@ -19,16 +19,13 @@ import mlflow
 import problems
 import pyspark
 import pytest
-from azurite import Azurite, has_client
+from azurite import Azurite
 from ingestion import Ingestion, open_ingestion
 from job_runs import Jobs
 from pyspark.sql import SparkSession
 from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
-
-# The versions of a cluster's runtime have no part in an upload.
-collect_ignore = [] if has_client() else ["test_storage_account.py"]
 
 DELTA = "io.delta:delta-spark_4.1_2.13:4.3.1"
 # The driver for abfss://, of the version of Hadoop that this Spark has.

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deployment.azure import TEMPLATES, Outputs, output_name
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (TEMPLATES / "main.json").read_text()
 TEMPLATE = json.loads(SOURCE)
 GROUP = "/subscriptions/1234/resourceGroups/ml"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_cli import VAULT_ID, Az, Terminal, az
 from deployment.azure import KeyVault
 from deployment.command_lines import COMMAND_LINES
 from deployment.databricks_cli import DatabricksCli
@@ -14,10 +15,9 @@ from deployment.errors import DeploymentError
 from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
 from machine import command_lines
 from programs import any_cli, require_program
-from test_azure import VAULT_ID, Az, Terminal, az
-from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
+from rest_server import TOKEN, Server, workspace_at
 
-__all__ = ["az", "cli", "programs_of_this_environment", "server"]
+__all__ = ["az"]
 
 API = "/api/2.0/secrets"
 VAULT = KeyVault(VAULT_ID, "https://mlopsdev1.vault.azure.net/")
