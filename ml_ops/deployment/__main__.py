@@ -219,7 +219,6 @@ def _compare(_: str) -> None:
 COMMANDS: dict[str, Callable[[str], None]] = {
     "target": _check_target,
     "workspace": _show_workspace,
-    "version": lambda _: print(wheels.version(ROOT)),
     "dist": lambda _: print(f"Both wheels are in {wheels.build_wheels(ROOT).relative_to(ROOT)}"),
     "azure-deploy": lambda _: azure.deploy(_settings().target, os.environ.get("RESOURCE_GROUP", "")),
     "init": _init,
