@@ -19,7 +19,7 @@ import mlflow
 import problems
 import pyspark
 import pytest
-from azurite import Azurite
+from azurite import Azurite, free_port
 from ingestion import Ingestion, open_ingestion
 from job_runs import Jobs
 from pyspark.sql import SparkSession
@@ -256,12 +256,6 @@ def certificates() -> list[str]:
     """Trust what the machine trusts, so that the jars can be downloaded behind a company's proxy."""
     store = Path("/etc/ssl/certs/java/cacerts")
     return [f"-Djavax.net.ssl.trustStore={store}"] if store.exists() else []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_virtual_network_of_ones_own_takes_the_clusters_in_and_reaches_the_sto
 
 
 def test_the_vault_gets_the_account_key_only_where_keys_open_the_storage() -> None:
-    always = {"storage-account-name", "appinsights-connection-string"}
+    always = {"appinsights-connection-string"}
 
     assert rendered().secrets() == always
     assert rendered(allowSharedKeyAccess=True).secrets() == {*always, "storage-account-key"}
