@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 from deployment.databricks_cli import DatabricksCli
-from deployment.deployments import choose_compute, prune, roll_back
+from deployment.deployments import choose_compute, prune, roll_back, roll_back_with_model
 from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import User
@@ -106,6 +106,29 @@ def test_code_is_kept_for_the_model_that_exactly_it_trained(
     prune(cli, target, keep=0)
 
     assert {name.partition("+")[2] for name in deleted(server)} == gone
+
+
+def test_code_is_asked_for_where_training_knew_no_more_than_its_commit(
+    server: Server, cli: DatabricksCli
+) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+    with_old_code(server, target)
+    tags = [{"key": "diabetes_version", "value": "0.1.0"}, {"key": "git_commit", "value": "a" * 40}]
+    server.replies |= {
+        f"{REGISTRY}/registered-models/get": {"registered_model": {}},
+        f"{REGISTRY}/model-versions/get": {"model_version": {"version": "4", "tags": tags}},
+    }
+
+    candidates = r"\['0\.1\.0\+gaaaaaaa', '0\.1\.0\+gaaaaaaa\.d11111111'\]"
+    with pytest.raises(DeploymentError, match=f"version 4 of .* may be of 2 versions .*{candidates}"):
+        roll_back_with_model(cli, target, "4")
+
+
+def test_a_model_that_is_not_there_leads_to_no_code(server: Server, cli: DatabricksCli) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+
+    with pytest.raises(DeploymentError, match="no version or alias 'champion'; there is no model prod"):
+        roll_back_with_model(cli, target, "champion")
 
 
 def no_rights() -> NoReturn:

@@ -35,6 +35,18 @@ def test_what_makes_no_sense_is_refused_before_mlflow_is_imported(
     assert capsys.readouterr().err.startswith(f"Error: {says}")
 
 
+@pytest.mark.parametrize("command", ["run", "promote", "rollback", "deploy", "models"])
+def test_a_version_of_the_model_is_refused_by_what_does_not_go_by_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MODEL_VERSION", "3")
+
+    assert main([command]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: MODEL_VERSION=3 goes with `make rollback-code` alone; ")
+    assert "PARAMS='model_version=3'" in said and "VERSION=3\n" in said
+
+
 @pytest.mark.parametrize("text", ["champion", "-1", "1.0", "²", "1 2"])
 def test_only_a_number_names_the_version_to_promote(text: str):
     with pytest.raises(DeploymentError, match=rf"takes the number of a version; got '{re.escape(text)}'"):
