@@ -160,8 +160,8 @@ test: $(INSTALLED) ## Run every test
 # Its local workspace is that of here to the byte, and so are the tests of it. A short name, one late in the alphabet
 # and the longest share its .venv, and run what is quick and looks at names.
 OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
-OF_NAMES := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
-OF_NAMES := tests/test_workflows.py $(OF_NAMES:%=ml_ops/tests/deployment/test_deployment_%.py)
+OF_DEPLOYMENT := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
+OF_NAMES := tests/test_workflows.py $(OF_DEPLOYMENT:%=ml_ops/tests/deployment/test_deployment_%.py)
 test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and its tests have to pass; takes minutes
 	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
