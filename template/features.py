@@ -59,7 +59,7 @@ FILES = {
         "ml_ops/deployment/pip_cli.py",
         "ml_ops/deployment/told_by_pip_cli/",
         "tests/test_gaps.py",
-        "tests/test_with_pip_cli.py",
+        "ml_ops/tests/deployment/test_deployment_pip_cli.py",
         TWO_COMMAND_LINES,
     ),
 }

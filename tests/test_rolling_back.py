@@ -133,6 +133,37 @@ def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     return story
 
 
+@dataclass
+class ByModel:
+    """A roll-back of the code by a version of the model: the codes, oldest first, and what was printed."""
+
+    codes: list[str]
+    printed: dict[str, str]
+    deployed: list[str]
+
+
+@pytest.fixture(scope="module")
+def by_model(story: Story) -> ByModel:
+    """The code goes forth and back with the model; then the code is pruned that version 2 is of."""
+    first, second, _ = story.codes
+    team, printed = story.team, {}
+    client = team.workspace.client.api_client
+    printed["second"] = team.make("rollback-code", "MODEL_VERSION=2", *HERE)
+    printed["champion"] = team.make("rollback-code", "MODEL_VERSION=champion", *HERE)
+    printed["again"] = team.make("rollback-code", "MODEL_VERSION=1", *HERE)
+    for wanted in ("9", "02", "nobody"):
+        printed[wanted] = team.make("rollback-code", f"MODEL_VERSION={wanted}", *HERE, ok=False)
+    both = ("rollback-code", f"VERSION={first}", "MODEL_VERSION=2")
+    printed["both"] = team.make(*both, *HERE, ok=False)
+    printed["neither"] = team.make("rollback-code", *HERE, ok=False)
+    fourth = team.deploy("four", *HERE, "KEEP_DEPLOYMENTS=1")
+    printed["pruned"] = team.make("rollback-code", "MODEL_VERSION=2", *HERE, ok=False)
+    tag = {"name": MODEL, "version": "1", "key": "diabetes_version"}
+    client.do("DELETE", "/api/2.0/mlflow/model-versions/delete-tag", body=tag)
+    printed["not recorded"] = team.make("rollback-code", "MODEL_VERSION=1", *HERE, ok=False)
+    return ByModel([first, second, fourth], printed, list(team.listed(*HERE)))
+
+
 DIFFERENCE = "the model does not know columns ['S7']"
 
 
@@ -206,3 +237,55 @@ def test_what_is_so_already_is_said_and_is_no_error(story: Story) -> None:
 def test_what_has_nothing_to_go_back_to_or_to_show_says_what_is_missing(story: Story) -> None:
     assert "deploy it with `make deploy`" in story.printed["report before anything"]
     assert "version 1 is the only one so far" in story.printed["rollback once more"]
+
+
+JOBS = 3
+
+
+@pytest.mark.parametrize(("moment", "number", "code"), [("second", 2, 1), ("champion", 1, 0)])
+def test_the_code_goes_back_to_what_trained_a_version_by_number_or_alias(
+    by_model: ByModel, moment: str, number: int, code: int
+) -> None:
+    told, version = by_model.printed[moment], by_model.codes[code]
+
+    assert f"Version {number} of {MODEL} was trained by the code of {version}\n" in told
+    assert len(re.findall(rf"^Job .* runs the code of {re.escape(version)}$", told, re.MULTILINE)) == JOBS
+
+
+def test_the_code_of_a_model_that_is_in_effect_is_said_to_be_so(by_model: ByModel) -> None:
+    assert by_model.printed["again"].count(f"runs the code of {by_model.codes[0]} already") == JOBS
+
+
+@pytest.mark.parametrize("wanted", ["9", "02", "nobody"])
+def test_a_version_of_the_model_that_is_not_there_is_refused_with_those_that_are(
+    by_model: ByModel, wanted: str
+) -> None:
+    has = f"{MODEL} has versions ['1', '2'] and aliases {{'champion': '1'"
+    assert f"Error: no version or alias '{wanted}'; {has}" in by_model.printed[wanted]
+
+
+def test_code_that_was_pruned_is_named_with_what_is_kept_and_how_to_bring_it_back(by_model: ByModel) -> None:
+    first, second, fourth = by_model.codes
+
+    assert set(by_model.deployed) == {first, fourth}
+    was = f"version 2 of {MODEL} was trained by the code of {second}, which is not deployed any more"
+    back = f"To bring it back, check out {second[-7:]} and `make deploy`"
+    assert f"Error: {was}; kept are ['{fourth}', '{first}']. {back}\n" in by_model.printed["pruned"]
+
+
+def test_a_version_that_does_not_tell_its_code_is_refused_with_its_commit(by_model: ByModel) -> None:
+    told, commit = by_model.printed["not recorded"], by_model.codes[0][-7:]
+
+    assert f"version 1 of {MODEL} was registered before versions of the code were recorded" in told
+    assert f"Name the code itself, with VERSION={commit}, its commit; kept are [" in told
+
+
+def test_the_code_and_the_model_are_not_both_named_and_one_of_them_is(by_model: ByModel) -> None:
+    both = f"got VERSION='{by_model.codes[0]}' and MODEL_VERSION='2'. Give one of them"
+    assert (
+        "Error: rollback-code takes VERSION, of the code, or MODEL_VERSION, of the model"
+        in (by_model.printed["both"])
+    )
+    assert both in by_model.printed["both"]
+    assert "Error: which version? VERSION=<one of [" in by_model.printed["neither"]
+    assert "or MODEL_VERSION=<of the model that it trained>" in by_model.printed["neither"]

@@ -14,9 +14,9 @@ from deployment.command_lines import open_cli
 from deployment.errors import CliError
 from deployment.go_cli import GoCli, write_overrides
 from programs import require_program
-from test_deployment_unit import program, workspace_at
+from rest_server import program, workspace_at
+from test_deployment_targets import CASES, EXISTING, RECORDING
 from test_deployments import Team, team
-from test_targets import CASES, EXISTING, RECORDING
 from workspace_under_test import ROOT, WorkspaceUnderTest
 
 __all__ = ["team"]

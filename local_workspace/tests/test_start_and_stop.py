@@ -26,6 +26,7 @@ from local_workspace.processes import has_ended, recall, remember
 from local_workspace.profile import read_profile
 from local_workspace.server import listen
 from local_workspace.state import StateFolder
+from real_workspace import free_port
 
 JAVA = f"""#!{sys.executable}
 import socket, sys
@@ -47,9 +48,7 @@ class CommandLine:
         java.write_text(JAVA)
         java.chmod(0o700)
         self.state = StateFolder(folder / "state")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.environment = os.environ | {"JAVA_HOME": str(folder / "java")}
 
     def begin(self, command: str, *options: str) -> subprocess.Popen[str]:

@@ -8,16 +8,13 @@ from typing import Any
 
 import mlflow
 import pytest
-from azurite import Azurite, has_client
+from azurite import Azurite
 from ingestion import Ingestion, open_ingestion
 from job_runs import Jobs
 from pyspark.sql import SparkSession
 from sparks import Sessions, find_java, open_spark
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
-
-# The versions of a cluster's runtime have no part in an upload.
-collect_ignore = [] if has_client() else ["test_storage_account.py"]
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from pathlib import Path
 import problems
 import pyspark
 import pytest
+from azurite import free_port
 from pyspark import SparkContext
 from pyspark.serializers import UTF8Deserializer, read_int
 from pyspark.sql import SparkSession
@@ -235,9 +236,3 @@ def certificates() -> list[str]:
     """Trust what the machine trusts, so that the jars can be downloaded behind a company's proxy."""
     store = Path("/etc/ssl/certs/java/cacerts")
     return [f"-Djavax.net.ssl.trustStore={store}"] if store.exists() else []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

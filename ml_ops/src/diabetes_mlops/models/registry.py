@@ -197,13 +197,6 @@ def list_versions(client: MlflowClient, model_name: str) -> list[dict[str, Any]]
     return [_describe(client, client.get_model_version(model_name, str(n)), aliases) for n in numbers]
 
 
-def versions_of_commit(client: MlflowClient, model_name: str, commit: str) -> list[dict[str, Any]]:
-    """Describe the versions that the code of a commit trained, newest first; `commit` may be shortened."""
-    if not commit:
-        raise ValueError("the commit must not be empty")
-    return [row for row in list_versions(client, model_name) if row["git_commit"].startswith(commit)]
-
-
 def compare(client: MlflowClient, model_name: str, a: str, b: str) -> list[dict[str, Any]]:
     """Put two versions, each named by number or alias, side by side: one dict a line.
 

@@ -23,7 +23,7 @@ from deployment.data import FILES, address_of
 from deployment.errors import DeploymentError
 from deployment.storage_account import BLOCK, StorageFolder, read_key, upload_files
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONTAINER = "abfss://data@mlopsdata.dfs.core.windows.net"
 KILLED = """
 import sys

@@ -14,7 +14,7 @@ from deployment.workspace import User
 from diabetes import PROBLEM
 from diabetes_mlops.runs.settings import MonitoringSettings, ScoringSettings, TrainingSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
 RECORDING = Path(__file__).with_name("recordings") / "bundle_validate.json"
 USER = "local.user@localhost"

@@ -11,9 +11,7 @@ from deployment.pip_cli import PipCli, error_text
 from deployment.targets import Target
 from deployment.workspace import User
 from machine import ROOT
-from test_deployment_unit import Server, listed_job, program, server, workspace_at
-
-__all__ = ["server"]
+from rest_server import Server, listed_job, program, workspace_at
 
 
 def test_a_script_on_the_path_is_not_taken_for_the_databricks_cli(

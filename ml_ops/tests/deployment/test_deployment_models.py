@@ -1,15 +1,14 @@
 """What the Make targets of the registered model print and refuse, on a real MLflow registry."""
 
 import re
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from deployment.__main__ import main
 from deployment.errors import DeploymentError
 from deployment.models import RegisteredModel, describe_rows
-from deployment.versions import require_number, require_two
 from mlflow import MlflowClient
+from rest_server import Server, workspace_at
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -168,41 +167,6 @@ def test_nothing_is_rolled_back_without_a_champion(model):
         model.roll_back()
 
 
-# What a target names
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["promote"], "which version? `make promote VERSION=3`; `make models` lists them"),
-        (["promote", "VERSION=champion"], "VERSION takes the number of a version; got 'champion'."),
-        (
-            ["rollback", "VERSION=1"],
-            "rollback takes no VERSION, it goes back to the champion before; "
-            "`make promote VERSION=1` makes that version the champion",
-        ),
-        (["compare", "A=1"], "which two versions? `make compare A=champion B=3`, by number or alias"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_mlflow_is_imported(
-    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setitem(sys.modules, "deployment.models", None)
-    for name in ("VERSION", "A", "B"):
-        monkeypatch.delenv(name, raising=False)
-    for setting in arguments[1:]:
-        monkeypatch.setenv(*setting.split("="))
-
-    assert main(arguments[:1]) == 1
-    assert capsys.readouterr().err.startswith(f"Error: {says}")
-
-
-@pytest.mark.parametrize("text", ["champion", "-1", "1.0", "²", "1 2"])
-def test_only_a_number_names_the_version_to_promote(text: str):
-    with pytest.raises(DeploymentError, match=rf"takes the number of a version; got '{re.escape(text)}'"):
-        require_number(text)
-
-
 # Comparison
 
 
@@ -228,12 +192,6 @@ def test_what_the_gate_wrote_into_the_runs_is_not_compared(model, client, printe
     assert "gate_champion_rmse" not in printed()
 
 
-@pytest.mark.parametrize(("a", "b"), [("", ""), ("1", ""), ("", "1")])
-def test_comparing_needs_two_versions(a: str, b: str):
-    with pytest.raises(DeploymentError, match="which two versions"):
-        require_two(a, b)
-
-
 def test_a_version_is_not_compared_with_itself(model):
     with pytest.raises(DeploymentError, match="are both version 2"):
         model.compare("2", "2")
@@ -245,3 +203,25 @@ def test_a_comparison_says_which_rows_it_rests_on():
     assert describe_rows(one, one) == "Both were evaluated on the same holdout rows, of data.csv."
     assert describe_rows(one, other).startswith("They were evaluated on different holdout rows")
     assert describe_rows(one, {}) == "It is not known on which rows each was evaluated."
+
+
+# A cloud workspace
+
+
+def test_models_of_a_profile_are_asked_of_its_unity_catalog_whatever_the_environment_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployment.models import open_model  # here, because importing MLflow takes seconds
+
+    elsewhere = {"HOST": "http://127.0.0.1:9", "TOKEN": "other", "AUTH_TYPE": "", "CONFIG_FILE": ""}
+    for name, value in elsewhere.items():
+        monkeypatch.setenv(f"DATABRICKS_{name}", value)
+    server.replies["/api/2.0/preview/scim/v2/Me"] = {"userName": "ada@example.com"}
+
+    model = open_model(workspace_at(server.host, tmp_path, profile="dev"), "main.diabetes.diabetes")
+    with pytest.raises(DeploymentError, match=r"no registered model 'main\.diabetes\.diabetes'"):
+        model.print_versions()
+
+    assert model.user == "ada@example.com"
+    asked = [path for path, _ in server.received]
+    assert "/api/2.0/mlflow/unity-catalog/registered-models/get" in asked

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_cli import VAULT_ID, Az, Terminal, az
 from deployment.azure import KeyVault
 from deployment.command_lines import COMMAND_LINES
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.secret_scope import KEYS, LOCAL_KEYS, ensure_scope, given_values, put_secrets, read_values
-from machine import command_lines
+from machine import ROOT, command_lines
 from programs import any_cli, require_program
-from test_azure import VAULT_ID, Az, Terminal, az
-from test_deployment_unit import TOKEN, Server, cli, programs_of_this_environment, server, workspace_at
+from rest_server import TOKEN, Server, workspace_at
 
-__all__ = ["az", "cli", "programs_of_this_environment", "server"]
+__all__ = ["az"]
 
 API = "/api/2.0/secrets"
 VAULT = KeyVault(VAULT_ID, "https://mlopsdev1.vault.azure.net/")
@@ -217,13 +217,20 @@ def test_a_person_is_asked_without_echo_and_passes_over_what_is_not_needed(
 
     def answer(prompt: str) -> str:
         asked.append(prompt.split()[0])
-        return "account" if prompt.startswith("storage-account-name") else ""
+        return "account" if prompt.startswith("service-principal-id") else ""
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr("getpass.getpass", answer)
 
-    assert given_values("") == {"storage-account-name": "account"}
+    assert given_values("") == {"service-principal-id": "account"}
     assert asked == list(KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_is_one_that_the_jobs_read(key: str) -> None:
+    sources = [file.read_text() for file in (ROOT / "ml_ops" / "src").rglob("*.py")]
+
+    assert any(f'"{key}"' in source for source in sources)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
@@ -246,7 +253,7 @@ def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["bare-s3cret", "c2VjcmV0==", "storage-key=s3cret"])
 def test_line_that_is_no_known_key_is_refused_and_not_repeated(line: str) -> None:
     with pytest.raises(DeploymentError, match="line 2 of the secrets is not `key=value`") as refused:
-        read_values(["storage-account-name=account\n", line])
+        read_values(["service-principal-id=account\n", line])
 
     assert line.partition("=")[0] not in str(refused.value)
 
@@ -287,11 +294,11 @@ DOUBTFUL = {
     f"{KEY}=s3\x1bcret": f"line 1 of the secrets: the value of {KEY} has a control character",
     f"{KEY}=s3\u2028cret": f"line 1 of the secrets: the value of {KEY} has a control character",
     f"{KEY}=s3\ufeffcret": f"line 1 of the secrets: the value of {KEY} has a control character",
-    f"storage-account-name=a\n\n{KEY}=s3cret1\n{KEY}=s3cret2": f"line 4 of the secrets gives {KEY} a second",
+    f"service-principal-id=a\n\n{KEY}=s3cret1\n{KEY}=s3cret2": f"line 4 of the secrets gives {KEY} a second",
     f"export {KEY}=s3cret": "line 1 of the secrets is not `key=value`",
     f"{KEY}: s3cret": "line 1 of the secrets is not `key=value`",
     f"{KEY.upper()}=s3cret": "line 1 of the secrets is not `key=value`",
-    f"storage-account-name=a\n\ufeff{KEY}=s3cret": "line 2 of the secrets is not `key=value`",
+    f"service-principal-id=a\n\ufeff{KEY}=s3cret": "line 2 of the secrets is not `key=value`",
     f"{KEY}=s3\udcffcret": " is not UTF-8 text",
 }
 
@@ -341,7 +348,7 @@ def test_nothing_is_written_where_one_line_is_refused(
     prepare(server, OWN)
 
     with pytest.raises(DeploymentError, match="line 2 of the secrets"):
-        put_secrets(dev, "scope", secrets_file(tmp_path, f"storage-account-name=account\n{KEY}='s3cret'\n"))
+        put_secrets(dev, "scope", secrets_file(tmp_path, f"service-principal-id=account\n{KEY}='s3cret'\n"))
 
     assert sent(server, "put") == []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from deployment import wheel_checks, wheels
 from deployment.errors import DeploymentError
-from test_wheels import FILES, MODEL, PYPROJECT, root, settings_of_git, write
+from test_deployment_wheels import FILES, MODEL, PYPROJECT, root, settings_of_git, write
 
 __all__ = ["root", "settings_of_git"]
 

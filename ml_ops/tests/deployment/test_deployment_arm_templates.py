@@ -13,7 +13,7 @@ import pytest
 import yaml
 from deployment.azure import TEMPLATES, Outputs, output_name
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (TEMPLATES / "main.json").read_text()
 TEMPLATE = json.loads(SOURCE)
 GROUP = "/subscriptions/1234/resourceGroups/ml"
@@ -270,7 +270,7 @@ def test_a_virtual_network_of_ones_own_takes_the_clusters_in_and_reaches_the_sto
 
 
 def test_the_vault_gets_the_account_key_only_where_keys_open_the_storage() -> None:
-    always = {"storage-account-name", "appinsights-connection-string"}
+    always = {"appinsights-connection-string"}
 
     assert rendered().secrets() == always
     assert rendered(allowSharedKeyAccess=True).secrets() == {*always, "storage-account-key"}
