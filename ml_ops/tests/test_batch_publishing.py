@@ -119,6 +119,19 @@ def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is
         delta_tables.drop_table(jobs.spark, name)
 
 
+def test_what_a_run_may_not_remove_does_not_stop_it(trained, capsys):
+    jobs, _ = trained
+    # Spark drops no view as a table, as Unity Catalog drops no table of somebody else.
+    name = f"{jobs.table}_staged_20200101_abc"
+    jobs.spark.sql(f"CREATE VIEW {name} AS SELECT 1 AS ID")
+
+    scored = jobs.score(batch_id="beside_a_left_over")
+
+    assert scored["rows_scored"] == 100
+    assert f"{name}, which a killed run has left, stays: " in capsys.readouterr().out
+    jobs.spark.sql(f"DROP VIEW {name}")
+
+
 def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
     jobs, _ = trained
     publish = batch_score.publish_scored

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, StringType, StructType
 
 from diabetes_mlops.data.places import quote, quote_name
-from diabetes_mlops.runs.spark_errors import is_of_spark
+from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
 
 BATCH_ID, RUN_ID = "batch_id", "run_id"
@@ -136,7 +136,17 @@ def _drop_left_overs(spark: SparkSession, table: str) -> None:
     for row in spark.sql(f"SHOW TABLES IN {quote_name(schema)} LIKE '{prefix}*'").collect():
         staged = re.fullmatch(r"(\d{8})_[0-9a-f]+", row["tableName"].removeprefix(prefix))
         if staged and staged[1] < oldest:
-            drop_table(spark, f"{schema}.{row['tableName']}")
+            _drop_left_over(spark, f"{schema}.{row['tableName']}")
+
+
+def _drop_left_over(spark: SparkSession, table: str) -> None:
+    """Remove what a killed run left, or say why it stays: another's table takes its owner, or MANAGE."""
+    try:
+        drop_table(spark, table)
+    except Exception as error:
+        if not is_of_spark(error):
+            raise
+        say(f"{table}, which a killed run has left, stays: {reason_of(error)}")
 
 
 def retry(write: Callable[[], object]) -> None:
