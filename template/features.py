@@ -39,6 +39,7 @@ FILES = {
         "docs/local_workspace_api.md",
         "docs/notebook_fidelity.md",
         "docs/security.md",
+        "tests/science.py",
         "tests/test_data_roots.py",
         "tests/test_deployments.py",
         "tests/test_end_to_end.py",
