@@ -23,6 +23,7 @@ FILES = {
         "docs/pictures.py",
         "ml_data/make_data.py",
         "ml_source/tests/test_data.py",
+        "tests/lives.py",
         "tests/new_project/",
         "tests/sciences/",
         "tests/test_pictures.py",
