@@ -55,7 +55,7 @@ TUMOURS = Science(
     second="penalty=2 balanced=true",
     searched=("penalty", "balanced"),
     scored=167,
-    reasons=("SIZE is unknown: tiny", "SMOOTHNESS is outside 0 to 1: -1", "CASE is not a number: x"),
+    reasons=("SIZE is unknown: tiny", "SMOOTHNESS is outside 0 to 1: -1", "the line does not fit the header"),
     metric="log_loss",
     columns={"CASE": "bigint", "prediction": "double", "WARD": "string"},
     scoring=f"input_data={NIGHT} batch_id=night carry_columns=WARD",
