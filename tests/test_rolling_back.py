@@ -25,7 +25,7 @@ ONE_MORE = """
 from dataclasses import replace
 from diabetes.tabular import Column
 
-SCHEMA = replace(SCHEMA, features=(Column("ONE_MORE", "number", "one more", "", 0, 6), *SCHEMA.features))
+SCHEMA = replace(SCHEMA, features=(Column("ONE_MORE", "number", "one more", "", 1, 7), *SCHEMA.features))
 """
 TRAIN, SCORE = "run-diabetes-model-training", "run-diabetes-batch-scoring"
 
@@ -91,7 +91,7 @@ def add_column(checkout: Path) -> None:
     schema.write_text(schema.read_text() + ONE_MORE)
     for name in ("data_raw.csv", "data_batch_input.csv"):
         table = read_rows(checkout / "ml_data" / name)
-        table = table.assign(ONE_MORE=[row % 7 for row in range(len(table))])
+        table = table.assign(ONE_MORE=[row % 7 + 1 for row in range(len(table))])
         table.to_csv(checkout / "ml_data" / name, index=False)
 
 
