@@ -203,12 +203,16 @@ ACTIONLINT := if command -v go >/dev/null; then set -x; go run github.com/rhysd/
 dist: $(INSTALLED) ## Build both wheels into dist/<version>
 	@$(DEPLOYMENT) dist
 
-# only: local-workspace
 .PHONY: docs
-docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from the code
-	@.venv/bin/python -m local_workspace.api_table > .venv/api_table.md
-	@mv .venv/api_table.md docs/local_workspace_api.md
+docs: $(INSTALLED) ## Write the pages of docs that are made from the code
+	@PYTHONPATH=ml_ops .venv/bin/python -m deployment.job_settings > .venv/page.md
+	@mv .venv/page.md docs/job_settings.md
+# only: local-workspace
+	@$(if $(wildcard local_workspace),.venv/bin/python -m local_workspace.api_table > .venv/page.md)
+	@$(if $(wildcard local_workspace),mv .venv/page.md docs/local_workspace_api.md)
+# end only
 
+# only: local-workspace
 # only: template
 .PHONY: pictures
 pictures: has-local-workspace $(INSTALLED) ## Take the pictures of README.md from a demo of its own; needs Chromium

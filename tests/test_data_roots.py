@@ -14,9 +14,9 @@ PRINCIPAL = {
 # What a job says of each, one line a case: the mount is made by the first, used by the second.
 MOUNTS = f"""
 import json
-from diabetes_mlops.data_access import open_data_root
-from diabetes_mlops.settings import AccessSettings
-from diabetes_mlops.sources import read_as_found
+from diabetes_mlops.data.access import open_data_root
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.data.reading import read_as_found
 
 def said(**widgets):
     given = {{"data_root": "/mnt/wards/day", "secret_scope": "{SCOPE}", "mount_source": "{SOURCE}"}} | widgets

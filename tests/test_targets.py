@@ -12,7 +12,7 @@ from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import User
 from diabetes import PROBLEM
-from diabetes_mlops.settings import MonitoringSettings, ScoringSettings, TrainingSettings
+from diabetes_mlops.runs.settings import MonitoringSettings, ScoringSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diabetes_mlops.champions import CHAMPION, HISTORY, find_earlier, read_changes
-from diabetes_mlops.contract import CODE_VERSION, CONTRACT, Contract
+from diabetes_mlops.models.champions import CHAMPION, HISTORY, find_earlier, read_changes
+from diabetes_mlops.models.contract import CODE_VERSION, CONTRACT, Contract
 
 from deployment import wheels
 from deployment.workspace import Workspace

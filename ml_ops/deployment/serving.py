@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diabetes_mlops.champions import CHAMPION
-from diabetes_mlops.contract import Contract
+from diabetes_mlops.models.champions import CHAMPION
+from diabetes_mlops.models.contract import Contract
 
 from deployment import inputs
 from deployment.errors import DeploymentError

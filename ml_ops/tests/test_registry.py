@@ -5,8 +5,8 @@ from typing import Any
 
 import mlflow
 import pytest
-from diabetes_mlops import registry
-from diabetes_mlops.registry import (
+from diabetes_mlops.models import registry
+from diabetes_mlops.models.registry import (
     AlreadyChampionError,
     ChampionChangedError,
     ModelNotFoundError,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pandas as pd
+from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.measuring import compare_models
 from diabetes.tabular.problem import Problem
 from diabetes.tabular.scoring import predict
@@ -14,11 +15,13 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from diabetes_mlops import models, registry
-from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.gate import Champion, Decision, Evidence, Slice, Thresholds, decide
-from diabetes_mlops.registry import ChampionChangedError
-from diabetes_mlops.telemetry import say
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.assessment import Assessment
+from diabetes_mlops.models.contract import CONTRACT, Contract
+from diabetes_mlops.models.gate import Champion, Decision, Evidence, Slice, decide
+from diabetes_mlops.models.registry import ChampionChangedError, ModelNotFoundError
+from diabetes_mlops.runs.settings import Thresholds
+from diabetes_mlops.runs.telemetry import say
 
 ATTEMPTS = 3
 # Of the holdout, to compare two versions on.
@@ -86,6 +89,26 @@ def settle(
     return verdict
 
 
+def find_champion_columns(client: MlflowClient, model_name: str, schema: Schema) -> list[Column]:
+    """Give the features that the champion needs and this schema does not have.
+
+    Empty where the champion cannot be read: that is told when a version meets it.
+    """
+    try:
+        champion = registry.find_champion(client, model_name)
+    except ModelNotFoundError:  # this is the first training
+        return []
+    asked = Contract.from_text(champion.tags.get(CONTRACT, "")) if champion else None
+    if champion is None or (asked and asked.features and asked.features.keys() <= set(schema.feature_names)):
+        return []
+    try:
+        own = model_files.read_schema(champion)
+    except CANNOT_SCORE as error:
+        say(f"the columns of champion version {champion.version} cannot be read: {error}")
+        return []
+    return [column for column in own.features if column.name not in schema.columns] if own else []
+
+
 def meet_champion(
     problem: Problem,
     client: MlflowClient,
@@ -98,14 +121,14 @@ def meet_champion(
     """Score the holdout with the present champion; None while there is none.
 
     It reads the rows by its own schema, and those that it cannot read are left out for both. A champion that
-    cannot be scored, such as one of columns that are gone, is described with its problem.
+    cannot be scored, such as one of a column that the data has no longer, is described with its problem.
     """
     version = registry.find_champion(client, model_name)
     if version is None:
         return None
     number = str(version.version)
     try:
-        model = models.load(version, problem.schema)
+        model = model_files.load(version, problem.schema)
         both = find_readable(model.schema, holdout)
         predicted = predict(model.schema, model.pipeline, holdout[both])
     except CANNOT_SCORE as error:

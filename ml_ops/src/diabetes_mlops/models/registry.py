@@ -15,8 +15,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 
-from diabetes_mlops import champions
-from diabetes_mlops.contract import CODE_VERSION
+from diabetes_mlops.models import champions
+from diabetes_mlops.models.contract import CODE_VERSION
 
 CHAMPION, HISTORY, LONGEST_TAG = champions.CHAMPION, champions.HISTORY, champions.LONGEST_TAG
 CHALLENGER = "challenger"

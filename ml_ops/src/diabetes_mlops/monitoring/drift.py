@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import mlflow
-from diabetes.tabular.drift import Counts, DriftThresholds, Profile, classify, compare, worst
+import pandas as pd
+from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status, classify, compare, worst
 from mlflow.entities import RunData
-
-from diabetes_mlops import plots
 
 # The names under which a run's metrics and tags hold the findings; the monitoring job reads them.
 TAG, COLUMNS_TAG = "drift", "drift_columns"
@@ -19,23 +19,36 @@ REPORTED, TOLD = 3, 5
 WIDGETS = {"psi_warn": "psi_warn", "psi_alert": "psi_alert", "drift_significance": "significance"}
 
 
-def log(profile: Profile, counts: Counts, thresholds: DriftThresholds) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drift:
+    """How far each column of a batch has moved: `comparison` as `compare` gives it, one row a column."""
+
+    comparison: pd.DataFrame
+    statuses: Mapping[str, Status]
+    thresholds: DriftThresholds
+
+    @classmethod
+    def of(cls, profile: Profile, counts: Counts, thresholds: DriftThresholds) -> Self:
+        """Hold a batch's counts against the profile of the training rows."""
+        comparison = compare(profile, counts)
+        return cls(comparison, classify(comparison, thresholds), thresholds)
+
+
+def log(found: Drift) -> dict[str, Any]:
     """Log into the active run how far a batch has moved; returns what the job reports, as JSON has it.
 
     Metrics `psi_<column>`, `drift_p_<column>` and `missing_share_<column>`, the thresholds as params, the
-    table drift.json, the figure plots/drift.png, and the tags `drift` (ok, warn or alert) and
-    `drift_columns`, the columns that have moved. Reported are the largest psi; drift.json has them all.
+    table drift.json, and the tags `drift` (ok, warn or alert) and `drift_columns`, the columns that have
+    moved. Reported are the largest psi; drift.json has them all.
     """
-    comparison = compare(profile, counts)
-    statuses = classify(comparison, thresholds)
+    comparison, statuses = found.comparison, found.statuses
     status = worst(statuses.values())
     for prefix, numbers in ((PSI, "psi"), (P_VALUE, "p_value"), (MISSING, "missing_batch")):
         values = comparison[numbers].items()
         mlflow.log_metrics({name_metric(prefix, str(name)): value for name, value in values})
-    mlflow.log_params({widget: getattr(thresholds, field) for widget, field in WIDGETS.items()})
+    mlflow.log_params({widget: getattr(found.thresholds, field) for widget, field in WIDGETS.items()})
     mlflow.log_table(comparison.assign(status=list(statuses.values())).reset_index(), "drift.json")
-    mlflow.log_figure(plots.draw_drift(profile, counts, comparison, statuses), "plots/drift.png")
-    drifted = {name: found for name, found in statuses.items() if found != "ok"}
+    drifted = {name: moved for name, moved in statuses.items() if moved != "ok"}
     mlflow.set_tags({TAG: status} | ({COLUMNS_TAG: ", ".join(drifted)} if drifted else {}))
     largest = comparison["psi"].nlargest(REPORTED)
     return {

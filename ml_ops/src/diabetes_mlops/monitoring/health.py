@@ -15,7 +15,7 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class History:
-    """What is known about a scored table; `diabetes_mlops.history` makes the parts and says their columns.
+    """What is known about a scored table; `history` makes the parts and says their columns.
 
     `batches` has one row a batch in the order of their scoring, at least one; `versions` one a model
     version; `failures` one for each scoring run that failed, was cancelled or published no row, in the order

@@ -16,12 +16,14 @@ from mlflow.entities import Run
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from diabetes_mlops import drift, registry, sources
-from diabetes_mlops.health import name_holdout, name_share
-from diabetes_mlops.staging import check_predictions
-from diabetes_mlops.storage import KEY_TYPES
-from diabetes_mlops.tracking import ERROR, SCORING_JOB
-from diabetes_mlops.worker import KEY, LABEL, PROBABILITIES, REASONS, LabelPicker
+from diabetes_mlops.data import places, reading
+from diabetes_mlops.data.delta_tables import KEY_TYPES
+from diabetes_mlops.data.staged_batch import check_predictions
+from diabetes_mlops.data.worker import KEY, LABEL, PROBABILITIES, REASONS, LabelPicker
+from diabetes_mlops.models import registry
+from diabetes_mlops.monitoring import drift
+from diabetes_mlops.monitoring.health import name_holdout, name_share
+from diabetes_mlops.runs.tracking import ERROR, SCORING_JOB
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTILE_NAMES = ["p5", "p25", "p50", "p75", "p95"]
@@ -57,8 +59,8 @@ def open_scored(spark: SparkSession, table: str, schema: Schema | None = None) -
     Raises SchemaError where its predictions are not of the kind of the schema's label.
     """
     try:
-        scored = sources.read_table(spark, table)
-    except sources.SourceNotFoundError as error:
+        scored = reading.read_table(spark, table)
+    except places.SourceNotFoundError as error:
         raise NoHistoryError(f"there is no table {table} yet; batch scoring makes it") from error
     if schema is not None:
         check_predictions(scored, table, schema)
@@ -163,7 +165,7 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     there twice or training or scoring would refuse a value, SourceNotFoundError where there is nothing.
     """
     key, label = schema.key.name, schema.label.name
-    found = sources.read_table(spark, source, [schema.key, schema.label])
+    found = reading.read_table(spark, source, [schema.key, schema.label])
     # By their places, as in staging: Spark takes a dot or a quote in a name for its own.
     key_type = KEY_TYPES[schema.key.kind].simpleString()
     read = found.toDF("0", "1").mapInArrow(
@@ -171,7 +173,7 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
     )
     labels = read.select(F.col(KEY).alias(key), F.col(LABEL).alias(label))
     wrong = read.where(F.col(REASONS).isNotNull()).select(REASONS)
-    with sources.reaching(source):
+    with places.reaching(source):
         what = (
             f"are not one of {list(schema.classes)}, or the ID cannot be read"
             if schema.classes
@@ -179,7 +181,7 @@ def read_labels(spark: SparkSession, source: str, schema: Schema) -> DataFrame:
         )
         _refuse(wrong, source, what)
         _refuse(
-            labels.groupBy(sources.quote(key)).count().where("count > 1"), source, "have more than one label"
+            labels.groupBy(places.quote(key)).count().where("count > 1"), source, "have more than one label"
         )
     return labels
 
@@ -197,10 +199,10 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
     errors = [LABELLED, *evaluation.metrics]
     if labels is None:
         return pd.DataFrame(columns=[*BATCH, *VERSION, *errors]).astype(dict.fromkeys(errors, "float64"))
-    ids, keys = F.col(sources.quote(key)).alias(KEY), [*BATCH, *VERSION]
+    ids, keys = F.col(places.quote(key)).alias(KEY), [*BATCH, *VERSION]
     prediction = _list_probabilities(classes) if classes else F.col(PREDICTION)
     predicted = scored.select(ids, *keys, "scored_at", prediction.alias(PREDICTION))
-    arrived = labels.select(ids, F.col(sources.quote(label)).alias(LABEL))
+    arrived = labels.select(ids, F.col(places.quote(label)).alias(LABEL))
     predictions = Window.partitionBy(*VERSION, KEY).orderBy(F.desc("scored_at"), F.desc("batch_id"))
     labelled = predicted.join(arrived, KEY).withColumn("place", F.row_number().over(predictions))
     none = {name: F.lit(None).cast("string") for name in BATCH}
@@ -215,7 +217,7 @@ def measure_errors(problem: Problem, scored: DataFrame, labels: DataFrame | None
         return pd.DataFrame([[*key, len(rows), *found.values()]], dtype="object")
 
     types = [f"{name} string" for name in keys]
-    types += [f"{LABELLED} bigint", *[f"{sources.quote(name)} double" for name in evaluation.metrics]]
+    types += [f"{LABELLED} bigint", *[f"{places.quote(name)} double" for name in evaluation.metrics]]
     groups = both.select(*keys, LABEL, PREDICTION).groupBy(*keys)
     return groups.applyInPandas(measure_rows, ", ".join(types)).toPandas()
 

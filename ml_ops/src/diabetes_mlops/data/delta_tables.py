@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, StringType, StructType
 
-from diabetes_mlops.sources import quote, quote_name
-from diabetes_mlops.telemetry import say
+from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.runs.telemetry import say
 
 BATCH_ID, RUN_ID = "batch_id", "run_id"
 # The type of the key's column in a table, by the kind of the key.

@@ -14,9 +14,9 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from mlflow.exceptions import MlflowException
 
-from diabetes_mlops import telemetry
-from diabetes_mlops.places import is_of_spark, reason_of
-from diabetes_mlops.settings import is_path
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
+from diabetes_mlops.runs.widgets import is_path
 
 WHEELS = ("diabetes", "diabetes_mlops")
 SCORING_JOB = "diabetes_batch_scoring"

@@ -47,6 +47,18 @@ _STAGED_TYPES = {REASONS: pa.list_(pa.string()), ROW: pa.string(), TALLY: pa.str
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """A registered pipeline, and the schema that its rows are read by.
+
+    `profile` describes its training rows; None where a model was logged without one.
+    """
+
+    pipeline: Pipeline
+    schema: Schema
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True)
 class Tally:
     """What is known about the rows that one task, or all of them, read.
 

@@ -1,12 +1,12 @@
 """Draws the figures of a run; without pyplot, whose global state outlives a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from diabetes.tabular.columns import Column, Schema, show_day
-from diabetes.tabular.drift import Counts, DriftThresholds, Profile, Status
+from diabetes.tabular.drift import Counts, DriftThresholds, Profile
 from diabetes.tabular.features import select_features
 from diabetes.tabular.metrics import Evaluation, find_classes
 from diabetes.tabular.problem import Problem
@@ -18,7 +18,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import auc, roc_curve
 
-from diabetes_mlops.health import History, name_share, with_noun
+from diabetes_mlops.models.assessment import Assessment
+from diabetes_mlops.monitoring.drift import Drift
+from diabetes_mlops.monitoring.health import History, name_share, with_noun
 
 BLUE, ORANGE, RED, GREY = "#1f6fb4", "#d9731a", "#b42318", "#8a8f98"
 LINES = (BLUE, ORANGE, "#3a9d5d", "#8456b8", "#b5487a")
@@ -38,6 +40,30 @@ BOX = {
     "medianprops": {"color": ORANGE, "linewidth": 2},
     "flierprops": {"marker": ".", "markeredgecolor": GREY, "markersize": 4},
 }
+
+
+def draw_assessment(problem: Problem, assessment: Assessment) -> dict[str, Figure]:
+    """Draw the assessment's figures, each under the name of its file; the first two belong side by side."""
+    actual, predicted, label = assessment.actual, assessment.predicted, problem.schema.label
+    importance = draw_importance(assessment.importance, problem.evaluation)
+    if classes := problem.schema.classes:
+        return {
+            "confusion": draw_confusion(actual, predicted, classes),
+            "importance": importance,
+            "calibration_by_class": draw_calibration_by_class(actual, predicted, classes),
+            "roc_by_class": draw_roc_by_class(actual, predicted, classes),
+        }
+    if assessment.is_of_classifier:
+        return {
+            "calibration": draw_calibration(actual, predicted, label),
+            "roc": draw_roc(actual, predicted),
+            "importance": importance,
+        }
+    return {
+        "predicted_vs_actual": draw_predicted_vs_actual(actual, predicted, label),
+        "importance": importance,
+        "residuals": draw_residuals(actual, predicted, label),
+    }
 
 
 def draw_features(schema: Schema, table: pd.DataFrame) -> Figure:
@@ -246,13 +272,9 @@ def draw_importance(importance: pd.DataFrame, evaluation: Evaluation) -> Figure:
     return _laid_out(figure)
 
 
-def draw_drift(
-    profile: Profile, counts: Counts, comparison: pd.DataFrame, statuses: Mapping[str, Status]
-) -> Figure:
-    """Draw each column's shares of training rows and of a batch's rows in the same bins.
-
-    `comparison` is what `diabetes.tabular.drift.compare` returned, `statuses` what `classify` made of it.
-    """
+def draw_drift(profile: Profile, counts: Counts, found: Drift) -> Figure:
+    """Draw each column's shares of training rows and of a batch's rows in the same bins."""
+    comparison, statuses = found.comparison, found.statuses
     figure = _figure(13, 9)
     figure.suptitle(f"Drift of {counts.rows} rows against {profile.baseline.rows} training rows")
     columns = 4

@@ -19,8 +19,6 @@ from matplotlib.figure import Figure
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import plots
-
 
 @dataclass(frozen=True)
 class Assessment:
@@ -57,30 +55,6 @@ def assess(
         predicted=predicted,
         is_of_classifier=is_classifier(model),
     )
-
-
-def draw(problem: Problem, assessment: Assessment) -> dict[str, Figure]:
-    """Draw the assessment's figures, each under the name of its file; the first two belong side by side."""
-    actual, predicted, label = assessment.actual, assessment.predicted, problem.schema.label
-    importance = plots.draw_importance(assessment.importance, problem.evaluation)
-    if classes := problem.schema.classes:
-        return {
-            "confusion": plots.draw_confusion(actual, predicted, classes),
-            "importance": importance,
-            "calibration_by_class": plots.draw_calibration_by_class(actual, predicted, classes),
-            "roc_by_class": plots.draw_roc_by_class(actual, predicted, classes),
-        }
-    if assessment.is_of_classifier:
-        return {
-            "calibration": plots.draw_calibration(actual, predicted, label),
-            "roc": plots.draw_roc(actual, predicted),
-            "importance": importance,
-        }
-    return {
-        "predicted_vs_actual": plots.draw_predicted_vs_actual(actual, predicted, label),
-        "importance": importance,
-        "residuals": plots.draw_residuals(actual, predicted, label),
-    }
 
 
 def name_metrics(assessment: Assessment) -> dict[str, float]:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import takewhile
 from urllib.parse import unquote
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+
+from diabetes_mlops.runs.spark_errors import lines_of_java, reason_of
 
 _NOT_FOUND = (
     "PATH_NOT_FOUND",
@@ -25,9 +26,6 @@ _STORAGE_DRIVER = ".fs.azurebfs."
 _CANCELLED = "OPERATION_CANCELED"
 # What is no plain character in a pattern of Hadoop's.
 _SPECIAL = re.compile(r"([\\*?\[\]{}])")
-# What begins a cause, the stack of Java and that of a worker's Python.
-_CAUSED_BY, _STACK, _TRACEBACK = "Caused by: ", "JVM stacktrace:", "Traceback (most recent call last):"
-_PACKAGE = re.compile(r"^(?:[a-z]\w*\.)+(?=[A-Z]\w*(:|$))")
 _FILE_READ = re.compile(r"while reading file (.+?)\.\s")
 # What to do, by a part of the cause.
 _ADVICE = {
@@ -116,7 +114,7 @@ def reaching(source: str) -> Iterator[None]:
             raise _unreachable(source, error) from error
         raise
     except Exception as error:
-        text = "\n".join(_lines_of_java(error))
+        text = "\n".join(lines_of_java(error))
         if not text or _CANCELLED in text:
             raise
         if _STORAGE_DRIVER in text:
@@ -126,24 +124,6 @@ def reaching(source: str) -> Iterator[None]:
                 f"there is no file or table {source!r}, and it is not a pattern"
             ) from error
         raise _unreadable(source, error, text) from error
-
-
-def is_of_spark(error: BaseException) -> bool:
-    """Whether Spark raised it, or the bridge to Java."""
-    return type(error).__module__.startswith(("pyspark.", "py4j."))
-
-
-def reason_of(error: BaseException) -> str:
-    """Give the last cause of an error of Java's, else the line of its text that tells most."""
-    lines = _lines_of_java(error) or str(error).splitlines()
-    causes = [place for place, line in enumerate(lines) if line.startswith(_CAUSED_BY)]
-    if causes:
-        reason = lines[causes[-1]].removeprefix(_CAUSED_BY)
-        return _last_of_traceback(lines[causes[-1] :]) if reason.endswith(_TRACEBACK) else _shorten(reason)
-    if any(line.endswith(_TRACEBACK) for line in lines):
-        return _last_of_traceback(lines)
-    told = [line.strip(" :") for line in takewhile(lambda line: line != _STACK, lines) if line.strip(" :")]
-    return _shorten(next((line for line in told if "Exception" in line), (told or [type(error).__name__])[0]))
 
 
 def quote_name(name: str) -> str:
@@ -168,24 +148,3 @@ def _unreadable(source: str, error: Exception, text: str) -> UnreadableFileError
     advice = next((f": {what}" for part, what in _ADVICE.items() if part in reason), "")
     name = read_listed(file[1]) if file else repr(source)
     return UnreadableFileError(f"{name} cannot be read: {reason}{advice}")
-
-
-def _lines_of_java(error: BaseException) -> list[str]:
-    """Give the lines of an error of Spark's, with its causes; none of an error of another kind."""
-    if not is_of_spark(error):
-        return []
-    # Whether the text has the stack too, is a setting. Spark Connect and Spark Classic keep it apart.
-    stack = getattr(error, "_stacktrace", None) or getattr(error, "_stackTrace", None) or ""
-    return [*str(error).splitlines(), *str(stack).splitlines()]
-
-
-def _last_of_traceback(lines: list[str]) -> str:
-    """Give the line that says what was raised in a worker's Python; the stack of Java comes after it."""
-    ends = [line for line in lines[1:] if line[:1].isalpha() and not line.endswith(_TRACEBACK)]
-    told = [line for line in ends if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    return (told or ends or lines)[-1]
-
-
-def _shorten(reason: str) -> str:
-    """Leave the package out of the name of Java's class."""
-    return _PACKAGE.sub("", reason.strip()).rstrip(". ")

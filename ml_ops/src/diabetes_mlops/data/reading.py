@@ -30,19 +30,15 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from diabetes_mlops.csv_files import (
+from diabetes_mlops.data.csv_files import (
     EmptyFileError,
-    EncodingError,
-    OtherKindError,
     check_needed,
     check_not_repeated,
     look_into_csv,
     read_csv,
 )
-from diabetes_mlops.places import (
+from diabetes_mlops.data.places import (
     Place,
-    SourceNotFoundError,
-    SourceUnreachableError,
     UnreadableFileError,
     escape,
     find_place,
@@ -52,29 +48,9 @@ from diabetes_mlops.places import (
     quote_name,
     reaching,
     read_listed,
-    reason_of,
 )
-from diabetes_mlops.settings import FILE_FORMATS, is_path
-from diabetes_mlops.worker import BROKEN_LINE, DIGEST, LINES
-
-__all__ = [
-    "EmptyFileError",
-    "EncodingError",
-    "LeftOutError",
-    "OtherKindError",
-    "SourceNotFoundError",
-    "SourceUnreachableError",
-    "UnknownFormatError",
-    "UnreadableFileError",
-    "find_format",
-    "find_wrong_types",
-    "quote",
-    "quote_name",
-    "reaching",
-    "read_as_found",
-    "read_table",
-    "reason_of",
-]
+from diabetes_mlops.data.worker import BROKEN_LINE, DIGEST, LINES
+from diabetes_mlops.runs.widgets import FILE_FORMATS, is_path
 
 _FILES_LOOKED_AT = 1000
 # How much of a broken line is shown.
@@ -110,24 +86,29 @@ class LeftOutError(ValueError):
     """A folder has files in folders of its own, which would not be read."""
 
 
-def read_table(spark: SparkSession, source: str, required: Iterable[Column] = ()) -> DataFrame:
+def read_table(
+    spark: SparkSession, source: str, required: Iterable[Column] = (), welcome: Iterable[Column] = ()
+) -> DataFrame:
     """Read a file, a folder or a table of which every row can be told; the values of a CSV stay text.
 
-    With `required` these columns alone, in this order, their times as texts in UTC. Raises what
-    `read_as_found` does, and SchemaError where a line of a CSV cannot be told, or a column has a wrong type.
+    With `required` these columns alone, in this order, and after them those of the `welcome` ones that are
+    there with a type that fits; their times as texts in UTC. Raises what `read_as_found` does, and
+    SchemaError where a line of a CSV cannot be told, or a column has a wrong type.
     """
-    columns = list(required)
+    columns, more = list(required), list(welcome)
     needed = [column.name for column in columns]
     place = find_place(spark, source) if is_path(source) else None
     if place and _find_format(spark, place) == "csv":
-        found = _read_whole_lines(spark, place, needed)
+        found = _read_whole_lines(spark, place, needed, [column.name for column in more])
     else:
         found = read_as_found(spark, source, required=needed)
         if wrong := find_wrong_types(found, columns):
             raise SchemaError(f"{source}: {'; '.join(wrong)}")
+        more = [column for column in more if not find_wrong_types(found, [column])]
     if not needed:
         return found
     check_columns(found.columns, needed)
+    columns += [column for column in more if column.name in found.columns]
     return found.select(*[_exactly(column, found.schema[column.name].dataType) for column in columns])
 
 
@@ -196,10 +177,13 @@ def _find_format(spark: SparkSession, place: Place) -> str:
     return formats.pop()
 
 
-def _read_whole_lines(spark: SparkSession, place: Place, required: list[str]) -> DataFrame:
+def _read_whole_lines(
+    spark: SparkSession, place: Place, required: list[str], welcome: list[str]
+) -> DataFrame:
     """Read a CSV of which each line is a row that fits the header; raises SchemaError for another."""
     files = look_into_csv(spark, place)
-    found = read_csv(spark, place, files, required)
+    there = [name for name in welcome if all(file.names.count(name) == 1 for file in files)]
+    found = read_csv(spark, place, files, required, there)
     check_columns([name for name in found.columns if name not in LINES], required)
     if wrong := [file.path for file in files if file.has_open_quote]:
         raise SchemaError(f"{wrong[0]} has a line that ends inside quotes; write each row on one line")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diabetes_mlops.application_insights import Session
+    from diabetes_mlops.runs.application_insights import Session
 
 SECRET = "appinsights-connection-string"
 FLUSH_SECONDS = 5.0
@@ -114,7 +114,7 @@ def _read_secret(dbutils: Any, scope: str) -> str:
 
 def _connect(name: str, target: Target, attributes: dict[str, str]) -> "Session | None":
     try:
-        from diabetes_mlops.application_insights import Session
+        from diabetes_mlops.runs.application_insights import Session
 
         return Session(target.connection_string, {"job": name, **target.ids, **attributes})
     except ImportError as error:

@@ -5,8 +5,8 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from diabetes_mlops.settings import AccessSettings
-from diabetes_mlops.sources import reason_of
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.runs.spark_errors import reason_of
 
 # The keys in the secret scope.
 ACCOUNT_KEY = "storage-account-key"
@@ -28,9 +28,10 @@ def open_data_root(spark: SparkSession, dbutils: Any, access: AccessSettings) ->
     """
     if access.mount_source:
         _ensure_mount(dbutils, access)
-    elif access.credential:
+    elif access.data_credential:
         _give_session(spark, read_credential(dbutils, access), access.account_host)
-        print(f"reads {access.account_host} with the {access.credential} of scope {access.secret_scope!r}")
+        kind, scope = access.data_credential, access.secret_scope
+        print(f"reads {access.account_host} with the {kind} of scope {scope!r}")
 
 
 def read_credential(dbutils: Any, access: AccessSettings) -> dict[str, str]:
@@ -41,11 +42,11 @@ def read_credential(dbutils: Any, access: AccessSettings) -> dict[str, str]:
             return str(dbutils.secrets.get(scope=access.secret_scope, key=key))
         except Exception as error:
             raise DataAccessError(
-                f"data_credential is {access.credential}, but secret scope {access.secret_scope!r} gives "
-                f"this job no key {key!r}: {reason_of(error)}"
+                f"data_credential is {access.data_credential}, but secret scope {access.secret_scope!r} "
+                f"gives this job no key {key!r}: {reason_of(error)}"
             ) from error
 
-    if access.credential == "account-key":
+    if access.data_credential == "account-key":
         return {"fs.azure.account.auth.type": "SharedKey", "fs.azure.account.key": secret(ACCOUNT_KEY)}
     tokens = "org.apache.hadoop.fs.azurebfs.oauth2.ClientCredsTokenProvider"
     endpoint = f"https://login.microsoftonline.com/{secret(PRINCIPAL_TENANT)}/oauth2/token"
@@ -78,7 +79,7 @@ def _ensure_mount(dbutils: Any, access: AccessSettings) -> None:
     dbutils.fs.refreshMounts()
     if _is_mounted(dbutils, source, point):
         return
-    if not access.credential:
+    if not access.data_credential:
         raise DataAccessError(
             f"nothing is mounted at {point}, and a mount of {source} takes data_credential service-principal"
         )

@@ -2,33 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
 from diabetes.tabular.measuring import Interval
 from diabetes.tabular.metrics import Evaluation
 
+from diabetes_mlops.runs.settings import Thresholds
+
 # A slice with fewer rows says too little to stop a version.
 MIN_SLICE_ROWS = 10
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What a version must reach: each of `metrics`, and three bounds on its error, the primary metric.
-
-    `margin` bounds how much worse than the champion a version may be: the upper end of the interval of
-    error(version) - error(champion), by paired bootstrap on the same holdout rows, must not be above it. So
-    an equal model passes, and one that may well be worse by more than the margin does not. A slice's error
-    may be `max_slice_ratio` times that of all rows.
-    """
-
-    metrics: Mapping[str, float]
-    margin: float
-    max_slice_ratio: float
-
-    @classmethod
-    def of(cls, evaluation: Evaluation) -> Self:
-        """Give what the problem asks for."""
-        return cls(evaluation.thresholds, evaluation.margin, evaluation.max_slice_ratio)
 
 
 @dataclass(frozen=True)

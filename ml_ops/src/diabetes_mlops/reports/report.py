@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from mlflow.entities.model_registry import ModelVersion
 
-from diabetes_mlops.assessment import Assessment
-from diabetes_mlops.health import Health, History, name_holdout, name_share, with_noun
-from diabetes_mlops.promotion import Verdict
+from diabetes_mlops.models.assessment import Assessment
+from diabetes_mlops.models.promotion import Verdict
+from diabetes_mlops.monitoring.health import Health, History, name_holdout, name_share, with_noun
 
 DOTS_PER_INCH = 160
 CAPTIONS = {
@@ -127,7 +127,10 @@ def _latest(table: pd.DataFrame, moment: str) -> list[dict[Hashable, Any]]:
 
 def _render(template: str, evaluation: Evaluation, figures: Mapping[str, Figure], **values: Any) -> str:
     pages = Environment(
-        loader=PackageLoader("diabetes_mlops"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("diabetes_mlops.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     pages.filters |= {
         "count": with_noun,

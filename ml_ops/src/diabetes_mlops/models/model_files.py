@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,9 +24,10 @@ from mlflow.types import Schema as MlflowSchema
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import made_of
-from diabetes_mlops.champions import LONGEST_TAG
-from diabetes_mlops.contract import CODE_VERSION, CONTRACT, DATE, NUMBER, Contract
+from diabetes_mlops.data.worker import LoadedModel
+from diabetes_mlops.models import made_of
+from diabetes_mlops.models.champions import LONGEST_TAG
+from diabetes_mlops.models.contract import CODE_VERSION, CONTRACT, DATE, NUMBER, Contract
 
 # Where a model's metadata keeps the profile of the rows that it was trained on, and how rows are read for it.
 PROFILE, SCHEMA = "profile", "schema"
@@ -38,18 +39,6 @@ class SignatureError(ValueError):
 
 class ModelUnreadableError(ValueError):
     """The files of a model version are lost, or this code cannot make a pipeline of them."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A registered pipeline, and the schema that its rows are read by.
-
-    `profile` describes its training rows; None where a model was logged without one.
-    """
-
-    pipeline: Pipeline
-    schema: Schema
-    profile: Profile | None = None
 
 
 def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
@@ -127,6 +116,12 @@ def load(version: ModelVersion, schema: Schema) -> LoadedModel:
         with _explained(version, "{uri} cannot be loaded by this code"):
             pipeline = mlflow.sklearn.load_model(path)
         return LoadedModel(pipeline, own, profile)
+
+
+def read_schema(version: ModelVersion) -> Schema | None:
+    """Read the schema that a version carries; None where it carries none. Raises ModelUnreadableError."""
+    with _explained(version, "the files of {uri} cannot be read"):
+        return _read_schema(Model.load(f"models:/{version.name}/{version.version}"))
 
 
 def describe_contract(logged: ModelInfo, schema: Schema) -> dict[str, str]:

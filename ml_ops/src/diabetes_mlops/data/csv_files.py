@@ -13,8 +13,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from diabetes_mlops.places import Place, escape, open_source, quote, reaching, read_listed
-from diabetes_mlops.worker import (
+from diabetes_mlops.data.places import Place, escape, open_source, quote, reaching, read_listed
+from diabetes_mlops.data.worker import (
     BLANK,
     BROKEN_LINE,
     CLOSED_QUOTES,
@@ -87,7 +87,7 @@ def read_csv(
     required: Iterable[str] = (),
     carried: Iterable[str] = (),
 ) -> DataFrame:
-    """Read files that were looked into, each value as text; see `sources.read_as_found`.
+    """Read files that were looked into, each value as text; see `reading.read_as_found`.
 
     A column without a name, or with the name of another one, is called after its place. Raises SchemaError
     where a required or carried one is there twice, or where one file lacks a required one that others have.

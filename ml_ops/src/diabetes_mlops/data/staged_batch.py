@@ -26,10 +26,10 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from diabetes_mlops import storage, telemetry
-from diabetes_mlops.models import LoadedModel
-from diabetes_mlops.sources import find_wrong_types, quote, quote_name
-from diabetes_mlops.worker import (
+from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.reading import find_wrong_types
+from diabetes_mlops.data.worker import (
     BROKEN_LINE,
     DIGEST,
     LINES,
@@ -38,10 +38,12 @@ from diabetes_mlops.worker import (
     REASONS,
     ROW,
     TALLY,
+    LoadedModel,
     Scorer,
     read_tally,
     shows_distinct_ids,
 )
+from diabetes_mlops.runs import telemetry
 
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
@@ -122,7 +124,7 @@ def check_columns(
     lowered = [name.lower() for name in carried]
     if twice := [name for name in carried if lowered.count(name.lower()) > 1]:
         problems.append(f"columns {twice} cannot be carried: the output takes a name once, in whatever case")
-    if unfit := [name for name in carried if storage.UNFIT.search(name)]:
+    if unfit := [name for name in carried if delta_tables.UNFIT.search(name)]:
         problems.append(
             f"columns {unfit} cannot be carried: a table takes no name with a space, a tab, a line break or "
             "one of ,;{}()= in it; rename them in the source"
@@ -158,7 +160,7 @@ def staging(
     spark = found.sparkSession
     key = model.schema.key.name
     columns = _staged_columns(found, model.schema, carried)
-    staged = storage.create_staging_table(spark, table, run_id, columns)
+    staged = delta_tables.create_staging_table(spark, table, run_id, columns)
     try:
         scorer = Scorer(
             model.schema,
@@ -178,7 +180,7 @@ def staging(
             batch = _reject_repeated(again, repeated, model.schema.key)
         yield batch
     finally:
-        storage.drop_table(spark, staged)
+        delta_tables.drop_table(spark, staged)
 
 
 def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
@@ -245,7 +247,7 @@ def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn)
 
 def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
     kinds = {field.name: field.dataType for field in _prepare(found).schema}
-    own = {schema.key.name: storage.KEY_TYPES[schema.key.kind], **predicted_columns(schema)}
+    own = {schema.key.name: delta_tables.KEY_TYPES[schema.key.kind], **predicted_columns(schema)}
     own |= {REASONS: ArrayType(StringType()), ROW: StringType()}
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
     return StructType([StructField(name, kind) for name, kind in columns.items()])

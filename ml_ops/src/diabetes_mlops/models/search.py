@@ -19,7 +19,7 @@ from diabetes.tabular.problem import Problem
 from diabetes.tabular.splitting import assign_folds
 from pyspark.sql import SparkSession
 
-from diabetes_mlops.telemetry import say
+from diabetes_mlops.runs.telemetry import say
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
