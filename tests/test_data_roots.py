@@ -1,6 +1,7 @@
 """Data in a volume and behind a mount, on a local workspace: uploaded by make, read by the real notebooks."""
 
 import pytest
+from science import BATCH, read_rows
 from workspace_under_test import DATA_ROOT, ROOT, WorkspaceUnderTest
 
 SCOPE = "azure-databricks-mlops-mlflow"
@@ -64,7 +65,7 @@ def test_a_mount_is_made_when_it_is_absent_and_used_when_it_is_there(mounted) ->
     answers, rows, mounts = mounted
 
     assert [answers[case] for case in ("absent", "mounted", "with a slash")] == ["ok", "ok", "ok"]
-    assert rows == 100
+    assert rows == len(read_rows(BATCH))
     assert mounts == [["/mnt/wards", SOURCE]]
 
 

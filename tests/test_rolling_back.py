@@ -7,10 +7,10 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from databricks.sdk.service.workspace import ImportFormat
+from science import ALWAYS, BATCH, FEATURE, count_rows, read_rows
 from test_deployments import Team, make_checkout
 from workspace_under_test import ROOT
 
@@ -20,6 +20,13 @@ HERE = (
     *("CATALOG=spark_catalog", "SCHEMA=rolling_back", "SECRET_SCOPE=rolling_back"),
     *(f"WORKSPACE_FOLDER={FOLDER}", f"EXPERIMENT={FOLDER}/experiment", f"DATA_ROOT={DATA_ROOT}"),
 )
+# What a team that reads one more column has at the end of its schema.py.
+ONE_MORE = """
+from dataclasses import replace
+from diabetes.tabular import Column
+
+SCHEMA = replace(SCHEMA, features=(Column("ONE_MORE", "number", "one more", "", 1, 7), *SCHEMA.features))
+"""
 TRAIN, SCORE = "run-diabetes-model-training", "run-diabetes-batch-scoring"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,7 +50,7 @@ class Story:
 
     def bring_input(self, without: list[str]) -> None:
         """Puts the rows to score where the job reads them, without some columns."""
-        table = pd.read_csv(ROOT / "ml_data" / "data_batch_input.csv").drop(columns=without)
+        table = read_rows(BATCH).drop(columns=without)
         content = io.BytesIO(table.to_csv(index=False).encode())
         client = self.team.workspace.client
         client.dbfs.upload(f"{DATA_ROOT}/data_batch_input.csv", content, overwrite=True)
@@ -79,15 +86,13 @@ class Story:
 
 
 def add_column(checkout: Path) -> None:
-    """Gives the schema and the data one more number, S7."""
+    """Gives the schema and the data one more number."""
     schema = checkout / "ml_source" / "src" / "diabetes" / "schema.py"
-    head = "features=("
-    text = schema.read_text()
-    assert head in text
-    schema.write_text(text.replace(head, f'{head}\n    Column("S7", "number", "one more", "", 0, 1000000),'))
+    schema.write_text(schema.read_text() + ONE_MORE)
     for name in ("data_raw.csv", "data_batch_input.csv"):
-        table = pd.read_csv(checkout / "ml_data" / name)
-        table.assign(S7=range(len(table))).to_csv(checkout / "ml_data" / name, index=False)
+        table = read_rows(checkout / "ml_data" / name)
+        table = table.assign(ONE_MORE=[row % 7 + 1 for row in range(len(table))])
+        table.to_csv(checkout / "ml_data" / name, index=False)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     story.make("upload again", "databricks-upload-data", "OVERWRITE=1")
     story.deploy("second code", "two")
     story.make("scoring between", SCORE)
-    story.make("second model", TRAIN, "PARAMS=margin=100")
+    story.make("second model", TRAIN, f"PARAMS={ALWAYS}")
     story.make("promote again", "promote", "VERSION=2")
     story.make("second scoring", SCORE)
     story.make("rollback at once", "rollback")
@@ -123,7 +128,7 @@ def story(demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     story.deploy("third code", "three")
     story.make("rollback of the code", "rollback-code", f"VERSION={story.codes[0]}")
     story.make("rollback of the code again", "rollback-code", f"VERSION={story.codes[0]}")
-    story.bring_input(without=["BMI"])
+    story.bring_input(without=[FEATURE])
     story.make("rollback without a column in the input", "rollback", ok=False)
     story.bring_input(without=[])
     story.make("rollback", "rollback")
@@ -164,7 +169,7 @@ def by_model(story: Story) -> ByModel:
     return ByModel([first, second, fourth], printed, list(team.listed(*HERE)))
 
 
-DIFFERENCE = "the model does not know columns ['S7']"
+DIFFERENCE = "the model does not know columns ['ONE_MORE']"
 
 
 def test_a_rollback_of_the_model_alone_is_refused_with_the_columns_and_the_command(story: Story) -> None:
@@ -183,16 +188,19 @@ def test_a_rollback_of_the_model_alone_is_refused_with_the_columns_and_the_comma
 def test_code_and_model_go_back_one_after_the_other_and_score(story: Story) -> None:
     told = story.printed["rollback of the code"]
 
-    assert "cannot use version 2, the champion of" in told and "the code lacks columns ['S7']" in told
+    assert "cannot use version 2, the champion of" in told and "the code lacks columns ['ONE_MORE']" in told
     assert "`make rollback` goes to version 1, which it can use" in told
     assert f"Version 1 is the champion of {MODEL} again" in story.printed["rollback"]
-    assert "rows_scored      100" in story.printed["third scoring"]
+    assert re.search(count_rows(), story.printed["third scoring"])
 
 
 def test_a_rollback_is_refused_while_the_input_lacks_a_column(story: Story) -> None:
     told = story.printed["rollback without a column in the input"]
 
-    assert "the input of scoring, data_batch_input.csv, lacks columns ['BMI'], which version 1 reads" in told
+    assert (
+        f"the input of scoring, data_batch_input.csv, lacks columns {[FEATURE]}, which version 1 reads"
+        in told
+    )
 
 
 def test_code_stays_that_trained_the_champion_or_the_version_before_it(story: Story) -> None:
@@ -206,14 +214,14 @@ def test_code_stays_that_trained_the_champion_or_the_version_before_it(story: St
 def test_code_of_one_more_column_scores_with_the_champion_and_judges_it(story: Story) -> None:
     assert "Note: " not in "".join(story.printed[f"{which} code"] for which in ("first", "second", "third"))
     between = story.printed["scoring between"]
-    assert re.search(r"^ *model_version +1$", between, re.MULTILINE) and "rows_scored      100" in between
+    assert re.search(r"^ *model_version +1$", between, re.MULTILINE) and re.search(count_rows(), between)
     assert re.search(r"^ *alias +champion$", story.printed["second model"], re.MULTILINE)
     assert re.search(r"^ *decision\.champion +1$", story.printed["second model"], re.MULTILINE)
 
 
 def test_the_model_goes_back_at_once_and_the_code_need_not(story: Story) -> None:
     assert f"Version 1 is the champion of {MODEL} again" in story.printed["rollback at once"]
-    assert "rows_scored      100" in story.printed["scoring after it"]
+    assert re.search(count_rows(), story.printed["scoring after it"])
     assert re.search(r"^ *model_version +1$", story.printed["scoring after it"], re.MULTILINE)
 
 
