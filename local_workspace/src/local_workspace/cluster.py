@@ -3,6 +3,7 @@
 It answers Spark Connect, and notebooks on Spark Classic attach to its Java process itself.
 """
 
+import errno
 import os
 import pwd
 import secrets
@@ -129,8 +130,9 @@ class SparkCluster:
             return "PENDING"
         with socket.socket() as connection:
             connection.settimeout(1)
-            # It answers as long as there is a context, which a notebook can stop if it really wants to.
-            return "RUNNING" if connection.connect_ex((ADDRESS, self.port)) == 0 else "ERROR"
+            found = connection.connect_ex((ADDRESS, self.port))
+        # It listens as long as there is a context, which a notebook can stop if it really wants to.
+        return {0: "RUNNING", errno.ECONNREFUSED: "ERROR"}.get(found, "PENDING")
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether the server to which this environment leads is still there."""

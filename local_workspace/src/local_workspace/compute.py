@@ -48,6 +48,11 @@ def is_classic(mode: str) -> bool:
     return mode not in (STANDARD, SERVERLESS)
 
 
+def described(mode: str) -> str:
+    """An access mode and the Spark that it gives, for people."""
+    return f"{mode} · Spark {'Classic' if is_classic(mode) else 'Connect'}"
+
+
 def compute_of(task: Document, settings: Document) -> Document:
     """What another task needs to run on the same; nothing where that is serverless."""
     if key := task.get("job_cluster_key"):

@@ -8,8 +8,8 @@ import logging
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Driver:
     def gateway(self, run: str, seconds: float) -> Iterator[dict[str, str]]:
         """What a notebook needs in its environment to attach; in the end its jobs and queries are ended.
 
-        `run` is what Spark's jobs are tagged with. DriverLost when there is no context within the seconds.
+        `run` is the group, and a tag, of its jobs. DriverLost when there is no context within the seconds.
         """
         if not self._ready.wait(seconds):
             raise DriverLost("Spark has not made its context")
@@ -60,17 +60,22 @@ class Driver:
         try:
             yield environment
         finally:
-            with suppress(Py4JError):  # Spark has ended, and with it all that would be closed
-                self._close(run, session, server)
+            for end in (
+                lambda: self._end_jobs(run),
+                lambda: self._end_queries(session),
+                server.shutdown,
+            ):
+                self._try(end)
 
     def _open(self, run: str) -> tuple[Any, Any]:
-        """A session and a gateway whose threads have it, and tag the jobs of the run, from the beginning.
+        """A session and a gateway whose threads have it, and mark the jobs of the run, from the beginning.
 
         A thread of Java starts with what is set in the one that has started it, and a server starts its
         first when it is made.
         """
         context, sessions = self._session.sparkContext(), self._jvm.org.apache.spark.sql.classic.SparkSession
         session = self._session.newSession()
+        context.setJobGroup(run, run, False)
         context.addJobTag(run)
         sessions.setActiveSession(session)
         try:
@@ -79,13 +84,25 @@ class Driver:
         finally:
             sessions.clearActiveSession()
             context.clearJobTags()
+            context.clearJobGroup()
         return session, server
 
-    def _close(self, run: str, session: Any, server: Any) -> None:
+    def _end_jobs(self, run: str) -> None:
+        """Ends those that have the tag, and those that are yet to come: a query may be still in planning."""
+        context = self._session.sparkContext()
+        context.cancelJobGroupAndFutureJobs(run)
+        context.cancelJobsWithTag(run)  # a notebook can give its jobs another group
+
+    def _end_queries(self, session: Any) -> None:
         for query in session.streams().active():
             query.stop()
-        self._session.sparkContext().cancelJobsWithTag(run)
-        server.shutdown()
+
+    def _try(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Py4JError as error:
+            if self._process.poll() is None:  # else all has ended with it
+                logging.getLogger(__name__).warning("what a notebook has left in Spark stays: %s", error)
 
     def _make_context(self) -> None:
         while not self._announced.exists():

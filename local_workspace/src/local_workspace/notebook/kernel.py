@@ -25,7 +25,8 @@ from IPython.display import Markdown
 from sqlparse.lexer import tokenize
 from sqlparse.tokens import Name
 
-from local_workspace.notebook import classic, fs_magic
+from local_workspace.compute import SERVERLESS
+from local_workspace.notebook import classic, fs_magic, serverless
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
@@ -56,7 +57,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if is_on_classic:
         classic.prepare()
     dbutils = DbUtils(task["parameters"], task["notebook_path"], task.get("compute", {}))
-    magics = Magics(shell, dbutils, is_on_classic)
+    magics = Magics(shell, dbutils, is_on_classic, task.get("access_mode") == SERVERLESS)
     shell.push({"dbutils": dbutils, "display": display, "displayHTML": display_html})
     shell.push({"getArgument": dbutils.widgets.getArgument})
     shell.events.register("pre_run_cell", magics.open_session_when_named)
@@ -72,10 +73,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 class Magics:
     """The magics of one kernel."""
 
-    def __init__(self, shell: InteractiveShell, dbutils: DbUtils, is_on_classic: bool) -> None:
+    def __init__(
+        self, shell: InteractiveShell, dbutils: DbUtils, is_on_classic: bool, is_serverless: bool
+    ) -> None:
         self.shell = shell
         self.dbutils = dbutils
         self.is_on_classic = is_on_classic
+        self.is_serverless = is_serverless
 
     def open_session_when_named(self, info: ExecutionInfo) -> None:
         """Connects to Spark before the first cell that names it: connecting costs time.
@@ -93,6 +97,8 @@ class Magics:
         if "spark" not in self.shell.user_ns:
             session = open_session(self.is_on_classic)
             self.shell.push({"spark": session})
+            if self.is_serverless:
+                serverless.prepare()
             if self.is_on_classic:
                 context = classic.sql_context(session)
                 self.shell.push({"sc": session.sparkContext, "sqlContext": context})
