@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_workspace.driver import PORT, SECRET
 from local_workspace.forks import Fork, ask_for_fork, wait_until_ready
 from local_workspace.notebook.environment import base_packages_of, create_environment
 from local_workspace.run_processes import MARK
@@ -20,7 +21,7 @@ PREFIX = "fork-server-"
 # The mark of the process gives way to that of a run, in the same place: it has room for the longest.
 ROOM_FOR_A_RUN = "/" * 32
 # What differs from run to run: a process gets it with its run, and has no token before.
-OF_ONE_RUN = ("DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN")
+OF_ONE_RUN = ("DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN", PORT, SECRET, "PYSPARK_PYTHON")
 IMPORT_SECONDS = 30
 # Longer than a fork ever takes, and not too long for the requests that wait while a run is begun.
 FORK_SECONDS = 2

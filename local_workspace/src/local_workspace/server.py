@@ -100,7 +100,13 @@ def open_runs(
 
     fork_server = ForkServer(state.runs)
     runs = RunManager(
-        database, state, environment, profile.host, fork_server=fork_server, cluster_serves=cluster.serves
+        database,
+        state,
+        environment,
+        profile.host,
+        fork_server=fork_server,
+        cluster_serves=cluster.serves,
+        attached=cluster.attached,
     )
 
     def prepare() -> None:
