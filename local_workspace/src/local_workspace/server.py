@@ -18,6 +18,7 @@ from flask import request
 from werkzeug.exceptions import NotFound
 
 from local_workspace import access, mlflow_file, openapi, pages, process_environment
+from local_workspace.callers import USER_NAME
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.connections import BoundedProtocol
@@ -26,6 +27,7 @@ from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
+from local_workspace.principals import Principals
 from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
@@ -37,7 +39,9 @@ from local_workspace.rest import (
     jobs,
     permissions,
     policies,
+    scim,
     secrets,
+    tokens,
     tracking_files,
     workspace,
 )
@@ -155,7 +159,8 @@ def create_app(
         access.AccessCheck,
         keyring=keyring,
         cookie_name=cookie_name,
-        is_alive=lambda run_id: is_alive(database, run_id),
+        user_of_run=lambda run_id: user_of_run(database, run_id),
+        user_of_token=Principals(database).of_token,
     )
     return app
 
@@ -175,7 +180,9 @@ def rest_routers(
     from local_workspace.rest import unity_catalog
 
     return [
-        identity.router(profile.host),
+        identity.router(profile.host, database),
+        scim.router(database),
+        tokens.router(database),
         workspace.router(database, state),
         dbfs.router(state),
         files.router(state),
@@ -189,12 +196,12 @@ def rest_routers(
     ]
 
 
-def is_alive(database: Database, run_id: str) -> bool:
-    """Whether the token of a run still counts."""
+def user_of_run(database: Database, run_id: str) -> str | None:
+    """As whom a run acts; None when its token does not count any more."""
     run = database.get("run", run_id)
-    if run is None:
-        return False
-    return not has_ended(run) or now() - run["end_time"] < TOKEN_GRACE_SECONDS * 1000
+    if run is None or (has_ended(run) and now() - run["end_time"] >= TOKEN_GRACE_SECONDS * 1000):
+        return None
+    return str(run.get("run_as_user_name", USER_NAME))
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:

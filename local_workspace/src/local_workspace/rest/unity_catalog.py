@@ -24,11 +24,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.search_utils import SearchUtils
 
+from local_workspace.callers import caller
 from local_workspace.database import Document
 from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
 from local_workspace.rest import files
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.model_sources import Sources
 from local_workspace.state import StateFolder, resolve
 
@@ -340,7 +340,7 @@ def _model(model: RegisteredModel) -> Document:
         "name": model.name,
         "creation_timestamp": model.creation_timestamp,
         "last_updated_timestamp": model.last_updated_timestamp,
-        "user_id": USER_NAME,
+        "user_id": caller(),
         "description": model.description or "",
         "aliases": [{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()],
         "tags": _pairs(model.tags),
@@ -354,7 +354,7 @@ def _version(version: ModelVersion) -> Document:
         "version": str(version.version),
         "creation_timestamp": version.creation_timestamp,
         "last_updated_timestamp": version.last_updated_timestamp,
-        "user_id": USER_NAME,
+        "user_id": caller(),
         "description": version.description or "",
         "source": version.source,
         "run_id": version.run_id or "",
