@@ -23,6 +23,8 @@ from local_workspace.templates import render
 
 OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config", PROOF)
 OPEN_FOLDER = "/local-static/"
+# Where Spark asks for the rights of its users, with a token that it alone has.
+SPARK_RIGHTS = "/api/2.0/local-workspace/spark-rights"
 # Who asks for what is open to everybody.
 NOBODY = ""
 OWNER_ONLY = "/api/2.0/local-workspace/"
@@ -75,6 +77,10 @@ class Keyring:
     def run_token(self, run_id: int) -> str:
         """The token of one run, of this server alone; whether the run is still alive is asked at each use."""
         return f"run-{run_id}-{_sign(self._run_key, str(run_id))}"
+
+    def spark_token(self) -> str:
+        """The token with which Spark asks for the rights of its users, and nothing else."""
+        return f"spark-{_sign(self._run_key, 'spark')}"
 
     def run_of(self, token: str) -> str | None:
         """The id of the run that `token` was made for, or None."""
@@ -171,6 +177,8 @@ class AccessCheck:
             return to_response(None, Unauthenticated(NO_CREDENTIAL))
         if self.keyring.fits(token):
             return USER_NAME
+        if path == SPARK_RIGHTS and _same(token, self.keyring.spark_token()):
+            return NOBODY
         run_id = self.keyring.run_of(token)
         user = self.user_of_run(run_id) if run_id else self.user_of_token(token)
         if user is None:
