@@ -16,10 +16,12 @@ import uvicorn
 from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
+from local_workspace.callers import USER_NAME
 from local_workspace.database import Database
 from local_workspace.error_responses import add_handlers
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
+from local_workspace.principals import Principals
 from local_workspace.rest import (
     clusters,
     dbfs,
@@ -29,7 +31,9 @@ from local_workspace.rest import (
     jobs,
     permissions,
     policies,
+    scim,
     secrets,
+    tokens,
     workspace,
 )
 from local_workspace.runs import RunManager
@@ -147,7 +151,9 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     add_handlers(app)
     keyring = access.Keyring("x", host)
     app.include_router(access.router(keyring, "session"))
-    app.include_router(identity.router(host))
+    app.include_router(identity.router(host, database))
+    app.include_router(scim.router(database))
+    app.include_router(tokens.router(database))
     app.include_router(workspace.router(database, state))
     app.include_router(dbfs.router(state))
     app.include_router(files.router(state))
@@ -165,7 +171,11 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
         return {"answered_by": "mlflow"}
 
     app.add_middleware(BodyLimit)
-    checks = {"keyring": keyring, "cookie_name": "session", "is_alive": lambda run_id: run_id == "7"}
+    users = {
+        "user_of_run": lambda run_id: USER_NAME if run_id == "7" else None,
+        "user_of_token": Principals(database).of_token,
+    }
+    checks = {"keyring": keyring, "cookie_name": "session", **users}
     app.add_middleware(access.AccessCheck, **checks)
     recorder = Recorder(app)
     with serving(recorder, port):

@@ -56,7 +56,8 @@ def browser(keyring: Keyring, served) -> Iterator[Browser]:
     def page() -> dict[str, str]:
         return {"seen": "yes"}
 
-    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name="session", is_alive=lambda _: False)
+    nobody = {"user_of_run": lambda _: None, "user_of_token": lambda _: None}
+    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name="session", **nobody)
     with served(app) as host:
         yield Browser(host)
 
@@ -406,15 +407,19 @@ def test_one_block_of_dbfs_is_no_larger_than_a_megabyte_in_whatever_form(local):
 def test_the_token_of_a_run_counts_a_minute_longer_than_the_run(tmp_path):
     database = Database(tmp_path / "workspace.db")
     ended = {"state": {"life_cycle_state": "TERMINATED"}, "end_time": run_documents.now()}
-    database.put("run", "1", {"state": {"life_cycle_state": "RUNNING"}, "end_time": 0})
+    database.put(
+        "run",
+        "1",
+        {"state": {"life_cycle_state": "RUNNING"}, "end_time": 0, "run_as_user_name": "jo@example.com"},
+    )
     database.put("run", "2", ended)
     database.put("run", "3", ended | {"end_time": run_documents.now() - 61_000})
 
-    assert [server.is_alive(database, run_id) for run_id in ("1", "2", "3", "4")] == [
-        True,
-        True,
-        False,
-        False,
+    assert [server.user_of_run(database, run_id) for run_id in ("1", "2", "3", "4")] == [
+        "jo@example.com",
+        "local.user@localhost",  # of an older version of the workspace
+        None,
+        None,
     ]
     database.close()
 

@@ -76,7 +76,7 @@ def states(local) -> Callable[..., list[str]]:
         ({"job_clusters": "one"}, InvalidParameterValue, "job_clusters must be a list"),
         ({"git_source": {"git_url": "x"}}, NotImplementedHere, "git_source is not part"),
         ({"email_notifications": {"on_failure": ["a@b.c"]}}, NotImplementedHere, r"a@b\.c"),
-        ({"run_as": {"user_name": "somebody"}}, NotImplementedHere, "somebody"),
+        ({"run_as": {"user_name": "somebody"}}, InvalidParameterValue, "somebody"),
         ({"task": {"max_retries": -2}}, InvalidParameterValue, "Task 'main': max_retries .* not -2"),
         ({"task": {"min_retry_interval_millis": "1"}}, InvalidParameterValue, "min_retry_interval_millis"),
         (

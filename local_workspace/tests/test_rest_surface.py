@@ -130,7 +130,7 @@ def test_a_page_that_cannot_be_is_refused(local, query, reason):
         ("POST", "/api/2.0/workspace/mkdirs", {}, 400, "INVALID_PARAMETER_VALUE"),
         ("GET", "/api/2.0/pipelines", None, 501, "NOT_IMPLEMENTED"),
         ("GET", "/api/2.0/mlflow/experiments/list", None, 501, "NOT_IMPLEMENTED"),
-        ("POST", "/api/2.1/unity-catalog/catalogs", {}, 501, "NOT_IMPLEMENTED"),
+        ("POST", "/api/2.1/unity-catalog/functions", {}, 501, "NOT_IMPLEMENTED"),
         ("DELETE", "/api/2.0/unheard-of/thing", {}, 501, "NOT_IMPLEMENTED"),
     ],
 )

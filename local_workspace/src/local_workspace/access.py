@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local_workspace.callers import USER_NAME, asked_by
 from local_workspace.error_responses import to_response
 from local_workspace.errors import PermissionDenied, Unauthenticated
 from local_workspace.profile import PROOF, proof, proof_key
@@ -22,6 +23,10 @@ from local_workspace.templates import render
 
 OPEN_PATHS = ("/health", "/login", "/.well-known/databricks-config", PROOF)
 OPEN_FOLDER = "/local-static/"
+# Where Spark asks for the rights of its users, with a token that it alone has.
+SPARK_RIGHTS = "/api/2.0/local-workspace/spark-rights"
+# Who asks for what is open to everybody.
+NOBODY = ""
 OWNER_ONLY = "/api/2.0/local-workspace/"
 # The names of this machine; any other in `Host` is a page elsewhere whose name was made to lead here.
 HOST_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -73,6 +78,10 @@ class Keyring:
         """The token of one run, of this server alone; whether the run is still alive is asked at each use."""
         return f"run-{run_id}-{_sign(self._run_key, str(run_id))}"
 
+    def spark_token(self) -> str:
+        """The token with which Spark asks for the rights of its users, and nothing else."""
+        return f"spark-{_sign(self._run_key, 'spark')}"
+
     def run_of(self, token: str) -> str | None:
         """The id of the run that `token` was made for, or None."""
         kind, _, rest = token.partition("-")
@@ -115,17 +124,23 @@ class Keyring:
 class AccessCheck:
     """Stands before every route, MLflow's too: this machine's name, this site's pages, and a credential.
 
-    Clients are refused with 401 or 403, browsers are led to the sign-in page. `is_alive(run_id)` tells
-    whether the token of a run still counts.
+    Clients are refused with 401 or 403, browsers are led to the sign-in page. `user_of_run(run_id)` tells as
+    whom a run acts, None where its token does not count any more; `user_of_token` whose token one is.
     """
 
     def __init__(
-        self, app: ASGIApp, keyring: Keyring, cookie_name: str, is_alive: Callable[[str], bool]
+        self,
+        app: ASGIApp,
+        keyring: Keyring,
+        cookie_name: str,
+        user_of_run: Callable[[str], str | None],
+        user_of_token: Callable[[str], str | None],
     ) -> None:
         self.app = app
         self.keyring = keyring
         self.cookie_name = cookie_name
-        self.is_alive = is_alive
+        self.user_of_run = user_of_run
+        self.user_of_token = user_of_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it."""
@@ -134,39 +149,45 @@ class AccessCheck:
         if scope["type"] != "http":  # a websocket: none of the routes is one
             return await send({"type": "websocket.close", "code": 1008})
         headers = Headers(scope=scope)
-        refusal = _foreign(headers) or self._refusal(scope, headers)
-        await (refusal or self.app)(scope, receive, _with_headers(scope, send))
+        user = _foreign(headers) or self._user(scope, headers)
+        if isinstance(user, Response):
+            return await user(scope, receive, _with_headers(scope, send))
+        with asked_by(user):
+            await self.app(scope, receive, _with_headers(scope, send))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """None for a request that may pass."""
+    def _user(self, scope: Scope, headers: Headers) -> str | Response:
+        """Whose request this is, or its refusal."""
         path, method = scope["path"], scope["method"]
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
-            return None
+            return NOBODY
         if "authorization" in headers:
-            return self._refusal_of_token(path, headers["authorization"])
+            return self._user_of_token(path, headers["authorization"])
         if self.keyring.knows_session(_cookie(headers, self.cookie_name)):
             asked_from_here = "origin" in headers or headers.get("sec-fetch-site") == "same-origin"
             if method in READING or asked_from_here:
-                return None
+                return USER_NAME
             return _denied("A browser must say which page sends this (Origin).")
         if method == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"/login?next={quote(path)}", status_code=303)
         return to_response(None, Unauthenticated(NO_CREDENTIAL))
 
-    def _refusal_of_token(self, path: str, authorization: str) -> Response | None:
+    def _user_of_token(self, path: str, authorization: str) -> str | Response:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return to_response(None, Unauthenticated(NO_CREDENTIAL))
         if self.keyring.fits(token):
-            return None
+            return USER_NAME
+        if path == SPARK_RIGHTS and _same(token, self.keyring.spark_token()):
+            return NOBODY
         run_id = self.keyring.run_of(token)
-        if run_id is None:
-            return _denied("Invalid access token.")
-        if not self.is_alive(run_id):
-            return _denied(f"This access token ended with run {run_id}.")
+        user = self.user_of_run(run_id) if run_id else self.user_of_token(token)
+        if user is None:
+            return _denied(
+                f"This access token ended with run {run_id}." if run_id else "Invalid access token."
+            )
         if path.startswith(OWNER_ONLY):
-            return _denied(f"The token of a run does not open {OWNER_ONLY}.")
-        return None
+            return _denied(f"The workspace's own token alone opens {OWNER_ONLY}.")
+        return user
 
 
 def router(keyring: Keyring, cookie_name: str) -> APIRouter:

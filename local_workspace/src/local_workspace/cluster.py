@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pyspark
 
-from local_workspace import process_environment
+from local_workspace import process_environment, spark_rights
+from local_workspace.callers import USER_NAME
 from local_workspace.compute import is_classic
 from local_workspace.driver import ANNOUNCED_IN, Driver, DriverLost
 from local_workspace.java import find_java
@@ -76,12 +78,22 @@ class ClusterError(Exception):
 class SparkCluster:
     """Spark as a child process; its files stay under `folder`."""
 
-    def __init__(self, folder: Path, dbfs: Path, volumes: Path, log: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dbfs: Path,
+        volumes: Path,
+        log: Path,
+        rights: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.log = log
         self.port = 0
         self.token = secrets.token_urlsafe(32)
         self._dbfs, self._volumes = dbfs, volumes
+        # How Spark asks for the rights of its users, where it is to.
+        self._rights = rights
+        self._class_path = f"{pyspark.__path__[0]}/jars/*"
         self._process: psutil.Popen | None = None
         self._driver: Driver | None = None
         self._warm_up: psutil.Popen | None = None
@@ -93,9 +105,17 @@ class SparkCluster:
     def environment(self) -> dict[str, str]:
         """What a client of Spark Connect needs; only `localhost` takes a token without TLS."""
         return {
-            "SPARK_REMOTE": f"sc://localhost:{self.port}",
+            "SPARK_REMOTE": f"{self._address}/;user_id={quote(USER_NAME)}",
             "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
         }
+
+    def environment_of(self, user: str) -> dict[str, str]:
+        """What a client of a user needs in its environment."""
+        return self.environment | {"SPARK_REMOTE": f"{self._address}/;user_id={quote(user)}"}
+
+    @property
+    def _address(self) -> str:
+        return f"sc://localhost:{self.port}"
 
     def start(self) -> None:
         """Starts the server and returns at once; `state` tells when it answers."""
@@ -103,6 +123,9 @@ class SparkCluster:
         java = find_java()
         python = create_environment(self.folder / "python")
         end_left_over(self.folder)
+        if self._rights:
+            classes = spark_rights.compiled(java, self.folder / "extension", process_environment.inherited())
+            self._class_path = f"{pyspark.__path__[0]}/jars/*:{classes}"
         # A new one for each server: it tells two apart, and the old one may be taken.
         self.port = _free_port()
         announced = self.folder / "gateway"
@@ -138,18 +161,18 @@ class SparkCluster:
         """Whether the server to which this environment leads is still there."""
         process = self._process
         is_alive = process is not None and process.poll() is None
-        return is_alive and environment.get("SPARK_REMOTE") == self.environment["SPARK_REMOTE"]
+        return is_alive and environment.get("SPARK_REMOTE", "").startswith(f"{self._address}/")
 
     @contextmanager
-    def attached(self, mode: str, run: str) -> Iterator[dict[str, str]]:
-        """What a run needs beside `environment` on a cluster of this access mode; raises ClusterError."""
+    def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
+        """What a user's run needs beside `environment` on a cluster of this access mode; raises ClusterError."""
         if not is_classic(mode):
             yield {}
             return
         if self._driver is None:
             raise ClusterError("Spark was stopped")
         try:
-            with self._driver.gateway(run, START_SECONDS) as gateway:
+            with self._driver.gateway(run, user, START_SECONDS) as gateway:
                 yield gateway | {"PYSPARK_PYTHON": str(python_of(self.folder / "python"))}
         except DriverLost as error:
             raise ClusterError(f"{error}; see {self.log}") from error
@@ -218,12 +241,16 @@ class SparkCluster:
 
     def _server_environment(self, python: Path) -> dict[str, str]:
         # Without SPARK_HOME: with it each worker reads pyspark from a zip file, three times as long.
-        return process_environment.inherited() | {
-            "PYSPARK_PYTHON": str(python),
-            "PYSPARK_DRIVER_PYTHON": str(python),
-            "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
-            "SPARK_LOCAL_IP": ADDRESS,
-        }
+        return (
+            process_environment.inherited()
+            | dict(self._rights or {})
+            | {
+                "PYSPARK_PYTHON": str(python),
+                "PYSPARK_DRIVER_PYTHON": str(python),
+                "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
+                "SPARK_LOCAL_IP": ADDRESS,
+            }
+        )
 
     def _java_options(self) -> list[str]:
         options = [f"-Xmx{DRIVER_MEMORY}", "-XX:+IgnoreUnrecognizedVMOptions", "-XX:-UsePerfData"]
@@ -233,7 +260,7 @@ class SparkCluster:
         options += [f"-Dderby.system.home={self._made('metastore')}"]
         if _SYSTEM_CERTIFICATES.exists():
             options += [f"-Djavax.net.ssl.trustStore={_SYSTEM_CERTIFICATES}"]
-        return [*options, "-cp", f"{pyspark.__path__[0]}/jars/*"]
+        return [*options, "-cp", self._class_path]
 
     def _submit(self) -> list[str]:
         settings = self._settings()
@@ -261,7 +288,7 @@ class SparkCluster:
             "spark.sql.catalogImplementation": "hive",
             # A table is one of Delta unless it says otherwise, as on Databricks.
             "spark.sql.sources.default": "delta",
-            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.extensions": ",".join(self._extensions()),
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.execution.arrow.pyspark.enabled": "true",  # as on Databricks
@@ -270,6 +297,10 @@ class SparkCluster:
             "spark.jars.excludes": ",".join(CARRIED_BY_SPARK),
         }
         return settings | _file_systems(self._dbfs, self._volumes)
+
+    def _extensions(self) -> list[str]:
+        own = [spark_rights.EXTENSION] if self._rights else []
+        return ["io.delta.sql.DeltaSparkSessionExtension", *own]
 
     def _made(self, name: str) -> Path:
         folder = self.folder / name

@@ -17,6 +17,8 @@ import psutil
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 from py4j.protocol import Py4JError
 
+from local_workspace import spark_rights
+
 # By this variable Java is told where to write the port and the secret of its first gateway.
 ANNOUNCED_IN = "_PYSPARK_DRIVER_CONN_INFO_PATH"
 # The names by which PySpark knows the gateway that it attaches to.
@@ -45,15 +47,15 @@ class Driver:
         return self._ready.is_set()
 
     @contextmanager
-    def gateway(self, run: str, seconds: float) -> Iterator[dict[str, str]]:
+    def gateway(self, run: str, user: str, seconds: float) -> Iterator[dict[str, str]]:
         """What a notebook needs in its environment to attach; in the end its jobs and queries are ended.
 
-        `run` is the group, and a tag, of its jobs. DriverLost when there is no context within the seconds.
+        `run` is the group, and a tag, of its jobs; by `user` its rights are known. DriverLost when there is no context within the seconds.
         """
         if not self._ready.wait(seconds):
             raise DriverLost("Spark has not made its context")
         try:
-            session, server = self._open(run)
+            session, server = self._open(run, user)
             environment = {PORT: str(server.getListeningPort()), SECRET: server.secret()}
         except Py4JError as error:
             raise DriverLost(f"Spark opens no gateway: {error}") from error
@@ -67,7 +69,7 @@ class Driver:
             ):
                 self._try(end)
 
-    def _open(self, run: str) -> tuple[Any, Any]:
+    def _open(self, run: str, user: str) -> tuple[Any, Any]:
         """A session and a gateway whose threads have it, and mark the jobs of the run, from the beginning.
 
         A thread of Java starts with what is set in the one that has started it, and a server starts its
@@ -75,6 +77,7 @@ class Driver:
         """
         context, sessions = self._session.sparkContext(), self._jvm.org.apache.spark.sql.classic.SparkSession
         session = self._session.newSession()
+        session.conf().set(spark_rights.USER, user)
         context.setJobGroup(run, run, False)
         context.addJobTag(run)
         sessions.setActiveSession(session)

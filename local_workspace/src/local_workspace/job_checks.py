@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 from local_workspace import value_references
+from local_workspace.callers import caller
 from local_workspace.database import Document
 from local_workspace.dependencies import CONDITIONS
-from local_workspace.errors import InvalidParameter, NotSupported
+from local_workspace.errors import InvalidParameter, NotSupported, PermissionDenied
 from local_workspace.libraries import pip_arguments
-from local_workspace.rest.identity import USER_NAME
+from local_workspace.principals import Principals
+from local_workspace.run_documents import RUN_AS, run_as
 from local_workspace.schedules import check_schedule
 
 MOST_TASKS = 100
@@ -53,8 +55,7 @@ def check_job(settings: Document) -> None:
         raise InvalidParameter(f"name must be a text, not {settings['name']!r}")
     _check_number(settings, "timeout_seconds", 0, LARGEST, "")
     _check_number(settings, "max_concurrent_runs", 0, MOST_CONCURRENT_RUNS, "")
-    if settings.get("run_as") not in (None, {}, {"user_name": USER_NAME}):
-        raise NotSupported(f"run_as {settings['run_as']} {NOT_HERE}: every run is one of {USER_NAME}")
+    _check_run_as(settings.get("run_as") or {})
     if settings.get("schedule"):
         check_schedule(settings["schedule"])
     check_queue(settings.get("queue"))
@@ -88,6 +89,15 @@ def check_task(task: Document, settings: Document) -> None:
     _check_notebook(task, settings, where)
 
 
+def check_runs_as(settings: Document, principals: Principals) -> None:
+    """Raise unless whom `run_as` names is there, and is who asks, or an administrator asks."""
+    name = run_as(settings, caller())
+    if name != caller() and not principals.is_active(name):
+        raise InvalidParameter(f"run_as names {name!r}, which is not an active principal of this workspace")
+    if name != caller() and not principals.is_administrator(caller()):
+        raise PermissionDenied(f"User {caller()} may not let a job run as {name}; an administrator may.")
+
+
 def check_queue(queue: Any) -> None:
     """Raise InvalidParameter for a `queue` that does not say whether it is enabled."""
     if queue is not None and not (isinstance(queue, dict) and isinstance(queue.get("enabled"), bool)):
@@ -99,6 +109,12 @@ def refuse(settings: Document, names: tuple[str, ...], where: str) -> None:
     for name in names:
         if settings.get(name):
             raise NotSupported(f"{where}{name} {NOT_HERE}; it is {settings[name]!r}")
+
+
+def _check_run_as(run_as: Any) -> None:
+    is_one = isinstance(run_as, dict) and len(run_as) <= 1 and set(run_as) <= set(RUN_AS)
+    if not is_one or not all(isinstance(name, str) and name for name in run_as.values()):
+        raise InvalidParameter(f"run_as must name one of {RUN_AS}, not {run_as!r}")
 
 
 def _check_notebook(task: Document, settings: Document, where: str) -> None:

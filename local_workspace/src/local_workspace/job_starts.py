@@ -5,7 +5,6 @@ from typing import Any
 from local_workspace import value_references
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.run_documents import new_run
 
 
@@ -19,7 +18,7 @@ def create_job_run(
     settings = details.pop("settings", job["settings"])
     chosen = _parameters(settings, values or {})
     with database.transaction():
-        run = new_run(database, job["job_id"], "JOB_RUN", settings, USER_NAME, **details)
+        run = new_run(database, job["job_id"], "JOB_RUN", settings, job["creator_user_name"], **details)
 
         def resolve(document: Document) -> None:
             document["job_parameters"] = [

@@ -14,6 +14,8 @@ from local_workspace.document_index import ENDED, Search, Value
 from local_workspace.task_order import upstream
 
 RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
+# The fields of `run_as`.
+RUN_AS = ("user_name", "service_principal_name")
 NOT_STARTED = ("QUEUED", "BLOCKED")
 ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 NOT_ENDED = ("QUEUED", *ACTIVE)
@@ -54,11 +56,12 @@ def timed_out(seconds: int) -> Outcome:
 
 
 def new_run(
-    database: Database, job_id: int, run_type: str, settings: Document, user_name: str, **details: Any
+    database: Database, job_id: int, run_type: str, settings: Document, creator: str, **details: Any
 ) -> Document:
     """Create the document of a run of `settings` (normalised) in state QUEUED, and one record a task.
 
-    `details` are further fields of the run, such as its `trigger`.
+    It runs as `creator` unless the settings name somebody else. `details` are further fields of
+    the run, such as its `trigger`.
     """
     with database.transaction():
         run_id = database.next_id("run")
@@ -69,7 +72,8 @@ def new_run(
             "original_attempt_run_id": run_id,
             "run_name": settings.get("name") or "Untitled",
             "run_type": run_type,
-            "creator_user_name": user_name,
+            "creator_user_name": creator,
+            "run_as_user_name": run_as(settings, creator),
             "trigger": "ONE_TIME",
             "overriding_parameters": {},
             **states("QUEUED"),
@@ -79,6 +83,12 @@ def new_run(
         }
         database.put("run", str(run_id), run)
     return run
+
+
+def run_as(settings: Document, creator: str) -> str:
+    """As whom a run of these settings runs."""
+    named = settings.get("run_as") or {}
+    return next((str(named[field]) for field in RUN_AS if named.get(field)), creator)
 
 
 def next_attempt(database: Database, run: Document, task: Document) -> Document:

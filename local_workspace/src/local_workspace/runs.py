@@ -63,7 +63,7 @@ class RunManager:
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
     `command` is started with the folder of the task run as its last argument, unless `fork_server` forks
     one. `cluster_serves(environment)` tells whether the cluster of a task is still there, and
-    `attached(mode, run)` gives what the cluster's access mode adds to the environment.
+    `attached(mode, run, user)` gives what the cluster's access mode adds to the environment.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RunManager:
         workers: int = 2,
         fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
-        attached: Attached = lambda mode, run: nullcontext({}),
+        attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self.host = host
         self._database = database

@@ -17,7 +17,8 @@ from fastapi.staticfiles import StaticFiles
 from flask import request
 from werkzeug.exceptions import NotFound
 
-from local_workspace import access, mlflow_file, openapi, pages, process_environment
+from local_workspace import access, mlflow_file, openapi, pages, process_environment, spark_rights
+from local_workspace.callers import USER_NAME
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.connections import BoundedProtocol
@@ -26,6 +27,7 @@ from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
 from local_workspace.limits import BodyLimit
+from local_workspace.principals import Principals
 from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
@@ -33,21 +35,27 @@ from local_workspace.rest import (
     dbfs,
     fallback,
     files,
+    gates,
     identity,
     jobs,
     permissions,
     policies,
+    scim,
     secrets,
+    tokens,
     tracking_files,
     workspace,
 )
+from local_workspace.rest import spark_rights as questions_of_spark
 from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.run_documents import has_ended
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
+from local_workspace.securables import Securables
 from local_workspace.sqlite_file import SqliteFile
 from local_workspace.state import StateFolder
 from local_workspace.tracking import LoggedRuns
+from local_workspace.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
@@ -62,9 +70,10 @@ def serve(state: StateFolder, profile: Profile) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Taken first: a port that is in use is found out before anything is started.
     listener = listen(profile.port)
-    cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
-    cluster.start()
     keyring = access.Keyring(profile.token, profile.host)
+    rights = spark_rights.environment(f"{profile.host}{access.SPARK_RIGHTS}", keyring.spark_token())
+    cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log", rights)
+    cluster.start()
     try:
         with open_runs(state, profile, cluster, keyring) as (database, runs):
             app = create_app(state, profile, database, runs, cluster, keyring)
@@ -96,7 +105,11 @@ def open_runs(
         cluster.ensure_running()
         cluster.end_warm_up()
         token = keyring.run_token(run["run_id"])
-        return process_environment.of_run(state, profile.host, token) | cluster.environment
+        user = str(run.get("run_as_user_name", USER_NAME))
+        own = cluster.environment_of(user)
+        if not Securables(database).is_metastore_admin(user):
+            own["MLFLOW_REGISTRY_URI"] = "databricks-uc"  # the other one knows no rights
+        return process_environment.of_run(state, profile.host, token) | own
 
     fork_server = ForkServer(state.runs)
     runs = RunManager(
@@ -157,11 +170,13 @@ def create_app(
     app.add_middleware(PutBack, sources=sources)
     app.add_middleware(tracking_files.ArtifactAddresses, state=state)
     app.add_middleware(BodyLimit)
+    app.add_middleware(gates.RegistryGate, rights=Securables(database))
     app.add_middleware(
         access.AccessCheck,
         keyring=keyring,
         cookie_name=cookie_name,
-        is_alive=lambda run_id: is_alive(database, run_id),
+        user_of_run=lambda run_id: user_of_run(database, run_id),
+        user_of_token=Principals(database).of_token,
     )
     return app
 
@@ -178,29 +193,36 @@ def rest_routers(
 ) -> list[APIRouter]:
     """What is served of Databricks' REST API."""
     # It imports MLflow, whose environment is set before.
-    from local_workspace.rest import unity_catalog
+    from local_workspace.rest import catalogs, models, unity_catalog
 
+    rights = Securables(database)
+    inventory = catalogs.Inventory(state, store, Warehouse(cluster), rights)
     return [
-        identity.router(profile.host),
+        identity.router(profile.host, database),
+        scim.router(database),
+        tokens.router(database),
         workspace.router(database, state),
-        dbfs.router(state),
-        files.router(state),
+        gates.dbfs_gate(dbfs.router(state), rights, state),
+        gates.volumes_gate(files.router(state), rights),
         clusters.router(database, cluster.state),
         jobs.router(database, runs),
         secrets.router(database, state),
         permissions.router(database),
         policies.router(database),
-        unity_catalog.router(store, state, sources, writing),
+        unity_catalog.router(store, state, sources, writing, rights),
+        catalogs.router(inventory),
+        models.router(inventory, writing),
+        questions_of_spark.router(rights),
         tracking_files.router(state),
     ]
 
 
-def is_alive(database: Database, run_id: str) -> bool:
-    """Whether the token of a run still counts."""
+def user_of_run(database: Database, run_id: str) -> str | None:
+    """As whom a run acts; None when its token does not count any more."""
     run = database.get("run", run_id)
-    if run is None:
-        return False
-    return not has_ended(run) or now() - run["end_time"] < TOKEN_GRACE_SECONDS * 1000
+    if run is None or (has_ended(run) and now() - run["end_time"] >= TOKEN_GRACE_SECONDS * 1000):
+        return None
+    return str(run.get("run_as_user_name", USER_NAME))
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:

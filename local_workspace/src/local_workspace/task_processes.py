@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from local_workspace import value_references
+from local_workspace.callers import USER_NAME
 from local_workspace.compute import access_mode, compute_of
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
@@ -44,7 +45,7 @@ CLUSTER_LOST = internal_error(
 
 Environment = Callable[[Document], Mapping[str, str]]
 ClusterServes = Callable[[Mapping[str, str]], bool]
-Attached = Callable[[str, str], AbstractContextManager[Mapping[str, str]]]
+Attached = Callable[[str, str, str], AbstractContextManager[Mapping[str, str]]]
 Process = subprocess.Popen[bytes] | Fork
 Start = Callable[[], Process]
 
@@ -53,8 +54,8 @@ class TaskProcesses:
     """Starts `command` with the folder of a task run as its last argument, and tells how it ended.
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
-    `cluster_serves(environment)` tells whether that cluster is still there, and `attached(mode, run)` gives
-    what its access mode adds to the environment. What `fork_server` forks is taken in place of `command`.
+    `cluster_serves(environment)` tells whether that cluster is still there, and `attached(mode, run, user)`
+    gives what its access mode adds to the environment. What `fork_server` forks is taken in place of `command`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class TaskProcesses:
         command: Sequence[str],
         fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
-        attached: Attached = lambda mode, run: nullcontext({}),
+        attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self._database = database
         self._state = state
@@ -105,7 +106,8 @@ class TaskProcesses:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
 
         mode = access_mode(task, run["settings"], self._database)
-        with self._attached(mode, f"run-{task['run_id']}") as of_mode:
+        user = str(run.get("run_as_user_name", USER_NAME))
+        with self._attached(mode, f"run-{task['run_id']}", user) as of_mode:
             outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, cluster_is_lost)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)

@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.callers import caller
 from local_workspace.clock import now
 from local_workspace.compute import check_access_mode
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
 from local_workspace.rest.policies import obeyed
 
@@ -40,7 +40,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             **obeyed(database, _settings(fields)),
             "cluster_id": f"{moment}-{secrets.token_hex(4)}",
             "cluster_source": "API",
-            "creator_user_name": USER_NAME,
+            "creator_user_name": caller(),
             "start_time": now(),
             "terminated": False,
         }

@@ -4,13 +4,20 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from local_workspace.callers import caller
+from local_workspace.database import Database
+from local_workspace.errors import DoesNotExist
+from local_workspace.principals import KINDS, Principals
+from local_workspace.rest import scim
+
 WORKSPACE_ID = "1"
-USER_NAME = "local.user@localhost"
 
 
-def router(host: str) -> APIRouter:
+def router(host: str, database: Database) -> APIRouter:
     """SCIM Me and the well-known host document, which clients read before they sign in."""
     routes = APIRouter()
+    principals = Principals(database)
+    principals.prepare()
 
     @routes.get("/.well-known/databricks-config")
     def describe_host() -> dict[str, Any]:
@@ -21,14 +28,10 @@ def router(host: str) -> APIRouter:
     def me(response: Response) -> dict[str, Any]:
         """Who is signed in."""
         response.headers["X-Databricks-Org-Id"] = WORKSPACE_ID
-        return {
-            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
-            "id": "1",
-            "userName": USER_NAME,
-            "displayName": USER_NAME,
-            "active": True,
-            "emails": [{"type": "work", "value": USER_NAME, "primary": True}],
-            "groups": [{"display": "admins", "type": "direct", "value": "1"}],
-        }
+        for kind in KINDS:
+            for one in principals.all(kind):
+                if one[kind.name] == caller():
+                    return scim.shown(principals, kind, one)
+        raise DoesNotExist(f"{caller()} is not a principal of this workspace any more.")
 
     return routes

@@ -6,11 +6,13 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace import job_settings
+from local_workspace.callers import caller
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, NotSupported
+from local_workspace.job_checks import check_runs_as
+from local_workspace.principals import Principals
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
 from local_workspace.run_documents import RUN_TYPES, has_ended, latest_attempts, new_run, search_runs, shown
 from local_workspace.runs import RunManager
@@ -73,10 +75,11 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
                 f"run_type {run_type!r} of a submitted run is not one of SUBMIT_RUN, WORKFLOW_RUN"
             )
         settings = job_settings.normalised(named, database)
+        check_runs_as(settings, Principals(database))
 
         def create() -> Document:
             # Databricks gives a one-time run a job id of its own too.
-            return new_run(database, database.next_id("job"), run_type, settings, USER_NAME)
+            return new_run(database, database.next_id("job"), run_type, settings, caller())
 
         run = create_once(database, fields, create)
         runs.submit(run["run_id"])

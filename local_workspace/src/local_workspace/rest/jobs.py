@@ -5,15 +5,17 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace import job_checks, job_settings, value_references
+from local_workspace.callers import caller
 from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter
 from local_workspace.job_starts import create_job_run
+from local_workspace.principals import Principals
 from local_workspace.rest import job_runs
 from local_workspace.rest.fields import RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.paging import page
+from local_workspace.run_documents import run_as
 from local_workspace.runs import RunManager
 
 VERSIONS = ("2.0", "2.1", "2.2")
@@ -36,12 +38,13 @@ def router(database: Database, runs: RunManager) -> APIRouter:
 def _add_definitions(routes: APIRouter, database: Database, version: str) -> None:
     def save(job: Document, settings: Document) -> None:
         complete = _complete(job_settings.normalised(settings, database), version)
+        job_checks.check_runs_as(complete, Principals(database))
         database.put("job", str(job["job_id"]), job | {"settings": complete})
 
     @routes.post("/create")
     def create(fields: RequestFields) -> dict[str, Any]:
         """Make a job."""
-        job = {"job_id": database.next_id("job"), "created_time": now(), "creator_user_name": USER_NAME}
+        job = {"job_id": database.next_id("job"), "created_time": now(), "creator_user_name": caller()}
         save(job, fields)
         return {"job_id": job["job_id"]}
 
@@ -73,7 +76,9 @@ def _add_lookups(routes: APIRouter, database: Database, version: str) -> None:
     @routes.get("/get")
     def get(fields: RequestFields) -> dict[str, Any]:
         """One job with its settings."""
-        return _shown(job_runs.find_job(database, fields), version) | {"run_as_user_name": USER_NAME}
+        job = job_runs.find_job(database, fields)
+        who = run_as(job["settings"], job["creator_user_name"])
+        return _shown(job, version) | {"run_as_user_name": who}
 
     @routes.get("/list")
     def list_jobs(fields: RequestFields) -> dict[str, Any]:

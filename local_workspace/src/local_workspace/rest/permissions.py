@@ -1,17 +1,17 @@
 """Who may do what with a job, a cluster or a workspace object: `/api/2.0/permissions`.
 
-There is one user here, so permissions are kept and shown as they were set, and keep nobody out.
+Permissions are kept and shown as they were set, and keep nobody out.
 """
 
 from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.callers import USER_NAME
 from local_workspace.database import Database, Document
 from local_workspace.errors import DoesNotExist, InvalidParameter
 from local_workspace.objects import KIND as WORKSPACE_OBJECT
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 _OBJECT_LEVELS = ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE")
@@ -73,7 +73,9 @@ def _permissions(database: Database, plural: str) -> APIRouter:
         return entries
 
     def shown(object_id: str) -> Document:
-        owner = {"user_name": USER_NAME, "permission_level": "IS_OWNER" if plural == "jobs" else "CAN_MANAGE"}
+        job = database.get("job", object_id) if plural == "jobs" else None
+        who = job["creator_user_name"] if job else USER_NAME
+        owner = {"user_name": who, "permission_level": "IS_OWNER" if plural == "jobs" else "CAN_MANAGE"}
         entries = {_principal(owner): owner} | kept(object_id)
         return {
             "object_id": f"/{plural}/{object_id}",

@@ -7,11 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.callers import caller
 from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 
 KIND = "cluster_policy"
 # How an element of a policy's definition limits the attribute that it is named after.
@@ -27,7 +27,7 @@ def router(database: Database) -> APIRouter:
         """Make a policy of a name that no other has."""
         with database.transaction():
             policy_id = secrets.token_hex(8).upper()
-            fixed = {"policy_id": policy_id, "creator_user_name": USER_NAME, "created_at_timestamp": now()}
+            fixed = {"policy_id": policy_id, "creator_user_name": caller(), "created_at_timestamp": now()}
             database.put(KIND, policy_id, _settings(database, fields, policy_id) | fixed)
             return {"policy_id": policy_id}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from local_workspace.callers import caller
 from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, LimitExceeded, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.state import StateFolder
 from local_workspace.vault import Vault
 
@@ -42,7 +42,7 @@ def _add_scopes(routes: APIRouter, database: Database) -> None:
             if database.get("secret_scope", name) is not None:
                 raise AlreadyExists(f"Scope {name} already exists!")
             _check_count("scopes", database.all("secret_scope"), MOST_SCOPES)
-            manager = fields.text("initial_manage_principal", USER_NAME)
+            manager = fields.text("initial_manage_principal", caller())
             scope = {"name": name, "acls": {manager: "MANAGE"}}
             database.put("secret_scope", name, scope | ({"key_vault": vault} if vault else {}))
         return {}

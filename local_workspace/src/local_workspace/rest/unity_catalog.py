@@ -24,12 +24,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.search_utils import SearchUtils
 
+from local_workspace.callers import USER_NAME, caller
 from local_workspace.database import Document
 from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
 from local_workspace.rest import files
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import USER_NAME
 from local_workspace.rest.model_sources import Sources
+from local_workspace.securables import MODEL, SCHEMA, Securable, Securables
 from local_workspace.state import StateFolder, resolve
 
 PREFIX = "/api/2.0/mlflow/unity-catalog"
@@ -39,6 +40,10 @@ NAME = re.compile(rf"{LEVEL}\.{LEVEL}\.{LEVEL}")
 VERSION = re.compile(r"[0-9]{1,18}")
 LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
 LISTED_AT_ONCE = 100
+# Any one of these is enough; the first is what a refusal names.
+KNOWING = ("EXECUTE", "CREATE_MODEL_VERSION", "MANAGE", "APPLY_TAG", "BROWSE")
+ADDING = ("CREATE_MODEL_VERSION",)
+TAGGING = ("APPLY_TAG",)
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -58,21 +63,25 @@ class _MlflowRoute(APIRoute):
 
 
 def router(
-    store: SqlAlchemyStore, state: StateFolder, sources: Sources, writing: AbstractContextManager[Any]
+    store: SqlAlchemyStore,
+    state: StateFolder,
+    sources: Sources,
+    writing: AbstractContextManager[Any],
+    rights: Securables,
 ) -> APIRouter:
     """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`.
 
     `writing` keeps other writers away while a row and its files change together.
     """
     routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
-    _add_models(routes, store, state, writing)
-    _add_model_tags_and_aliases(routes, store)
-    _add_versions(routes, store, state, sources, writing)
-    _add_version_tags(routes, store)
-    _add_storage(routes, store)
+    _add_models(routes, store, state, writing, rights)
+    _add_model_tags_and_aliases(routes, store, rights)
+    _add_versions(routes, store, state, sources, writing, rights)
+    _add_version_tags(routes, store, rights)
+    _add_storage(routes, store, rights)
     both = APIRouter()
     both.include_router(routes)
-    locate = ModelFiles(store, state).locate
+    locate = ModelFiles(store, state, rights).locate
     both.include_router(files.folder_router("Models", state.registered_models, locate, state, _MlflowRoute))
     return both
 
@@ -80,9 +89,10 @@ def router(
 class ModelFiles:
     """Where the files of a model version lie; those of a finished version can only be read."""
 
-    def __init__(self, store: SqlAlchemyStore, state: StateFolder) -> None:
+    def __init__(self, store: SqlAlchemyStore, state: StateFolder, rights: Securables) -> None:
         self._store = store
         self._state = state
+        self._rights = rights
 
     def locate(self, path: str, write: bool) -> Path:
         """The file or folder that `<catalog>/<schema>/<model>/<version>/…` names."""
@@ -90,6 +100,7 @@ class ModelFiles:
         if len(levels) < 3 or not VERSION.fullmatch(version):
             raise InvalidParameter(f"/Models/{path} is not /Models/<catalog>/<schema>/<model>/<version>/…")
         name = ".".join(levels)
+        self._rights.require(Securable(MODEL, name), *(ADDING if write else ("EXECUTE",)))
         if write and self._store.get_model_version(name, version).status != PENDING:
             raise InvalidState(f"Version {version} of model {name} is registered: its files do not change.")
         return resolve(self._root(name, version), rest)
@@ -104,27 +115,36 @@ class ModelFiles:
 
 
 def _add_models(
-    routes: APIRouter, store: SqlAlchemyStore, state: StateFolder, writing: AbstractContextManager[Any]
+    routes: APIRouter,
+    store: SqlAlchemyStore,
+    state: StateFolder,
+    writing: AbstractContextManager[Any],
+    rights: Securables,
 ) -> None:
     @routes.post("/registered-models/create")
-    def create_model(fields: RequestFields) -> dict[str, Any]:
-        """Make a model of three levels, without versions."""
+    def create(fields: RequestFields) -> dict[str, Any]:
+        """Make a model of three levels, without versions; it belongs to who makes it."""
         tags = [RegisteredModelTag(key, value) for key, value in _tags(fields)]
         name = _name(fields)
         _folder(state, name)  # refuses a name that no folder can have
-        model = store.create_registered_model(name, tags, fields.text("description", ""))
-        return {"registered_model": _model(model)}
+        made = create_model(store, rights, name, tags, fields.text("description", ""))
+        return {"registered_model": _model(made, rights)}
 
     @routes.get("/registered-models/get")
     def get_model(fields: RequestFields) -> dict[str, Any]:
         """One model with its aliases and tags."""
-        return {"registered_model": _model(store.get_registered_model(_name(fields)))}
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *KNOWING)
+        return {"registered_model": _model(store.get_registered_model(name), rights)}
 
     @routes.get("/registered-models/search")
     def search_models(fields: RequestFields) -> dict[str, Any]:
-        """All models, page by page."""
+        """The models that the caller may see, page by page."""
         found = store.search_registered_models(None, _length(fields), None, _page_token(fields))
-        return {"registered_models": [_model(model) for model in found], "next_page_token": found.token}
+        return {
+            "registered_models": [_model(model, rights) for model in found if visible(rights, model.name)],
+            "next_page_token": found.token,
+        }
 
     @routes.patch("/registered-models/update")
     def update_model(fields: RequestFields) -> dict[str, Any]:
@@ -132,50 +152,122 @@ def _add_models(
         name, new_name = _name(fields), fields.text("new_name", "")
         if new_name:
             raise NotSupported(f"model {name} cannot be renamed to {new_name!r} here; register it anew")
-        return {
-            "registered_model": _model(store.update_registered_model(name, fields.text("description", "")))
-        }
+        rights.require(Securable(MODEL, name), "MANAGE")
+        changed = store.update_registered_model(name, fields.text("description", ""))
+        return {"registered_model": _model(changed, rights)}
 
     @routes.delete("/registered-models/delete")
-    def delete_model(fields: RequestFields) -> dict[str, Any]:
+    def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a model with its versions and their files."""
-        name = _name(fields)
-        with writing:
-            store.delete_registered_model(name)
-            _remove_files(state, _folder(state, name))
+        delete_model(store, state, writing, rights, _name(fields))
         return {}
 
 
-def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore) -> None:
+def create_model(
+    store: SqlAlchemyStore, rights: Securables, name: str, tags: list[RegisteredModelTag], description: str
+) -> RegisteredModel:
+    """A model of the caller's, with CREATE MODEL on its schema."""
+    one = Securable(MODEL, name)
+    # Who may see that the model is there is told so: clients make sure of it before each version.
+    if not (exists(store, name) and visible(rights, name)):
+        rights.require(Securable(SCHEMA, name.rpartition(".")[0]), "CREATE_MODEL")
+    model: RegisteredModel = store.create_registered_model(name, tags, description)
+    rights.made(one, caller())
+    return model
+
+
+def delete_model(
+    store: SqlAlchemyStore,
+    state: StateFolder,
+    writing: AbstractContextManager[Any],
+    rights: Securables,
+    name: str,
+) -> None:
+    """Removes a model with its versions, their files and what was granted on it."""
+    rights.require(Securable(MODEL, name), "MANAGE")
+    with writing:
+        store.delete_registered_model(name)
+        _remove_files(state, _folder(state, name))
+    rights.removed(Securable(MODEL, name))
+
+
+def delete_version(
+    store: SqlAlchemyStore,
+    state: StateFolder,
+    writing: AbstractContextManager[Any],
+    rights: Securables,
+    name: str,
+    version: int,
+) -> None:
+    """Removes a version and its files."""
+    rights.require(Securable(MODEL, name), "MANAGE")
+    with writing:
+        store.delete_model_version(name, version)
+        _remove_files(state, _folder(state, name, version))
+
+
+def set_alias(store: SqlAlchemyStore, rights: Securables, name: str, alias: str, version: int) -> None:
+    """Lets an alias name a version: the owner's, and an administrator's of the metastore."""
+    rights.require(Securable(MODEL, name), "MANAGE")
+    store.set_registered_model_alias(name, alias, str(version))
+
+
+def delete_alias(store: SqlAlchemyStore, rights: Securables, name: str, alias: str) -> None:
+    """Removes an alias; who may set one may do this."""
+    rights.require(Securable(MODEL, name), "MANAGE")
+    store.delete_registered_model_alias(name, alias)
+
+
+def exists(store: SqlAlchemyStore, name: str) -> bool:
+    """Whether there is a model of this name."""
+    try:
+        store.get_registered_model(name)
+    except MlflowException:
+        return False
+    return True
+
+
+def visible(rights: Securables, name: str) -> bool:
+    """Whether the caller may know of a model."""
+    return NAME.fullmatch(name) is not None and not rights.lack(caller(), KNOWING, Securable(MODEL, name))
+
+
+def _add_model_tags_and_aliases(routes: APIRouter, store: SqlAlchemyStore, rights: Securables) -> None:
     @routes.post("/registered-models/set-tag")
     def set_model_tag(fields: RequestFields) -> dict[str, Any]:
         """Set a tag of a model."""
         tag = RegisteredModelTag(fields.text("key"), fields.text("value", ""))
-        store.set_registered_model_tag(_name(fields), tag)
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *TAGGING)
+        store.set_registered_model_tag(name, tag)
         return {}
 
     @routes.delete("/registered-models/delete-tag")
     def delete_model_tag(fields: RequestFields) -> dict[str, Any]:
         """Remove a tag of a model."""
-        store.delete_registered_model_tag(_name(fields), fields.text("key"))
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *TAGGING)
+        store.delete_registered_model_tag(name, fields.text("key"))
         return {}
 
     @routes.post("/registered-models/alias")
-    def set_alias(fields: RequestFields) -> dict[str, Any]:
+    def put_alias(fields: RequestFields) -> dict[str, Any]:
         """Let an alias name a version."""
-        store.set_registered_model_alias(_name(fields), fields.text("alias"), str(fields.natural("version")))
+        set_alias(store, rights, _name(fields), fields.text("alias"), fields.natural("version"))
         return {}
 
     @routes.get("/registered-models/alias")
     def get_version_by_alias(fields: RequestFields) -> dict[str, Any]:
         """The version that an alias names."""
-        version = store.get_model_version_by_alias(_name(fields), fields.text("alias"))
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *KNOWING)
+        version = store.get_model_version_by_alias(name, fields.text("alias"))
         return {"model_version": _version(version)}
 
     @routes.delete("/registered-models/alias")
-    def delete_alias(fields: RequestFields) -> dict[str, Any]:
+    def remove_alias(fields: RequestFields) -> dict[str, Any]:
         """Remove an alias."""
-        store.delete_registered_model_alias(_name(fields), fields.text("alias"))
+        delete_alias(store, rights, _name(fields), fields.text("alias"))
         return {}
 
 
@@ -185,12 +277,14 @@ def _add_versions(
     state: StateFolder,
     sources: Sources,
     writing: AbstractContextManager[Any],
+    rights: Securables,
 ) -> None:
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
         """Make a version that waits for its files."""
         name = _name(fields)
         tags = [ModelVersionTag(key, value) for key, value in _tags(fields)]
+        rights.require(Securable(MODEL, name), *ADDING)
         source, run_id = fields.text("source"), fields.text("run_id", "") or None
         with writing:
             made = store.create_model_version(
@@ -205,7 +299,8 @@ def _add_versions(
             found_at = store.get_model_version_download_uri(name, made.version)
             folder = _folder(state, name, made.version)
             _remove_files(state, folder)  # of a deleted version that had this number
-            _write(store, name, made.version, status=PENDING, storage_location=folder.as_uri())
+            kept = {"status": PENDING, "storage_location": folder.as_uri(), "user_id": caller()}
+            _write(store, name, made.version, **kept)
             sources.remember(found_at, folder)
             return {"model_version": _version(store.get_model_version(name, made.version))}
 
@@ -213,13 +308,16 @@ def _add_versions(
     def finalize_version(fields: RequestFields) -> dict[str, Any]:
         """Say that the files are there; they do not change any more."""
         name, version = _name(fields), fields.natural("version")
+        rights.require(Securable(MODEL, name), *ADDING)
         _write(store, name, version, status=READY)
         return {"model_version": _version(store.get_model_version(name, version))}
 
     @routes.get("/model-versions/get")
     def get_version(fields: RequestFields) -> dict[str, Any]:
         """One version with its aliases and tags."""
-        return {"model_version": _version(store.get_model_version(_name(fields), fields.natural("version")))}
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *KNOWING)
+        return {"model_version": _version(store.get_model_version(name, fields.natural("version")))}
 
     @routes.get("/model-versions/search")
     def search_versions(fields: RequestFields) -> dict[str, Any]:
@@ -227,42 +325,44 @@ def _add_versions(
         found = store.search_model_versions(
             fields.text("filter", "") or None, _length(fields), None, _page_token(fields)
         )
-        return {"model_versions": [_version(version) for version in found], "next_page_token": found.token}
+        shown = [_version(version) for version in found if visible(rights, version.name)]
+        return {"model_versions": shown, "next_page_token": found.token}
 
     @routes.patch("/model-versions/update")
     def update_version(fields: RequestFields) -> dict[str, Any]:
         """Change a version's description."""
-        version = store.update_model_version(
-            _name(fields), fields.natural("version"), fields.text("description", "")
-        )
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), "MANAGE")
+        version = store.update_model_version(name, fields.natural("version"), fields.text("description", ""))
         return {"model_version": _version(version)}
 
     @routes.delete("/model-versions/delete")
-    def delete_version(fields: RequestFields) -> dict[str, Any]:
+    def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a version and its files."""
-        name, version = _name(fields), fields.natural("version")
-        with writing:
-            store.delete_model_version(name, version)
-            _remove_files(state, _folder(state, name, version))
+        delete_version(store, state, writing, rights, _name(fields), fields.natural("version"))
         return {}
 
 
-def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore) -> None:
+def _add_version_tags(routes: APIRouter, store: SqlAlchemyStore, rights: Securables) -> None:
     @routes.post("/model-versions/set-tag")
     def set_version_tag(fields: RequestFields) -> dict[str, Any]:
         """Set a tag of a version."""
         tag = ModelVersionTag(fields.text("key"), fields.text("value", ""))
-        store.set_model_version_tag(_name(fields), fields.natural("version"), tag)
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *TAGGING)
+        store.set_model_version_tag(name, fields.natural("version"), tag)
         return {}
 
     @routes.delete("/model-versions/delete-tag")
     def delete_version_tag(fields: RequestFields) -> dict[str, Any]:
         """Remove a tag of a version."""
-        store.delete_model_version_tag(_name(fields), fields.natural("version"), fields.text("key"))
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *TAGGING)
+        store.delete_model_version_tag(name, fields.natural("version"), fields.text("key"))
         return {}
 
 
-def _add_storage(routes: APIRouter, store: SqlAlchemyStore) -> None:
+def _add_storage(routes: APIRouter, store: SqlAlchemyStore, rights: Securables) -> None:
     @routes.get("/registered-models:is-databricks-sdk-models-artifact-repository-enabled")
     def files_travel_over_the_files_api() -> dict[str, Any]:
         """Yes: files travel over `/api/2.0/fs/files/Models`."""
@@ -271,13 +371,17 @@ def _add_storage(routes: APIRouter, store: SqlAlchemyStore) -> None:
     @routes.get("/model-versions/get-download-uri")
     def get_download_uri(fields: RequestFields) -> dict[str, Any]:
         """Where the files of a version lie."""
-        uri = store.get_model_version_download_uri(_name(fields), fields.natural("version"))
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), "EXECUTE")
+        uri = store.get_model_version_download_uri(name, fields.natural("version"))
         return {"artifact_uri": uri}
 
     @routes.post("/model-versions/emit-lineage")
     def take_lineage(fields: RequestFields) -> dict[str, Any]:
         """Accepted and not kept: there is no lineage page here."""
-        store.get_model_version(_name(fields), fields.natural("version"))
+        name = _name(fields)
+        rights.require(Securable(MODEL, name), *ADDING)
+        store.get_model_version(name, fields.natural("version"))
         return {}
 
     @routes.post("/model-versions/generate-temporary-credentials", include_in_schema=False)
@@ -335,12 +439,12 @@ def _remove_files(state: StateFolder, folder: Path) -> None:
         state.remove(folder)
 
 
-def _model(model: RegisteredModel) -> Document:
+def _model(model: RegisteredModel, rights: Securables) -> Document:
     return {
         "name": model.name,
         "creation_timestamp": model.creation_timestamp,
         "last_updated_timestamp": model.last_updated_timestamp,
-        "user_id": USER_NAME,
+        "user_id": rights.record(Securable(MODEL, model.name))["owner"],
         "description": model.description or "",
         "aliases": [{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()],
         "tags": _pairs(model.tags),
@@ -354,7 +458,7 @@ def _version(version: ModelVersion) -> Document:
         "version": str(version.version),
         "creation_timestamp": version.creation_timestamp,
         "last_updated_timestamp": version.last_updated_timestamp,
-        "user_id": USER_NAME,
+        "user_id": version.user_id or USER_NAME,
         "description": version.description or "",
         "source": version.source,
         "run_id": version.run_id or "",

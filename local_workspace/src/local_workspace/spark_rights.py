@@ -1,0 +1,58 @@
+"""Has Spark ask the workspace for the rights of each plan's user.
+
+Spark carries a small Java compiler; with it the extension in `spark_extension` is compiled at a first start.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyspark
+
+from local_workspace.callers import USER_NAME
+
+EXTENSION = "local_workspace.Rights"
+# The setting of a session of Spark Classic that says whose it is.
+USER = "spark.local_workspace.user"
+SOURCES = Path(__file__).with_name("spark_extension")
+COMPILE_SECONDS = 120
+
+
+class ExtensionError(Exception):
+    """The extension does not compile."""
+
+
+def environment(url: str, token: str) -> dict[str, str]:
+    """What the extension finds in the environment of Spark."""
+    return {
+        "LOCAL_WORKSPACE_RIGHTS_URL": url,
+        "LOCAL_WORKSPACE_RIGHTS_TOKEN": token,
+        "LOCAL_WORKSPACE_FIRST_USER": USER_NAME,
+    }
+
+
+def compiled(java: Path, folder: Path, variables: Mapping[str, str]) -> Path:
+    """The folder of the compiled extension, below `folder`; compiled where it is not there yet."""
+    jars = Path(pyspark.__path__[0]) / "jars"
+    sources = [SOURCES / "Compile.java", SOURCES / "Rights.java"]
+    text = b"".join(source.read_bytes() for source in sources)
+    version = hashlib.sha256(text + pyspark.__version__.encode()).hexdigest()[:16]
+    classes, marker = folder / version, folder / version / "complete"
+    if marker.exists():
+        return classes
+    classes.mkdir(parents=True, exist_ok=True)
+    options = ["-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+    compiler = ["org.codehaus.janino.SimpleCompiler", str(sources[0]), "Compile"]
+    done = subprocess.run(
+        [str(java), *options, *compiler, str(sources[1]), str(classes)],
+        env=dict(variables),
+        capture_output=True,
+        text=True,
+        timeout=COMPILE_SECONDS,
+        check=False,
+    )
+    if not list(classes.rglob("Rights.class")):
+        raise ExtensionError(f"what asks for rights in Spark does not compile: {done.stderr[-2000:]}")
+    marker.touch()
+    return classes
