@@ -165,7 +165,7 @@ class SparkCluster:
 
     @contextmanager
     def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
-        """What a user's run needs beside `environment` on a cluster of this access mode; raises ClusterError."""
+        """What the access mode of a run's cluster adds to its `environment`; raises ClusterError."""
         if not is_classic(mode):
             yield {}
             return

@@ -50,7 +50,8 @@ class Driver:
     def gateway(self, run: str, user: str, seconds: float) -> Iterator[dict[str, str]]:
         """What a notebook needs in its environment to attach; in the end its jobs and queries are ended.
 
-        `run` is the group, and a tag, of its jobs; by `user` its rights are known. DriverLost when there is no context within the seconds.
+        `run` is the group, and a tag, of its jobs, `user` whose rights it has. DriverLost where there is no
+        context within the seconds.
         """
         if not self._ready.wait(seconds):
             raise DriverLost("Spark has not made its context")

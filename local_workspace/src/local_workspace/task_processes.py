@@ -55,7 +55,8 @@ class TaskProcesses:
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
     `cluster_serves(environment)` tells whether that cluster is still there, and `attached(mode, run, user)`
-    gives what its access mode adds to the environment. What `fork_server` forks is taken in place of `command`.
+    gives what its access mode adds to the environment. What `fork_server` forks is taken in place of
+    `command`.
     """
 
     def __init__(
