@@ -153,6 +153,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def cancel_all(session: SparkSession) -> None:
+    """Ends what a session is doing; on Spark Classic, what everybody is."""
+    session.sparkContext.cancelAllJobs() if CLASSIC else session.interruptAll()
+
+
 def release_in_one_thread() -> None:
     """Starts the thread in which Spark's client tells the server which results it has read.
 
@@ -195,6 +200,7 @@ def spark_command(folder: Path, program: Sequence[str], more: Mapping[str, str])
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",  # as on Databricks
         "spark.ui.enabled": "false",
     } | dict(more)
     java = [

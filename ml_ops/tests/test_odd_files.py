@@ -373,13 +373,13 @@ def test_a_batch_in_a_file_with_a_pattern_for_a_name_is_that_file(trained):
 CLASSIC = """
 import sys
 from diabetes.tabular import Column
-from diabetes_mlops import sources
+from diabetes_mlops.data import reading
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.master("local[1]").config("spark.sql.shuffle.partitions", 1).getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
 for path in sys.argv[1:]:
     try:
-        print(sources.read_table(spark, path, [Column("AGE", "number", "age")]).toPandas()["AGE"].tolist())
+        print(reading.read_table(spark, path, [Column("AGE", "number", "age")]).toPandas()["AGE"].tolist())
     except Exception as error:
         print(type(error).__name__, str(error).splitlines()[0])
 """

@@ -22,8 +22,8 @@ _NOT_FOUND = (
 )
 # Part of the name of each class of Hadoop's driver for `abfss://`, of which errors carry the stack.
 _STORAGE_DRIVER = ".fs.azurebfs."
-# What Spark says of a query that somebody has stopped.
-_CANCELLED = "OPERATION_CANCELED"
+# What Spark Connect and Spark Classic say of a query that somebody has stopped.
+_CANCELLED = ("OPERATION_CANCELED", "SPARK_JOB_CANCELLED")
 # What is no plain character in a pattern of Hadoop's.
 _SPECIAL = re.compile(r"([\\*?\[\]{}])")
 _FILE_READ = re.compile(r"while reading file (.+?)\.\s")
@@ -115,7 +115,7 @@ def reaching(source: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = "\n".join(lines_of_java(error))
-        if not text or _CANCELLED in text:
+        if not text or any(word in text for word in _CANCELLED):
             raise
         if _STORAGE_DRIVER in text:
             raise _unreachable(source, error) from error
