@@ -157,7 +157,7 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
         told = run("status")
     finally:
         stopped = run("stop")
-    assert "it was killed, and its Spark" in told.stderr
+    assert "not running" in told.stderr
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert not [words for words in command_lines() if str(folder) in words]
     assert list(workspace.temporary.iterdir()) == []

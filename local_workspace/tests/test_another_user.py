@@ -33,7 +33,7 @@ REFUSALS = {
     "Spark's Python daemon": ("Spark's worker", "err"),
     "the kernel, which asks for a key": ("ZeroMQ with a key", "CURVE"),
     "the kernel's way for forked processes, which nobody can read": ("ZeroMQ", "PULL"),
-    "PySpark's accumulators, which hang up": ("a wrong secret", "hung up"),
+    "PySpark's accumulators, which serve Spark alone": ("a wrong secret", "silent"),
 }
 
 
@@ -99,6 +99,6 @@ def test_another_user_on_the_port_of_the_workspace_is_sent_no_token(real_workspa
 
 
 def kind_of(answers: dict[str, str]) -> str:
-    """What listens, by how it refuses: the first that fits, because others hang up too."""
+    """What listens, by how it refuses: the first that fits, because others are silent too."""
     fitting = (kind for kind, (question, refusal) in REFUSALS.items() if refusal in answers[question])
     return next(fitting, "")

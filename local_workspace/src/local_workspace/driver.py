@@ -24,6 +24,8 @@ ANNOUNCED_IN = "_PYSPARK_DRIVER_CONN_INFO_PATH"
 # The names by which PySpark knows the gateway that it attaches to.
 PORT, SECRET = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
 _LOOK_SECONDS = 0.05
+# What a call into Java raises that fails, and one that finds nobody.
+LOST = (Py4JError, OSError)
 
 
 class DriverLost(Exception):
@@ -58,7 +60,7 @@ class Driver:
         try:
             session, server = self._open(run, user)
             environment = {PORT: str(server.getListeningPort()), SECRET: server.secret()}
-        except Py4JError as error:
+        except LOST as error:
             raise DriverLost(f"Spark opens no gateway: {error}") from error
         try:
             yield environment
@@ -104,7 +106,7 @@ class Driver:
     def _try(self, step: Callable[[], object]) -> None:
         try:
             step()
-        except Py4JError as error:
+        except LOST as error:
             if self._process.poll() is None:  # else all has ended with it
                 logging.getLogger(__name__).warning("what a notebook has left in Spark stays: %s", error)
 
@@ -116,7 +118,7 @@ class Driver:
         try:
             self._jvm = _attach(self._announced).jvm
             self._session = self._jvm.org.apache.spark.sql.classic.SparkSession.builder().getOrCreate()
-        except Py4JError:
+        except LOST:
             logging.getLogger(__name__).exception("Spark has not made its context")
             self._process.stdin.close()  # at which it ends
         else:
