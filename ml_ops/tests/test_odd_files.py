@@ -393,7 +393,9 @@ def test_spark_classic_reads_and_tells_the_same(java_home, tmp_path):
     names = ["odd[1].csv", "case.parquet", "a.csv.gz", "c.parquet", "absent[1].csv", "absent.parquet"]
 
     # Without what the session of the other tests has set.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))
+    }
     environment = inherited | {"JAVA_HOME": java_home}
 
     done = subprocess.run(

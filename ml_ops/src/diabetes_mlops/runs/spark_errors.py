@@ -5,6 +5,8 @@ from itertools import takewhile
 
 # What begins a cause, the stack of Java and that of a worker's Python.
 _CAUSED_BY, _STACK, _TRACEBACK = "Caused by: ", "JVM stacktrace:", "Traceback (most recent call last):"
+# What says nothing of it: the call, and stacks of Java, which Spark Classic has in the text itself.
+_BESIDE = re.compile(r"An error occurred while calling |\s+(at |\.\.\. \d+ more|Suppressed: )")
 _PACKAGE = re.compile(r"^(?:[a-z]\w*\.)+(?=[A-Z]\w*(:|$))")
 
 
@@ -22,7 +24,8 @@ def reason_of(error: BaseException) -> str:
         return _last_of_traceback(lines[causes[-1] :]) if reason.endswith(_TRACEBACK) else _shorten(reason)
     if any(line.endswith(_TRACEBACK) for line in lines):
         return _last_of_traceback(lines)
-    told = [line.strip(" :") for line in takewhile(lambda line: line != _STACK, lines) if line.strip(" :")]
+    own = [line for line in takewhile(lambda line: line != _STACK, lines) if not _BESIDE.match(line)]
+    told = [line.strip(" :") for line in own if line.strip(" :")]
     return _shorten(next((line for line in told if "Exception" in line), (told or [type(error).__name__])[0]))
 
 
