@@ -104,7 +104,8 @@ class SparkCluster:
 
     def environment_of(self, user: str) -> dict[str, str]:
         """What a client of a user needs in its environment."""
-        return self.environment | {"SPARK_REMOTE": f"{self._address}/;user_id={quote(user)}"}
+        remote = f"{self._address}/;user_id={quote(user)}"
+        return self.environment | {"SPARK_REMOTE": remote, "LOCAL_WORKSPACE_USER": user}
 
     @property
     def _address(self) -> str:

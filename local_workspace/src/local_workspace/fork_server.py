@@ -20,7 +20,13 @@ PREFIX = "fork-server-"
 # The mark of the process gives way to that of a run, in the same place: it has room for the longest.
 ROOM_FOR_A_RUN = "/" * 32
 # What differs from run to run: a process gets it with its run, and has no token before.
-OF_ONE_RUN = ("DATABRICKS_TOKEN", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN", "SPARK_REMOTE")
+OF_ONE_RUN = (
+    "DATABRICKS_TOKEN",
+    "LOCAL_WORKSPACE_USER",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_TRACKING_TOKEN",
+    "SPARK_REMOTE",
+)
 IMPORT_SECONDS = 30
 # Longer than a fork ever takes, and not too long for the requests that wait while a run is begun.
 FORK_SECONDS = 2
