@@ -48,6 +48,7 @@ TELEMETRY ?=
 OVERWRITE :=
 # Which versions of the model; not taken from the environment, where these names may mean something else.
 VERSION :=
+MODEL_VERSION :=
 A :=
 B :=
 
@@ -60,7 +61,7 @@ SECRETS_FILE ?=
 
 # Every variable that a person may give; more follow where they are used.
 SETTINGS := WORKSPACE TARGET $(OVERRIDES) CREATE_CLUSTER WAIT PARAMS DATABRICKS_CLI KEEP_DEPLOYMENTS \
-	STORAGE_KEY_FILE OVERWRITE TELEMETRY A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
+	STORAGE_KEY_FILE OVERWRITE TELEMETRY MODEL_VERSION A B RESOURCE_GROUP KEY_VAULT_ID SECRETS_READERS SECRETS_FILE PYTHON
 SETTINGS += LOCAL_WORKSPACE_STATE LOCAL_WORKSPACE_PORT LOCAL_WORKSPACE_RUN_MEMORY_GB # only: local-workspace
 # Tests and benchmarks are told what to use, and not what the person uses who runs them, but for what is of the machine.
 OF_THE_MACHINE := PYTHON
@@ -159,7 +160,8 @@ test: $(INSTALLED) ## Run every test
 # Its local workspace is that of here to the byte, and so are the tests of it. A short name, one late in the alphabet
 # and the longest share its .venv, and run what is quick and looks at names.
 OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
-OF_NAMES := deployment_unit models_unit secret_scope telemetry_wheels workflows
+OF_DEPLOYMENT := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
+OF_NAMES := tests/test_workflows.py $(OF_DEPLOYMENT:%=ml_ops/tests/deployment/test_deployment_%.py)
 test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and its tests have to pass; takes minutes
 	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
@@ -173,7 +175,7 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 			--editable "$$other/ml_source" --editable "$$other/ml_ops"; \
 		ln -s "$$project/.venv" "$$other/.venv"; cd "$$other"; \
 		.venv/bin/ruff check --quiet; .venv/bin/ruff format --quiet --check; PYTHONPATH=ml_ops .venv/bin/lint-imports; \
-		$(WITHOUT_SETTINGS) .venv/bin/pytest --quiet --numprocesses 2 --dist loadgroup $(OF_NAMES:%=tests/test_%.py); \
+		$(WITHOUT_SETTINGS) .venv/bin/pytest --quiet --numprocesses 2 --dist loadgroup $(OF_NAMES); \
 		cd "$(CURDIR)"; done
 
 # end only
@@ -203,12 +205,16 @@ ACTIONLINT := if command -v go >/dev/null; then set -x; go run github.com/rhysd/
 dist: $(INSTALLED) ## Build both wheels into dist/<version>
 	@$(DEPLOYMENT) dist
 
-# only: local-workspace
 .PHONY: docs
-docs: has-local-workspace $(INSTALLED) ## Write docs/local_workspace_api.md from the code
-	@.venv/bin/python -m local_workspace.api_table > .venv/api_table.md
-	@mv .venv/api_table.md docs/local_workspace_api.md
+docs: $(INSTALLED) ## Write the pages of docs that are made from the code
+	@PYTHONPATH=ml_ops .venv/bin/python -m deployment.job_settings > .venv/page.md
+	@mv .venv/page.md docs/job_settings.md
+# only: local-workspace
+	@$(if $(wildcard local_workspace),.venv/bin/python -m local_workspace.api_table > .venv/page.md)
+	@$(if $(wildcard local_workspace),mv .venv/page.md docs/local_workspace_api.md)
+# end only
 
+# only: local-workspace
 # only: template
 .PHONY: pictures
 pictures: has-local-workspace $(INSTALLED) ## Take the pictures of README.md from a demo of its own; needs Chromium
@@ -323,7 +329,7 @@ deployments: which-workspace ## List the deployed versions, the jobs that point 
 	@$(DEPLOYMENT) deployments
 
 .PHONY: rollback-code
-rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4
+rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4, or MODEL_VERSION=3: what trained it
 	@$(DEPLOYMENT) roll-back-code
 
 .PHONY: run-diabetes-model-training

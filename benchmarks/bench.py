@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from diabetes import PROBLEM
 from diabetes_mlops import batch_score, train
-from diabetes_mlops.settings import ScoringSettings, TrainingSettings
+from diabetes_mlops.runs.settings import ScoringSettings, TrainingSettings
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]

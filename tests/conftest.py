@@ -15,7 +15,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     First, because pytest-xdist looks at the marks in a hook of the same name.
     """
     for item in items:
-        folder = item.path.relative_to(ROOT).parts[0]
+        path = item.path.relative_to(ROOT).parts
         shared = SHARED.intersection(getattr(item, "fixturenames", ()))
-        alone = folder if folder in ("ml_source", "ml_ops") else str(item.path)
+        of_a_wheel = path[0] in ("ml_source", "ml_ops") and "deployment" not in path
+        alone = path[0] if of_a_wheel else str(item.path)
         item.add_marker(pytest.mark.xdist_group(shared.pop() if shared else alone))

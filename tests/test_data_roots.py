@@ -1,6 +1,7 @@
 """Data in a volume and behind a mount, on a local workspace: uploaded by make, read by the real notebooks."""
 
 import pytest
+from science import BATCH, read_rows
 from workspace_under_test import DATA_ROOT, ROOT, WorkspaceUnderTest
 
 SCOPE = "azure-databricks-mlops-mlflow"
@@ -13,9 +14,9 @@ PRINCIPAL = {
 # What a job says of each, one line a case: the mount is made by the first, used by the second.
 MOUNTS = f"""
 import json
-from diabetes_mlops.data_access import open_data_root
-from diabetes_mlops.settings import AccessSettings
-from diabetes_mlops.sources import read_as_found
+from diabetes_mlops.data.access import open_data_root
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.data.reading import read_as_found
 
 def said(**widgets):
     given = {{"data_root": "/mnt/wards/day", "secret_scope": "{SCOPE}", "mount_source": "{SOURCE}"}} | widgets
@@ -64,7 +65,7 @@ def test_a_mount_is_made_when_it_is_absent_and_used_when_it_is_there(mounted) ->
     answers, rows, mounts = mounted
 
     assert [answers[case] for case in ("absent", "mounted", "with a slash")] == ["ok", "ok", "ok"]
-    assert rows == 100
+    assert rows == len(read_rows(BATCH))
     assert mounts == [["/mnt/wards", SOURCE]]
 
 

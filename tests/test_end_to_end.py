@@ -1,6 +1,5 @@
 """The whole loop as a user runs it: `make demo`, what it leaves behind, and what breaks it."""
 
-import csv
 import io
 import re
 import sys
@@ -12,10 +11,12 @@ import mlflow
 import pandas as pd
 import pytest
 import requests
+import science
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 from diabetes import PROBLEM
-from diabetes.tabular.scoring import predict
+from diabetes.tabular.measuring import evaluate
+from diabetes.tabular.parameters import fill_in
 from mlflow import MlflowClient
 from workspace_under_test import (
     DATA_ROOT,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 READ_SCORED = f"""
 import json
-rows = spark.table("{SCORED}").orderBy("ID").toPandas()
+rows = spark.table("{SCORED}").toPandas()
 dbutils.notebook.exit(rows.to_json(orient="records", double_precision=15))
 """
 
@@ -52,15 +53,18 @@ def registry(workspace, monkeypatch) -> MlflowClient:
 @pytest.fixture(scope="module")
 def scored(demo) -> pd.DataFrame:
     """The rows that the demo has scored."""
-    return pd.DataFrame(demo.workspace.run_cells(READ_SCORED))
+    return pd.DataFrame(demo.workspace.run_cells(READ_SCORED)).sort_values(science.KEY)
 
 
 def test_the_demo_ends_with_metrics_model_rows_and_addresses(demo):
     report = demo.finished.stdout.partition("Metrics on the holdout")[2]
+    header, *rows = report.partition("\nRows of ")[2].partition("\n\n")[0].splitlines()[1:]
+    batch = science.read_batch()
 
-    assert re.search(r"rmse +\d", report)
+    assert all(re.search(rf"^ *{name} +-?\d", report, re.MULTILINE) for name in science.METRICS)
     assert re.search(rf"{re.escape(MODEL)}, version 1, alias champion", report)
-    assert len(re.findall(r"^ *1\d\d\d ", report, re.MULTILINE)) == 10
+    assert header.startswith(f"{science.KEY} ") and len(rows) == min(10, len(batch))
+    assert all(row.startswith(tuple(f"{key} " for key in batch.index)) for row in rows)
     assert f"{demo.workspace.profile['host']}/#/experiments/" in report
     assert len(re.findall(r"/jobs/\d+/runs/\d+", report)) == 2
 
@@ -73,12 +77,12 @@ def test_every_step_of_the_demo_names_its_workspace(demo):
 
 
 def test_the_scored_table_holds_the_models_own_predictions(scored, registry):
-    batch = pd.read_csv(ROOT / "ml_data" / "data_batch_input.csv")
+    batch = science.read_batch()
     model = mlflow.sklearn.load_model(f"models:/{MODEL}@champion")
 
-    assert scored["ID"].tolist() == sorted(batch["ID"])
-    expected = dict(zip(batch["ID"], predict(PROBLEM.schema, model, batch), strict=True))
-    assert scored["prediction"].tolist() == pytest.approx([expected[row] for row in scored["ID"]], abs=1e-9)
+    assert scored[science.KEY].tolist() == batch.index.tolist()
+    for name, values in science.score(model, batch).items():
+        assert scored[name].tolist() == pytest.approx(values, rel=1e-9, abs=1e-9)
     assert set(scored["model_version"]) == {"1"}
 
 
@@ -106,10 +110,11 @@ def test_the_training_run_holds_what_a_reader_looks_for(registry):
     plots = {Path(item.path).name for item in registry.list_artifacts(version.run_id, "plots")}
 
     assert run.info.status == "FINISHED"
-    assert {"rmse", "mae", "r2"} <= run.data.metrics.keys()
-    assert run.data.params["alpha"] == "0.5"
+    assert run.data.metrics.keys() >= science.METRICS.keys()
+    defaults = {name: str(value) for name, value in fill_in(PROBLEM.parameters, {}).items()}
+    assert run.data.params.items() >= defaults.items()
     assert "feature_statistics.json" in artifacts
-    assert plots == {"features.png", "importance.png", "predicted_vs_actual.png", "residuals.png"}
+    assert plots > {"features.png", "importance.png"}
     assert {"report.html", "gate.json"} <= artifacts
     assert {dataset.dataset.name for dataset in run.inputs.dataset_inputs} == {
         "diabetes_training",
@@ -202,17 +207,20 @@ def test_the_demo_again_without_its_runs_adds_nothing(workspace):
     assert census(workspace) == before
 
 
-def test_monitoring_reads_the_demos_batch_and_labels_that_arrived_since(workspace, scored, registry):
-    labels = scored.assign(Y=scored["prediction"] + 10)[["ID", "Y"]].to_csv(index=False)
+def test_monitoring_reads_the_demos_batch_and_labels_that_arrived_since(workspace, registry):
+    batch = science.label(science.read_batch())
+    model = mlflow.sklearn.load_model(f"models:/{MODEL}@champion")
+    measured = {f"true_{name}": value for name, value in evaluate(PROBLEM, model, batch).items()}
+    labels = batch[[science.KEY, science.LABEL]].to_csv(index=False)
     workspace.client.dbfs.upload(f"{DATA_ROOT}/labels.csv", io.BytesIO(labels.encode()), overwrite=True)
 
     finished = workspace.make("run-diabetes-monitoring", "PARAMS=labels_data=labels.csv")
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert re.search(r"true_rmse +10\.0000", finished.stdout)
-    assert re.search(r"rows_labelled +100", finished.stdout)
+    assert re.search(rf"rows_labelled +{len(batch)}\n", finished.stdout)
     run = newest_mlflow_run(registry)
-    assert run.data.tags["monitoring"] == "ok"
+    assert {name: run.data.metrics[name] for name in measured} == pytest.approx(measured)
+    assert re.search(rf"status +{run.data.tags['monitoring']}\n", finished.stdout)
     assert "monitoring.html" in {item.path for item in registry.list_artifacts(run.info.run_id)}
 
 
@@ -225,32 +233,25 @@ def test_a_failed_job_fails_the_command_with_the_notebooks_own_error(workspace, 
     assert newest_mlflow_run(registry).info.status == "FAILED"
 
 
-def test_training_data_without_bmi_fails_with_the_missing_column(workspace, registry):
-    with (ROOT / "ml_data" / "data_raw.csv").open() as source:
-        rows = [{name: row[name] for name in row if name != "BMI"} for row in csv.DictReader(source)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys())
-    writer.writeheader()
-    writer.writerows(rows)
-    workspace.client.dbfs.upload(
-        f"{DATA_ROOT}/without_bmi.csv", io.BytesIO(text.getvalue().encode()), overwrite=True
-    )
+def test_training_data_without_a_column_fails_with_its_name(workspace, registry):
+    text = science.read_rows(science.TRAINING).drop(columns=science.FEATURE).to_csv(index=False)
+    workspace.client.dbfs.upload(f"{DATA_ROOT}/narrow.csv", io.BytesIO(text.encode()), overwrite=True)
 
-    finished = workspace.make("run-diabetes-model-training", "PARAMS=training_data=without_bmi.csv")
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=training_data=narrow.csv")
 
     assert finished.returncode != 0
-    assert "missing columns ['BMI']" in finished.stderr
+    assert f"missing columns {[science.FEATURE]}" in finished.stderr
     assert newest_mlflow_run(registry).info.status == "FAILED"
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(workspace):
     last = workspace.last_run_id()
 
-    finished = workspace.make("run-diabetes-model-training", "PARAMS=alhpa=0.3")
+    finished = workspace.make("run-diabetes-model-training", "PARAMS=no_such_thing=0.3")
 
     assert finished.returncode != 0
-    assert "alhpa" in finished.stderr
-    assert "alpha: a number from" in finished.stderr and "'search_trials'" in finished.stderr
+    assert "no_such_thing" in finished.stderr and "'search_trials'" in finished.stderr
+    assert all(f"{each.name}: {each.form}" in finished.stderr for each in PROBLEM.parameters)
     assert workspace.last_run_id() == last
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from science import METRICS, NEVER, PRIMARY, choose_params, write_params
 from test_end_to_end import registry
 from workspace_under_test import MODEL, WorkspaceUnderTest
 
@@ -26,8 +27,8 @@ class Retrained:
 @pytest.fixture(scope="module")
 def retrained(demo) -> Retrained:
     before = champion_of(demo.workspace)
-    params = 'alpha=100000 thresholds="mae<=1, r2>=0.2"'
-    finished = demo.workspace.make("run-diabetes-model-training", f"PARAMS={params}")
+    params = f"PARAMS={write_params(choose_params())} seed=7 {NEVER}"
+    finished = demo.workspace.make("run-diabetes-model-training", params)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return Retrained(demo.workspace, finished, before)
 
@@ -74,9 +75,10 @@ def test_parameters_reach_the_notebook_and_a_worse_model_gets_no_alias(retrained
 
     newest = max(registry.search_model_versions(f"name='{MODEL}'"), key=lambda version: int(version.version))
 
-    assert registry.get_run(newest.run_id).data.params["alpha"] == "100000.0"
+    params = {name: str(value) for name, value in choose_params().items()} | {"seed": "7"}
+    assert registry.get_run(newest.run_id).data.params.items() >= params.items()
     assert newest.tags["gate"] == "refused"
-    assert re.search(r"mae \d+\.\d+ is above the threshold of 1; r2 ", newest.tags["gate_reasons"])
+    assert re.search(rf"{PRIMARY} \S+ is above the threshold of -1", newest.tags["gate_reasons"])
     assert registry.get_model_version_by_alias(MODEL, "champion").version == champion
     assert registry.get_registered_model(MODEL).aliases == {"champion": champion}
 
@@ -89,7 +91,8 @@ def test_models_lists_every_version_under_the_line_of_the_workspace(workspace):
     assert len(versions) >= 2
     assert versions == sorted(versions, key=int, reverse=True)
     marked = next(line for line in shown.splitlines() if line.startswith("*"))
-    assert re.search(r"champion +\d+\.\d{4} +\d+\.\d{4} +0\.\d{4} +passed +\d{4}-\d\d-\d\d", marked)
+    numbers = r" +-?\d+\.\d{4}" * len(METRICS)
+    assert re.search(rf"champion{numbers} +passed +\d{{4}}-\d\d-\d\d", marked)
     assert re.search(r"[0-9a-f]{32}$", marked)
 
 
@@ -140,7 +143,9 @@ def test_compare_shows_both_on_the_same_rows(workspace):
 
     assert f"A is version {champion}, B is version {other}" in shown
     assert "Both were evaluated on the same holdout rows" in shown
-    a, b, difference = map(float, re.search(r"^rmse +(\S+) +(\S+) +(\S+)$", shown, re.MULTILINE).groups())
+    a, b, difference = map(
+        float, re.search(rf"^{PRIMARY} +(\S+) +(\S+) +(\S+)$", shown, re.MULTILINE).groups()
+    )
     assert difference == pytest.approx(b - a, abs=2e-4)
 
 

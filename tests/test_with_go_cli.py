@@ -14,9 +14,10 @@ from deployment.command_lines import open_cli
 from deployment.errors import CliError
 from deployment.go_cli import GoCli, write_overrides
 from programs import require_program
-from test_deployment_unit import program, workspace_at
+from rest_server import program, workspace_at
+from science import PRIMARY
+from test_deployment_targets import CASES, EXISTING, RECORDING
 from test_deployments import Team, team
-from test_targets import CASES, EXISTING, RECORDING
 from workspace_under_test import ROOT, WorkspaceUnderTest
 
 __all__ = ["team"]
@@ -88,7 +89,7 @@ def test_every_target_runs_with_it(team: Team) -> None:
 
     for job in ("model-training", "batch-scoring", "monitoring"):
         assert "SUCCESS" in team.make(f"run-diabetes-{job}", *here)
-    assert re.search(r"rmse +51\.7", team.make("report", *here))
+    assert re.search(rf"{PRIMARY} +\d", team.make("report", *here))
     assert "champion" in team.make("models", *here)
 
     def said(command: str, *arguments: str) -> str:

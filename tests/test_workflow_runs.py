@@ -19,6 +19,7 @@ import pytest
 import requests
 from machine import ROOT, clean_environment, package_caches
 from programs import any_program
+from science import count_rows
 from test_end_to_end import census
 from test_workflows import (
     CLIENT_ID,
@@ -155,7 +156,7 @@ def test_github_deploys_to_staging_and_trains_and_scores_there(workspace, from_g
     finished = run(github_job("staging", workspace.profile["host"]), workspace, **from_github)
 
     assert finished.returncode == 0, finished.stdout
-    assert re.search(r"rows_in +100\n.*rows_scored +100\n.*rows_rejected +0\n", finished.stdout, re.DOTALL)
+    assert re.search(count_rows(), finished.stdout)
     assert re.search(r"model_name +spark_catalog\.ci\.diabetes\n", finished.stdout)
     assert workspace.profile["token"] not in finished.stdout
     added = census(workspace) - before

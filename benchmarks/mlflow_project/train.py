@@ -6,7 +6,7 @@ import os
 
 from diabetes import PROBLEM
 from diabetes_mlops import train
-from diabetes_mlops.settings import TrainingSettings
+from diabetes_mlops.runs.settings import TrainingSettings
 from pyspark.sql import SparkSession
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 TARGET = b"endpoint-verifier"
+HUNG_UP = "hung up"
 
 
 def become_nobody() -> None:
@@ -61,16 +62,18 @@ def zmq_greeting(mechanism: bytes) -> bytes:
 
 
 def ask(port: int, message: bytes) -> str:
-    """What a port answers within two seconds."""
+    """What a port answers within two seconds; one that hangs up without a word has an answer too."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
         connection.sendall(message)
         try:
             while len(answer) < 4096 and (piece := connection.recv(4096)):
                 answer += piece
-        except OSError:
+        except ConnectionError:
             pass
-    return answer.decode("latin-1")
+        except OSError:
+            return answer.decode("latin-1")
+    return answer.decode("latin-1") or HUNG_UP
 
 
 def listen() -> None:
@@ -98,6 +101,8 @@ def main() -> None:
             "HTTP": ask(port, http),
             "Spark": ask(port, spark_message(port)),
             "Spark's worker": ask(port, struct.pack(">i", 5) + b"wrong"),
+            "a wrong secret": ask(port, b"0" * 64),
+            "Py4J": ask(port, b"A\nwrong\n"),
             "ZeroMQ": ask(port, zmq_greeting(b"NULL")),
             "ZeroMQ with a key": ask(port, zmq_greeting(b"CURVE")),
         }

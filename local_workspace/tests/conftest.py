@@ -1,7 +1,6 @@
 """A real workspace on a free port; a tiny script stands for the process that runs notebooks."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -40,7 +39,7 @@ from local_workspace.rest import (
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.state import StateFolder
-from real_workspace import FidelityRun, RealWorkspace, run_fidelity, started
+from real_workspace import FidelityRun, RealWorkspace, free_port, run_fidelity, started
 from recordings import Recorder
 
 from local_workspace import access, openapi, pages
@@ -211,13 +210,6 @@ def serving(app: Any, port: int) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture

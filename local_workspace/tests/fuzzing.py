@@ -9,7 +9,6 @@ import copy
 import io
 import json
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from local_workspace.__main__ import start, stop
 from local_workspace.profile import read_profile
 from local_workspace.state import StateFolder
+from real_workspace import free_port
 from schemathesis import Case, GenerationMode
 
 NOT_SERVED_HERE = 501
@@ -198,9 +198,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # stops the workspace on the way out
     with tempfile.TemporaryDirectory() as folder:
         state = StateFolder(Path(folder))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         try:
             start(state, port)
             profile = read_profile(state.config_file)

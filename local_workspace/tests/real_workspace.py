@@ -2,6 +2,7 @@
 
 import base64
 import configparser
+import json
 import os
 import socket
 import subprocess
@@ -21,6 +22,9 @@ from databricks.sdk.service.workspace import ImportFormat, Language
 
 NOTEBOOKS = Path(__file__).with_name("notebooks")
 FOLDER = "/Shared/fidelity"
+RUNTIME = "18.x-cpu-ml-scala2.13"
+# Where a notebook runs: with Spark Classic, with Spark Connect, and without a cluster.
+DEDICATED, STANDARD, SERVERLESS = "SINGLE_USER", "USER_ISOLATION", "SERVERLESS"
 PASSWORD = "correct-horse-battery"
 KEY = b"\x01\x02binary"
 # A Spark of minutes loses more than it gains by Java's second compiler, its check of the jars and the code
@@ -80,17 +84,29 @@ class RealWorkspace:
         for file in NOTEBOOKS.rglob("*.py"):
             self.upload(f"{FOLDER}/{file.relative_to(NOTEBOOKS).with_suffix('')}", file.read_text())
 
-    def cluster_id(self) -> str:
-        """The one cluster, made when there is none."""
+    def cluster_id(self, mode: str = DEDICATED) -> str:
+        """The one cluster with this access mode, made when there is none."""
         for cluster in self.client.clusters.list():
-            return str(cluster.cluster_id)
-        settings = {"cluster_name": "shared", "spark_version": "18.0.x-cpu-ml-scala2.13"}
+            if cluster.cluster_name == mode:
+                return str(cluster.cluster_id)
+        settings = {"cluster_name": mode, "spark_version": RUNTIME, "data_security_mode": mode}
         return str(self.request("POST", "/api/2.1/clusters/create", body=settings)["cluster_id"])
 
-    def task(self, notebook: str, key: str = "main", **parameters: str) -> dict[str, Any]:
-        """A task of a job that runs one of the notebooks."""
+    def task(
+        self, notebook: str, key: str = "main", on: str = DEDICATED, **parameters: str
+    ) -> dict[str, Any]:
+        """A task of a job that runs one of the notebooks on such a cluster, or serverless."""
         notebook_task = {"notebook_path": f"{FOLDER}/{notebook}", "base_parameters": parameters}
-        return {"task_key": key, "existing_cluster_id": self.cluster_id(), "notebook_task": notebook_task}
+        compute = {} if on == SERVERLESS else {"existing_cluster_id": self.cluster_id(on)}
+        return {"task_key": key, "notebook_task": notebook_task, **compute}
+
+    def result_of(self, notebook: str, source: str, on: str = DEDICATED) -> Any:
+        """What a notebook exits with, which is JSON."""
+        self.upload(f"{FOLDER}/{notebook}", source)
+        run = self.finished(self.submit(self.task(notebook, on=on)))
+        output = self.client.jobs.get_run_output(run["tasks"][0]["run_id"])
+        assert output.notebook_output and output.notebook_output.result, output.error_trace
+        return json.loads(output.notebook_output.result)
 
     def submit(self, *tasks: dict[str, Any], name: str = "one-time") -> int:
         """Starts a one-time run."""

@@ -1,7 +1,6 @@
 """Artifacts as clients at `databricks` see them, and the folders that MLflow's client removes."""
 
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from local_workspace.limits import LARGEST_BODY, BodyLimit
 from local_workspace.rest import tracking_files
 from local_workspace.rest.model_sources import PutBack, Sources
 from local_workspace.state import StateFolder
+from real_workspace import free_port
 
 SDK = {"user-agent": "unknown/0.0.0 databricks-sdk-py/0.156.0"}
 PLAIN = {"user-agent": "mlflow-python-client/3.17.2"}
@@ -47,9 +47,7 @@ class Client:
 
 @pytest.fixture
 def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]) -> Iterator[Client]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     client = Client(f"http://127.0.0.1:{port}")
     app = FastAPI()
     add_handlers(app)

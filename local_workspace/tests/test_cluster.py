@@ -25,7 +25,15 @@ from local_workspace.processes import recall
 from local_workspace.run_documents import has_ended, new_run
 from local_workspace.runs import RunManager
 from local_workspace.state import StateFolder
-from real_workspace import FOLDER, RealWorkspace, command_lines, kill_process_of, make_wheel
+from real_workspace import (
+    DEDICATED,
+    FOLDER,
+    STANDARD,
+    RealWorkspace,
+    command_lines,
+    kill_process_of,
+    make_wheel,
+)
 from test_start_and_stop import JAVA
 
 USER = """
@@ -188,11 +196,14 @@ dbutils.notebook.exit(json.dumps([json.loads(row[0]) for row in rows]))
 """
 
 
-def test_workers_are_forked_with_the_packages_of_their_run_and_end_with_it(real_workspace: RealWorkspace):
+@pytest.mark.parametrize("mode", [DEDICATED, STANDARD], ids=["classic", "connect"])
+def test_workers_are_forked_with_the_packages_of_their_run_and_end_with_it(
+    real_workspace: RealWorkspace, mode: str
+):
     make_wheel(real_workspace.state / "dbfs" / "worker-wheels", "made_up_worker_package", "2.3")
     real_workspace.upload(f"{FOLDER}/packaged", PACKAGED)
     for _ in range(2):
-        run = real_workspace.finished(real_workspace.submit(real_workspace.task("packaged")))
+        run = real_workspace.finished(real_workspace.submit(real_workspace.task("packaged", on=mode)))
         output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
         versions, pythons, warm, pids, numbers = zip(*json.loads(output.notebook_output.result), strict=True)
 
@@ -219,7 +230,7 @@ dbutils.notebook.exit(json.dumps([rows, [name for name in started if "ThreadPool
 
 def test_sparks_client_starts_no_thread_while_it_holds_a_lock(real_workspace: RealWorkspace):
     real_workspace.upload(f"{FOLDER}/counts_threads", COUNTS_THREADS)
-    run = real_workspace.finished(real_workspace.submit(real_workspace.task("counts_threads")))
+    run = real_workspace.finished(real_workspace.submit(real_workspace.task("counts_threads", on=STANDARD)))
     output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
 
     assert json.loads(output.notebook_output.result) == [[3, 3, 3], []]

@@ -5,22 +5,28 @@ import json
 import pytest
 import requests
 from databricks.sdk.errors import InvalidParameterValue, NotFound, ResourceAlreadyExists
+from databricks.sdk.service.compute import DataSecurityMode
 
 CLUSTER = {"spark_version": "18.x-cpu-ml-scala2.13", "node_type_id": "Standard_D4ds_v5", "num_workers": 1}
 
-BIG = {"job_cluster_key": "big", "new_cluster": CLUSTER}
+BIG = {"job_cluster_key": "big", "new_cluster": {**CLUSTER, "data_security_mode": "USER_ISOLATION"}}
 
 
 @pytest.mark.parametrize(
-    ("task", "job", "shown"),
+    ("task", "job", "shown", "mode"),
     [
-        ({"job_cluster_key": "big"}, {"job_clusters": [BIG]}, "job cluster big"),
-        ({"new_cluster": CLUSTER}, {}, "job cluster"),
-        ({}, {}, "serverless"),
+        (
+            {"job_cluster_key": "big"},
+            {"job_clusters": [BIG]},
+            "job cluster big",
+            "Standard · Spark Connect",
+        ),
+        ({"new_cluster": CLUSTER}, {}, "job cluster", "No isolation shared · Spark Classic"),
+        ({}, {}, "serverless", "Serverless · Spark Connect"),
     ],
     ids=["job cluster", "new cluster", "serverless"],
 )
-def test_a_job_runs_without_an_existing_cluster(local, notebook, task, job, shown):
+def test_a_job_runs_without_an_existing_cluster(local, notebook, task, job, shown, mode):
     notebook_task = {"notebook_path": notebook, "base_parameters": {"exit": "done"}}
     settings = {"name": shown, "tasks": [{"task_key": "a", "notebook_task": notebook_task, **task}], **job}
     job_id = local.request("POST", "/api/2.2/jobs/create", body=settings)["job_id"]
@@ -32,6 +38,44 @@ def test_a_job_runs_without_an_existing_cluster(local, notebook, task, job, show
     assert run.tasks[0].cluster_instance is None
     page = requests.get(f"{local.host}/jobs/{job_id}", headers={"Authorization": "Bearer x"}, timeout=30)
     assert f'<td data-label="on">{shown}' in page.text
+    assert f"{mode}</span>" in page.text
+
+
+CLASSIC_OF_ALL = {mode.value for mode in DataSecurityMode} - {
+    *("USER_ISOLATION", "DATA_SECURITY_MODE_STANDARD", "DATA_SECURITY_MODE_AUTO")
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        *[({"data_security_mode": mode}, "Spark Classic") for mode in sorted(CLASSIC_OF_ALL)],
+        ({"data_security_mode": "USER_ISOLATION"}, "Standard · Spark Connect"),
+        ({"data_security_mode": "DATA_SECURITY_MODE_STANDARD"}, "Standard · Spark Connect"),
+        ({"data_security_mode": "DATA_SECURITY_MODE_AUTO"}, "Dedicated · Spark Classic"),
+        (
+            {"data_security_mode": "DATA_SECURITY_MODE_AUTO", "spark_version": "18.x-scala2.13"},
+            "Standard · Spark Connect",
+        ),
+        ({}, "No isolation shared · Spark Classic"),
+    ],
+)
+def test_each_access_mode_of_the_sdk_gives_the_spark_that_databricks_gives(local, settings, shown):
+    made = local.request("POST", "/api/2.1/clusters/create", body={**CLUSTER, **settings})["cluster_id"]
+    page = requests.get(f"{local.host}/clusters", headers={"Authorization": "Bearer x"}, timeout=30).text
+    local.client.clusters.permanent_delete(made)
+
+    row = next(row for row in page.split("<tr>") if made in row)
+    assert shown in row
+
+
+def test_an_access_mode_that_there_is_not_is_refused_with_those_there_are(local, notebook):
+    wrong = {**CLUSTER, "data_security_mode": "SHARED"}
+    task = {"task_key": "a", "notebook_task": {"notebook_path": notebook}, "new_cluster": wrong}
+
+    for method, body in (("clusters/create", wrong), ("jobs/create", {"name": "x", "tasks": [task]})):
+        with pytest.raises(InvalidParameterValue, match=r"data_security_mode 'SHARED' is not one of \["):
+            local.request("POST", f"/api/2.1/{method}", body=body)
 
 
 def policy(local, name, **rules):

@@ -25,6 +25,7 @@ from local_workspace.recovery import losses, recover
 from local_workspace.run_processes import end_processes
 from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
+from real_workspace import free_port
 
 KILLS = 12
 
@@ -59,9 +60,7 @@ class Server:
 
     def __init__(self, folder: Path, starter: Starter, stand_in: Path) -> None:
         self.state = StateFolder(folder / "state")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._starter, self._stand_in = starter, stand_in
         self.pid = 0
 

@@ -344,7 +344,7 @@ def test_clusters_show_sparks_state_version_and_memory(page, fidelity_run):
     expect(page.locator("#spark .state")).to_have_text("running")
     expect(page.locator("#spark")).to_contain_text("4.1.4 with Delta")
     assert int(re.search(r"([\d,]+) MB", page.locator("#spark").inner_text())[1].replace(",", "")) > 300
-    expect(page.get_by_role("row", name="shared")).to_be_visible()
+    expect(page.get_by_role("row", name="SINGLE_USER")).to_contain_text("Dedicated · Spark Classic")
 
 
 def test_secrets_are_shown_by_name_alone(page, fidelity_run):

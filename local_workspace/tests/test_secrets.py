@@ -17,11 +17,8 @@ from databricks.sdk.service.workspace import (
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
-from local_workspace.database import Database
 from local_workspace.errors import InvalidState
 from local_workspace.notebook.redaction import REDACTED, SHORTEST_TO_SPREAD, Redactor
-from local_workspace.rest import secrets
-from local_workspace.state import StateFolder
 from local_workspace.vault import Vault
 
 VALUE = "pl4nted+Secret/with ümlaut"
@@ -142,27 +139,6 @@ def test_a_secret_moved_to_another_name_in_the_database_is_not_read(tmp_path: Pa
     assert vault.decrypt(encrypted, "scope/key") == b"value"
     with pytest.raises(InvalidState, match="another/key cannot be read"):
         vault.decrypt(encrypted, "another/key")
-
-
-def test_values_of_an_earlier_version_are_encrypted_and_wiped_from_the_file(tmp_path: Path):
-    state = StateFolder(tmp_path)
-    state.create()
-    plain = base64.b64encode(VALUE.encode()).decode()
-    earlier = Database(state.database)
-    earlier.put("secret_scope", "s", {"name": "s", "acls": {}})
-    earlier.put("secret", "s/k", {"scope": "s", "key": "k", "value": plain, "updated": 1})
-    earlier.close()
-
-    database = Database(state.database)
-    secrets.router(database, state)
-    kept = database.get("secret", "s/k")
-    database.close()
-
-    assert Vault(state.secrets_key).decrypt(kept["encrypted"], "s/k") == VALUE.encode()
-    assert kept["updated"] == 1
-    assert not [
-        path for path in tmp_path.rglob("*") if path.is_file() and plain.encode() in path.read_bytes()
-    ]
 
 
 def test_a_secret_is_no_larger_than_on_databricks_and_no_error_repeats_it(local):

@@ -21,7 +21,7 @@ from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
 from deployment.secret_scope import ensure_scope, put_secrets
 from deployment.serving import find_scoring_job
-from deployment.settings import ROOT, Settings, read_count, read_flag, refuse_version
+from deployment.settings import ROOT, Settings, read_count, read_flag, refuse_model_version, refuse_version
 from deployment.targets import Target, UnknownTargetError, require_target
 from deployment.workspace import Workspace, no_profile_either, open_workspace
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # What leads to the deployed versions, and to the jobs that point at them.
 CODE = ("root_path", "name_prefix")
+# The commands of `make rollback-code`, which alone takes MODEL_VERSION.
+TAKE_MODEL_VERSION = ("workspace", "roll-back-code")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("job", nargs="?", default="", help="for `run`: the name of the job")
     options = parser.parse_args(arguments)
     try:
+        if options.command not in TAKE_MODEL_VERSION:
+            refuse_model_version(os.environ.get("MODEL_VERSION", ""))
         COMMANDS[options.command](options.job)
     except DeploymentError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -154,8 +158,13 @@ def _list_deployments(_: str) -> None:
 
 
 def _roll_back_code(_: str) -> None:
+    code, model = os.environ.get("VERSION", ""), os.environ.get("MODEL_VERSION", "")
+    versions.refuse_both(code, model)
     cli = _cli()
-    deployments.roll_back(cli, _target(cli.workspace, *CODE), os.environ.get("VERSION", ""))
+    if model:
+        deployments.roll_back_with_model(cli, _target(cli.workspace, *CODE, "model_name"), model)
+    else:
+        deployments.roll_back(cli, _target(cli.workspace, *CODE), code)
 
 
 def _run(job: str) -> None:
@@ -210,7 +219,6 @@ def _compare(_: str) -> None:
 COMMANDS: dict[str, Callable[[str], None]] = {
     "target": _check_target,
     "workspace": _show_workspace,
-    "version": lambda _: print(wheels.version(ROOT)),
     "dist": lambda _: print(f"Both wheels are in {wheels.build_wheels(ROOT).relative_to(ROOT)}"),
     "azure-deploy": lambda _: azure.deploy(_settings().target, os.environ.get("RESOURCE_GROUP", "")),
     "init": _init,

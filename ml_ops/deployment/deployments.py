@@ -13,7 +13,7 @@ from deployment.clusters import job_cluster, require_cluster
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.jobs import check_owner, find_job, require_job
-from deployment.model_registry import find_needed
+from deployment.model_registry import ModelVersion, find_needed, require_version
 from deployment.records import find_versions, read_files, read_record, write_record
 from deployment.serving import warn_of_champion
 from deployment.settings import Settings
@@ -200,7 +200,20 @@ def print_deployments(cli: DatabricksCli, target: Target) -> None:
 def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
     """Points every job at the code of an earlier version; what else the jobs say stays as it is."""
     found = list_deployments(cli, target)
-    version = _pick([each.version for each in found if each.deployed_at], wanted)
+    _point_jobs_at(cli, target, found, _pick(_finished(found), wanted))
+
+
+def roll_back_with_model(cli: DatabricksCli, target: Target, wanted: str) -> None:
+    """Points every job at the code that trained a version of the model, given by its number or alias."""
+    name = target.text("model_name")
+    trained = require_version(cli.workspace, name, wanted)
+    found = list_deployments(cli, target)
+    code = _pick_code_of(trained, name, _finished(found))
+    print(f"Version {trained.number} of {name} was trained by the code of {code}", flush=True)
+    _point_jobs_at(cli, target, found, code)
+
+
+def _point_jobs_at(cli: DatabricksCli, target: Target, found: Sequence[Deployment], version: str) -> None:
     require_code(cli.workspace, target, version)
     for job in [require_job(cli, target.job_name(key)) for key in target.job_keys()]:
         settings = _with_version(job["settings"], [each.version for each in found], version)
@@ -300,6 +313,32 @@ def _with_commit(settings: dict[str, Any], version: str, root: Path) -> dict[str
     return settings
 
 
+def _finished(found: Sequence[Deployment]) -> list[str]:
+    return [each.version for each in found if each.deployed_at]
+
+
+def _pick_code_of(trained: ModelVersion, name: str, versions: Sequence[str]) -> str:
+    """The version of the code that trained a version of the model."""
+    which, kept = f"version {trained.number} of {name}", f"kept are {list(versions)}"
+    if not trained.code_version:
+        commit = f"={trained.commit[:7]}, its commit" if trained.commit else ""
+        raise DeploymentError(
+            f"{which} was registered before versions of the code were recorded. Name the code itself, with "
+            f"VERSION{commit}; {kept}"
+        )
+    found = [code for code in versions if trained.is_of(code)]
+    if not found:
+        raise DeploymentError(
+            f"{which} was trained by the code of {trained.code_version}, which is not deployed any more; "
+            f"{kept}. To bring it back, {trained.way_to_code}"
+        )
+    if len(found) > 1:  # training knew no more than the commit
+        raise DeploymentError(
+            f"{which} may be of {len(found)} versions of the code: VERSION=<one of {found}>"
+        )
+    return found[0]
+
+
 def _pick(versions: Sequence[str], wanted: str) -> str:
     """The version that is called so, or the only one that has these letters in it, such as a short commit."""
     found = [version for version in versions if version == wanted] or [
@@ -307,7 +346,10 @@ def _pick(versions: Sequence[str], wanted: str) -> str:
     ]
     if len(found) != 1:
         which = "which version?" if not wanted else f"{len(found)} versions match '{wanted}'."
-        raise DeploymentError(f"{which} VERSION=<one of {list(versions)}>; `make deployments` lists them")
+        raise DeploymentError(
+            f"{which} VERSION=<one of {list(versions)}>, or MODEL_VERSION=<of the model that it trained>; "
+            "`make deployments` lists them"
+        )
     return found[0]
 
 

@@ -1,13 +1,15 @@
 """The registered model over REST, without the seconds of MLflow's import: aliases, history, tags."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diabetes_mlops.champions import CHAMPION, HISTORY, find_earlier, read_changes
-from diabetes_mlops.contract import CODE_VERSION, CONTRACT, Contract
+from diabetes_mlops.models.champions import CHAMPION, HISTORY, find_earlier, read_changes
+from diabetes_mlops.models.contract import CODE_VERSION, CONTRACT, Contract
 
 from deployment import wheels
+from deployment.errors import DeploymentError
 from deployment.workspace import Workspace
 
 
@@ -32,6 +34,14 @@ class ModelVersion:
     def has_changes(self) -> bool:
         """Whether that code differed from its commit."""
         return self.tags.get("git_dirty") == "true"
+
+    @property
+    def way_to_code(self) -> str:
+        """How that code comes into the workspace again, where it is not deployed."""
+        if not self.commit:
+            return "`make deploy` that code, of which nobody knows the commit"
+        changes = f" with the changes of {self.code_version}" if self.has_changes else ""
+        return f"check out {self.commit[:7]}{changes} and `make deploy`"
 
     @property
     def contract(self) -> Contract | None:
@@ -79,6 +89,16 @@ def find_version(workspace: Workspace, name: str, number: str) -> ModelVersion |
     """One version of a model, None where it was deleted."""
     found = _find(workspace, "model-versions", name=name, version=number)
     return ModelVersion(number, _tags(found["model_version"])) if found else None
+
+
+def require_version(workspace: Workspace, name: str, wanted: str) -> ModelVersion:
+    """The version of a model with this number or alias. Raises DeploymentError, with those that there are."""
+    model = find_model(workspace, name)
+    number = model.aliases.get(wanted, wanted) if model else ""
+    found = find_version(workspace, name, number) if re.fullmatch("[1-9][0-9]*", number) else None
+    if found is None:
+        raise DeploymentError(f"no version or alias '{wanted}'; {describe(workspace, name)}")
+    return found
 
 
 def find_needed(workspace: Workspace, name: str) -> list[ModelVersion] | None:

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import mlflow
-from diabetes_mlops import registry
-from diabetes_mlops.contract import Contract
+from diabetes_mlops.models import registry
+from diabetes_mlops.models.contract import Contract
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -116,7 +116,7 @@ def open_model(workspace: Workspace, name: str, scoring: ScoringJob | None = Non
 
 def read_contract(workspace: Workspace, name: str, version: ModelVersion) -> Contract | None:
     """What the files of a version ask of the code that scores with it; None where they cannot be read."""
-    from diabetes_mlops.models import contract_of  # here, because few need scikit-learn
+    from diabetes_mlops.models.model_files import contract_of
 
     tracking, models = _addresses(workspace)
     mlflow.set_tracking_uri(tracking)

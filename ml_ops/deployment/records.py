@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from diabetes_mlops.contract import Contract
+from diabetes_mlops.models.contract import Contract
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.targets import Target
@@ -23,7 +23,7 @@ READ_CONTRACT = """
 import sys
 sys.path[:0] = sys.argv[1:]
 from diabetes import PROBLEM
-from diabetes_mlops.contract import Contract
+from diabetes_mlops.models.contract import Contract
 print(Contract.of(PROBLEM.schema).as_text())
 """
 

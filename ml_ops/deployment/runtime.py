@@ -15,6 +15,8 @@ REQUIREMENTS = Path(__file__).with_name("runtime_18_lts_ml.txt")
 ENVIRONMENT = ".venv-runtime"
 PYTHON = "3.12"
 OWN = {"diabetes", "diabetes_mlops"}
+# A cluster's runtime has no part in a deployment.
+DEPLOYMENT_TESTS = "ml_ops/tests/deployment"
 
 
 def check_runtime(root: Path) -> None:
@@ -29,7 +31,7 @@ def check_runtime(root: Path) -> None:
     check_pip(python, folder, OWN | set(telemetry_wheels.PACKAGES))
     _run("installed", _pip(python, folder))
     # Away from the sources' own settings of pytest, which name the packages of the other environment.
-    tests = [f"{project}/tests" for project in wheels.PROJECTS]
+    tests = [*(f"{project}/tests" for project in wheels.PROJECTS), f"--ignore={DEPLOYMENT_TESTS}"]
     options = ["--quiet", "-p", "no:cacheprovider", "--strict-markers", "--durations=5"]
     _run("tested", [str(python), "-m", "pytest", *options, *tests], TEST_RUNTIME="1", **_java(root))
 

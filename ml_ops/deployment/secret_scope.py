@@ -13,7 +13,8 @@ from deployment.errors import DeploymentError
 from deployment.secret_files import fault_of, read_secret_file, read_standard_input
 from deployment.workspace import Workspace
 
-LOCAL_KEYS = ("storage-account-name", "storage-account-key")
+LOCAL_KEYS = ("storage-account-key",)
+# What the jobs read; spelled here once more, because their modules import Spark, which takes seconds.
 KEYS = (
     *LOCAL_KEYS,
     "service-principal-id",
@@ -49,7 +50,7 @@ def ensure_scope(
 def put_secrets(cli: DatabricksCli, scope: str, secrets_file: str = "") -> None:
     """Writes secrets from the file, a person at the terminal, or standard input.
 
-    A local workspace gets made-up values for the storage account, once.
+    A local workspace gets a made-up key of a storage account, once.
     """
     if cli.workspace.is_local:
         missing = set(LOCAL_KEYS) - set(cli.secret_keys(scope))

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diabetes_mlops.champions import CHAMPION
-from diabetes_mlops.contract import Contract
+from diabetes_mlops.models.champions import CHAMPION
+from diabetes_mlops.models.contract import Contract
 
 from deployment import inputs
 from deployment.errors import DeploymentError
@@ -52,10 +52,7 @@ class ScoringJob:
         """How the jobs come to run code that can use a version."""
         if code := self._find_code_for(version, contract):
             return f"Roll the code back first with `make rollback-code VERSION={code}`"
-        if not version.commit:
-            return "Its code is not deployed, and nobody knows its commit: first `make deploy` that code"
-        changes = f" with the changes of {version.code_version}" if version.has_changes else ""
-        return f"Its code is not deployed: first check out {version.commit[:7]}{changes} and `make deploy`"
+        return f"Its code is not deployed: first {version.way_to_code}"
 
     def _find_code_for(self, version: ModelVersion, contract: Contract) -> str | None:
         """The deployed code that can use a version: that which trained it, or else the newest."""

@@ -83,6 +83,15 @@ def refuse_version(text: str) -> None:
         )
 
 
+def refuse_model_version(text: str) -> None:
+    """An error where a version of the model is named by the variable of `make rollback-code`."""
+    if text.strip():
+        raise DeploymentError(
+            f"MODEL_VERSION={text} goes with `make rollback-code` alone; a run of batch scoring takes "
+            f"PARAMS='model_version={text}', and `make promote` takes VERSION={text}"
+        )
+
+
 def _check_known(name: str, value: str, known: Collection[str]) -> None:
     """Refuses a name on make's command line that nothing reads, and a value that is found out."""
     found_out = [each.upper() for each in FOUND_OUT if each.upper() not in ALSO_OF_MAKE]

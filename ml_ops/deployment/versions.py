@@ -1,4 +1,4 @@
-"""Which versions of the model a target names: checked before MLflow is imported, which takes seconds."""
+"""Which versions a target names: checked before MLflow is imported, which takes seconds."""
 
 from collections.abc import Callable
 
@@ -22,6 +22,15 @@ def refuse_number(text: str) -> None:
         raise DeploymentError(
             "rollback takes no VERSION, it goes back to the champion before; "
             f"`make promote VERSION={text}` makes that version the champion"
+        )
+
+
+def refuse_both(code: str, model: str) -> None:
+    """An error where a roll-back of the code is told both the code and a version of the model."""
+    if code and model:
+        raise DeploymentError(
+            "rollback-code takes VERSION, of the code, or MODEL_VERSION, of the model that it trained; "
+            f"got VERSION='{code}' and MODEL_VERSION='{model}'. Give one of them"
         )
 
 

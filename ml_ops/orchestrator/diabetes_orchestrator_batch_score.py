@@ -47,9 +47,10 @@ dbutils.library.restartPython()
 import json
 
 from diabetes import PROBLEM
-from diabetes_mlops import batch_score, telemetry
-from diabetes_mlops.data_access import open_data_root
-from diabetes_mlops.settings import AccessSettings, ScoringSettings
+from diabetes_mlops import batch_score
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.data.access import open_data_root
+from diabetes_mlops.runs.settings import AccessSettings, ScoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
 settings = ScoringSettings.from_widgets(dbutils.widgets, PROBLEM)

@@ -43,9 +43,10 @@ dbutils.library.restartPython()
 import json
 
 from diabetes import PROBLEM
-from diabetes_mlops import monitor, telemetry
-from diabetes_mlops.data_access import open_data_root
-from diabetes_mlops.settings import AccessSettings, MonitoringSettings
+from diabetes_mlops import monitor
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.data.access import open_data_root
+from diabetes_mlops.runs.settings import AccessSettings, MonitoringSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
 settings = MonitoringSettings.from_widgets(dbutils.widgets, PROBLEM)

@@ -46,9 +46,10 @@ dbutils.library.restartPython()
 import json
 
 from diabetes import PROBLEM
-from diabetes_mlops import telemetry, train
-from diabetes_mlops.data_access import open_data_root
-from diabetes_mlops.settings import AccessSettings, TrainingSettings
+from diabetes_mlops import train
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.data.access import open_data_root
+from diabetes_mlops.runs.settings import AccessSettings, TrainingSettings
 
 open_data_root(spark, dbutils, AccessSettings.from_widgets(dbutils.widgets))
 settings = TrainingSettings.from_widgets(dbutils.widgets, PROBLEM)

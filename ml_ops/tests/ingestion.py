@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from diabetes_mlops.telemetry import Target
+from diabetes_mlops.runs.telemetry import Target
 
 KEY = "11111111-2222-3333-4444-555555555555"
 

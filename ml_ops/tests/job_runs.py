@@ -9,8 +9,8 @@ import pandas as pd
 import problems
 from diabetes.tabular import Problem
 from diabetes_mlops import batch_score, train
-from diabetes_mlops.settings import ScoringSettings, TrainingSettings
-from diabetes_mlops.telemetry import Target
+from diabetes_mlops.runs.settings import ScoringSettings, TrainingSettings
+from diabetes_mlops.runs.telemetry import Target
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 

@@ -15,7 +15,7 @@ from diabetes.tabular.fitting import fit, fit_baseline, make
 from diabetes.tabular.scoring import predict, predict_arrays, predict_features
 from diabetes.tabular.screening import screen
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models
+from diabetes_mlops.models import model_files
 from sklearn.pipeline import Pipeline
 
 # Enough to learn from, and quick.
@@ -76,7 +76,7 @@ def _check_making(problem: Problem) -> None:
             ):
                 make(problem, {parameter.name: value})
     with told("training.py: what make_pipeline gives cannot be saved"):
-        models.check(problem, first)
+        model_files.check(problem, first)
 
 
 def _check_predicting(problem: Problem, model: Pipeline, rows: pd.DataFrame) -> np.ndarray:
@@ -162,7 +162,7 @@ def _check_slices(problem: Problem, holdout: pd.DataFrame) -> None:
 def _check_saving(problem: Problem, model: Pipeline, rows: pd.DataFrame, predicted: np.ndarray) -> None:
     with told("training.py: the model cannot be saved and loaded"):
         with mlflow.start_run():
-            logged = models.log_model(problem, model, select_features(problem.schema, rows).head(2))
+            logged = model_files.log_model(problem, model, select_features(problem.schema, rows).head(2))
         loaded = predict(problem.schema, mlflow.sklearn.load_model(logged.model_uri), rows)
     _compare(loaded, predicted, "whether the model was saved and loaded")
 

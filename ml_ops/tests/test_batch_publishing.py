@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from diabetes_mlops import batch_score, storage
+from diabetes_mlops import batch_score
+from diabetes_mlops.data import delta_tables
 from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 from test_batch_score import BATCH, expected, found
@@ -65,12 +66,12 @@ def stall(rows, folder: Path):
 @pytest.fixture
 def stalling(monkeypatch, tmp_path):
     """Lets the next publishing stop in the middle of writing; a file in this folder tells when it has."""
-    replace_batch = storage.replace_batch
+    replace_batch = delta_tables.replace_batch
 
     def write_and_stall(rows, *rest, **named):
         return replace_batch(stall(rows, tmp_path), *rest, **named)
 
-    monkeypatch.setattr(storage, "replace_batch", write_and_stall)
+    monkeypatch.setattr(delta_tables, "replace_batch", write_and_stall)
     yield tmp_path
     (tmp_path / "go on").touch()
 
@@ -110,12 +111,25 @@ def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is
     for name in (old, new, others):
         jobs.spark.sql(f"CREATE TABLE {name} (ID BIGINT) USING DELTA")
 
-    own = storage.create_staging_table(jobs.spark, jobs.table, "abc", StructType().add("ID", "long"))
+    own = delta_tables.create_staging_table(jobs.spark, jobs.table, "abc", StructType().add("ID", "long"))
 
     left = {name.rpartition(".")[2] for name in (new, others, own)}
     assert set(staged_tables(jobs)) == left
     for name in (new, others, own):
-        storage.drop_table(jobs.spark, name)
+        delta_tables.drop_table(jobs.spark, name)
+
+
+def test_what_a_run_may_not_remove_does_not_stop_it(trained, capsys):
+    jobs, _ = trained
+    # Spark drops no view as a table, as Unity Catalog drops no table of somebody else.
+    name = f"{jobs.table}_staged_20200101_abc"
+    jobs.spark.sql(f"CREATE VIEW {name} AS SELECT 1 AS ID")
+
+    scored = jobs.score(batch_id="beside_a_left_over")
+
+    assert scored["rows_scored"] == 100
+    assert f"{name}, which a killed run has left, stays: " in capsys.readouterr().out
+    jobs.spark.sql(f"DROP VIEW {name}")
 
 
 def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
@@ -132,25 +146,25 @@ def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
 def test_the_rows_of_a_commit_are_counted_though_another_run_has_replaced_them_since(spark, monkeypatch):
     table = "spark_catalog.tests.replaced"
     columns = {"ID": "BIGINT", "batch_id": "STRING", "run_id": "STRING"}
-    storage.ensure_table(spark, table, columns)
-    read_batch = storage.read_batch
+    delta_tables.ensure_table(spark, table, columns)
+    read_batch = delta_tables.read_batch
 
     def publish(run_id: str, ids: range) -> int:
         rows = spark.createDataFrame([(number, "b", run_id) for number in ids], list(columns))
-        return storage.replace_batch(rows, table, "b", run_id)
+        return delta_tables.replace_batch(rows, table, "b", run_id)
 
     def replace_and_read(*where: str):
-        monkeypatch.setattr(storage, "read_batch", read_batch)
+        monkeypatch.setattr(delta_tables, "read_batch", read_batch)
         publish("another", range(2))
         return read_batch(*where)
 
-    monkeypatch.setattr(storage, "read_batch", replace_and_read)
+    monkeypatch.setattr(delta_tables, "read_batch", replace_and_read)
 
     assert publish("first", range(3)) == 3
     assert {row.run_id for row in read_batch(spark, table, "b").collect()} == {"another"}
     assert publish("another", range(2)) == 2
-    with pytest.raises(storage.LostCommitError, match="has no commit 'a third' in its history"):
-        storage._find_version(spark, table, "a third")
+    with pytest.raises(delta_tables.LostCommitError, match="has no commit 'a third' in its history"):
+        delta_tables._find_version(spark, table, "a third")
 
 
 def test_another_writer_at_the_same_moment_is_only_waited_for_so_often(monkeypatch):
@@ -163,12 +177,12 @@ def test_another_writer_at_the_same_moment_is_only_waited_for_so_often(monkeypat
         if errors:
             raise errors.pop()
 
-    storage.retry(lambda left=[conflict, conflict]: write(left))
+    delta_tables.retry(lambda left=[conflict, conflict]: write(left))
     assert len(tries) == 3
-    for error, times in ((other, 1), (conflict, storage.ATTEMPTS)):
+    for error, times in ((other, 1), (conflict, delta_tables.ATTEMPTS)):
         tries.clear()
         with pytest.raises(PySparkException, match=str(error)[1:8]):
-            storage.retry(lambda error=error: write([error]))
+            delta_tables.retry(lambda error=error: write([error]))
         assert len(tries) == times
 
 

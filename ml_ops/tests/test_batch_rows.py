@@ -9,10 +9,10 @@ import mlflow
 import pandas as pd
 import pytest
 from diabetes.tabular.columns import SchemaError
-from diabetes_mlops import models
 from diabetes_mlops.batch_score import TooManyRejectedError
-from diabetes_mlops.sources import read_as_found
-from diabetes_mlops.staging import staging
+from diabetes_mlops.data.reading import read_as_found
+from diabetes_mlops.data.staged_batch import staging
+from diabetes_mlops.models import model_files
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from problems import PATIENTS
@@ -223,7 +223,7 @@ def test_wrongly_typed_columns_end_the_run_before_a_row_is_scored(trained):
 
 def test_the_same_rows_in_any_order_have_the_same_digest_and_changed_ones_another(trained):
     jobs, _ = trained
-    model = models.load(mlflow.MlflowClient().get_model_version(jobs.model_name, "1"), PATIENTS.schema)
+    model = model_files.load(mlflow.MlflowClient().get_model_version(jobs.model_name, "1"), PATIENTS.schema)
     table = pd.read_csv(BATCH).head(20)[HEADER.split(",")]
     changed = table.copy()
     changed.loc[3, "BMI"] += 0.1

@@ -8,8 +8,8 @@ import problems
 import pytest
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.scoring import predict
-from diabetes_mlops.registry import ModelNotFoundError
-from diabetes_mlops.sources import SourceNotFoundError
+from diabetes_mlops.data.places import SourceNotFoundError
+from diabetes_mlops.models.registry import ModelNotFoundError
 
 BATCH = problems.data_folder() / "data_batch_input.csv"
 HEADER = "ID,AGE,SEX,BMI,BP,S1,S2,S3,S4,S5,S6"

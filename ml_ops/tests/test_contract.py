@@ -1,7 +1,7 @@
 """What keeps code from scoring with a model is told from the columns and the label of both."""
 
 import pytest
-from diabetes_mlops.contract import NUMBER, Contract
+from diabetes_mlops.models.contract import NUMBER, Contract
 from problems import PATIENTS
 
 KNOWN = {"AGE": NUMBER, "SEX": ("Female", "Male")}

@@ -16,9 +16,11 @@ from urllib.parse import parse_qs
 import problems
 import pytest
 from azurite import Azurite
-from diabetes_mlops.data_access import DataAccessError, open_data_root, read_credential
-from diabetes_mlops.settings import AccessSettings, SettingsError
-from diabetes_mlops.sources import SourceNotFoundError, SourceUnreachableError, read_as_found, read_table
+from diabetes_mlops.data.access import DataAccessError, open_data_root, read_credential
+from diabetes_mlops.data.places import SourceNotFoundError, SourceUnreachableError
+from diabetes_mlops.data.reading import read_as_found, read_table
+from diabetes_mlops.runs.settings import AccessSettings
+from diabetes_mlops.runs.widgets import SettingsError
 from pyspark.sql import SparkSession
 
 NOTEBOOKS = Path(__file__).parents[1] / "orchestrator"
@@ -188,7 +190,7 @@ def test_a_secret_that_is_missing_is_named_with_its_scope(session) -> None:
 
 def test_a_cluster_that_takes_no_credential_says_where_it_may_go(session, monkeypatch) -> None:
     # What serverless answers to any setting; here one of Spark's own that no session may change.
-    monkeypatch.setattr("diabetes_mlops.data_access._REDACTED", "spark.sql.warehouse.dir")
+    monkeypatch.setattr("diabetes_mlops.data.access._REDACTED", "spark.sql.warehouse.dir")
 
     with pytest.raises(
         DataAccessError, match=r"\(CANNOT_MODIFY_STATIC_CONFIG\): use a dedicated cluster, or an ext"

@@ -17,8 +17,8 @@ import pytest
 from diabetes.tabular import Parameter, Problem
 from diabetes.tabular.features import select_features
 from diabetes.tabular.scoring import predict
-from diabetes_mlops import made_of
-from diabetes_mlops.made_of import UntrustedTypeError
+from diabetes_mlops.models import made_of
+from diabetes_mlops.models.made_of import UntrustedTypeError
 from job_runs import Jobs
 from mlflow import MlflowClient
 from sklearn.base import BaseEstimator

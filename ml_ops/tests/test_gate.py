@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 from diabetes.tabular.measuring import Interval
-from diabetes_mlops.gate import Champion, Evidence, Slice, Thresholds, decide
+from diabetes_mlops.models.gate import Champion, Evidence, Slice, decide
+from diabetes_mlops.runs.settings import Thresholds
 from problems import PATIENTS, TUMOURS
 
 NAN = float("nan")

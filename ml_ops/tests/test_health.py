@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from diabetes_mlops.health import History, judge
-from diabetes_mlops.history import FAILURE, LONGEST_RUN, LOST, list_failures
+from diabetes_mlops.monitoring.health import History, judge
+from diabetes_mlops.monitoring.history import FAILURE, LONGEST_RUN, LOST, list_failures
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 NIGHT = pd.Timestamp("2026-03-01 02:00")

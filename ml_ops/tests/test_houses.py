@@ -15,10 +15,11 @@ from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.features import select_labelled
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
-from diabetes_mlops import models, monitor
-from diabetes_mlops.contract import Contract
-from diabetes_mlops.settings import MonitoringSettings
-from diabetes_mlops.tracking import digest_rows
+from diabetes_mlops import monitor
+from diabetes_mlops.models import model_files
+from diabetes_mlops.models.contract import Contract
+from diabetes_mlops.runs.settings import MonitoringSettings
+from diabetes_mlops.runs.tracking import digest_rows
 from job_runs import Jobs
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -245,7 +246,7 @@ def test_a_date_is_a_double_to_the_model_and_a_day_to_people(sold: Jobs):
     version = loaded_version(sold)
     logged = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")
 
-    loaded = models.load(version, PROBLEM.schema)
+    loaded = model_files.load(version, PROBLEM.schema)
 
     assert logged.signature.inputs.input_dict()["SOLD"].type == DataType.double
     assert loaded.profile is not None
@@ -263,7 +264,7 @@ def test_a_model_reads_its_dates_as_it_was_trained_whatever_the_code_has_now(sol
     later = replace(schema.columns["SOLD"], first="2001-01-01")
 
     for changed in (number, later):
-        loaded = models.load(version, replace(schema, features=(*schema.features[:2], changed)))
+        loaded = model_files.load(version, replace(schema, features=(*schema.features[:2], changed)))
         assert loaded.schema.columns["SOLD"] == schema.columns["SOLD"]
 
 
@@ -295,7 +296,7 @@ def test_the_profile_of_a_model_without_a_tag_tells_its_dates(sold: Jobs):
     version = loaded_version(sold)
     logged = Model.load(f"models:/{version.name}/{version.version}")
 
-    assert dict(models.contract_of(logged, {}).features) == dict(Contract.of(PROBLEM.schema).features)
+    assert dict(model_files.contract_of(logged, {}).features) == dict(Contract.of(PROBLEM.schema).features)
 
 
 def test_a_contract_from_before_there_were_dates_is_read():

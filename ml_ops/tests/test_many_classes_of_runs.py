@@ -15,11 +15,13 @@ import pytest
 from diabetes.tabular import Column, Problem
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.features import select_features
-from diabetes_mlops import models, monitor, plots, registry
-from diabetes_mlops.contract import Contract
-from diabetes_mlops.history import LabelsError
-from diabetes_mlops.models import SignatureError
-from diabetes_mlops.settings import MonitoringSettings
+from diabetes_mlops import monitor
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.contract import Contract
+from diabetes_mlops.models.model_files import SignatureError
+from diabetes_mlops.monitoring.history import LabelsError
+from diabetes_mlops.reports import plots
+from diabetes_mlops.runs.settings import MonitoringSettings
 from job_runs import Jobs
 from mlflow import MlflowClient
 from sklearn.base import BaseEstimator
@@ -126,8 +128,8 @@ def test_the_model_knows_its_classes(flower_jobs: Jobs, life: tuple[dict[str, An
     output = mlflow.models.get_model_info(uri).signature.outputs.inputs[0]
     assert output.shape == (-1, 3)
     assert json.loads(version.tags["contract"])["classes"] == list(CLASSES)
-    asked = models.contract_of(mlflow.models.Model.load(uri), version.tags)
-    untagged = models.contract_of(mlflow.models.Model.load(uri), {})
+    asked = model_files.contract_of(mlflow.models.Model.load(uri), version.tags)
+    untagged = model_files.contract_of(mlflow.models.Model.load(uri), {})
     assert asked == Contract.of(SCHEMA)
     assert untagged.classes == CLASSES  # its profile knows them
 
@@ -275,7 +277,7 @@ def test_a_version_of_other_classes_is_refused(flower_jobs: Jobs, life: Any, oth
     version = MlflowClient().get_model_version(flower_jobs.model_name, "1")
 
     with pytest.raises(SignatureError, match=r"the model predicts the classes \[.*the code is the classes"):
-        models.load(version, flowers.with_classes(FLOWERS, other).schema)
+        model_files.load(version, flowers.with_classes(FLOWERS, other).schema)
 
 
 def test_the_gate_refuses_a_version_whose_champion_has_other_classes(

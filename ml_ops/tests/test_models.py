@@ -12,8 +12,8 @@ from diabetes.tabular.features import select_features, select_label
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models
-from diabetes_mlops.made_of import UntrustedTypeError
+from diabetes_mlops.models import model_files
+from diabetes_mlops.models.made_of import UntrustedTypeError
 from mlflow.models.model import ModelInfo
 from problems import PATIENTS, make_patients
 from sklearn.base import BaseEstimator
@@ -60,7 +60,7 @@ def log(tracking: Path, train: pd.DataFrame, request):
 
     def log_model(pipeline: Pipeline | None = None) -> ModelInfo:
         with mlflow.start_run():
-            return models.log_model(
+            return model_files.log_model(
                 PATIENTS, pipeline or fit(PATIENTS, train, {}), select_features(SCHEMA, train).head(2)
             )
 
@@ -103,7 +103,7 @@ def test_a_step_that_is_not_of_scikit_learn_is_refused_by_its_name(log, train):
 
 
 def test_without_skops_a_model_is_saved_all_the_same_and_predicts_alike(log, train, monkeypatch):
-    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    monkeypatch.setattr(model_files, "find_spec", lambda name: None)
     features = select_features(SCHEMA, train)
 
     info = log()

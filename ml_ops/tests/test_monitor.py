@@ -17,13 +17,15 @@ from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.drift import DriftThresholds, Profile, to_arrays
 from diabetes.tabular.measuring import evaluate
 from diabetes.tabular.scoring import predict
-from diabetes_mlops import drift, monitor
+from diabetes_mlops import monitor
 from diabetes_mlops.batch_score import TooManyRejectedError
-from diabetes_mlops.history import LabelsError, NoHistoryError
+from diabetes_mlops.data.places import SourceNotFoundError
 from diabetes_mlops.monitor import MonitoringAlert
-from diabetes_mlops.settings import MonitoringSettings
-from diabetes_mlops.sources import SourceNotFoundError
-from diabetes_mlops.telemetry import Target
+from diabetes_mlops.monitoring import drift
+from diabetes_mlops.monitoring.drift import Drift
+from diabetes_mlops.monitoring.history import LabelsError, NoHistoryError
+from diabetes_mlops.runs.settings import MonitoringSettings
+from diabetes_mlops.runs.telemetry import Target
 from mlflow.entities import Run
 from problems import PATIENTS, make_patients, make_patients_batch
 from pyspark.sql import functions as F
@@ -98,7 +100,7 @@ def log_scoring(batch_id: str, profile: Profile, rows: pd.DataFrame, predictions
     with mlflow.start_run(run_name="diabetes_batch_scoring", tags={"batch_id": batch_id}) as active:
         mlflow.log_metrics({"rows_rejected": 1.0, "rejected_share": 1 / (len(rows) + 1)})
         counts = profile.count(SCHEMA, *to_arrays(SCHEMA, rows), predictions)
-        drift.log(profile, counts, DriftThresholds(psi_warn=0.2))
+        drift.log(Drift.of(profile, counts, DriftThresholds(psi_warn=0.2)))
     return str(active.info.run_id)
 
 

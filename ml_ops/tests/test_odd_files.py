@@ -16,17 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from diabetes.tabular.columns import SchemaError
-from diabetes_mlops import staging
-from diabetes_mlops.places import reason_of
-from diabetes_mlops.sources import (
-    EmptyFileError,
-    OtherKindError,
-    SourceNotFoundError,
-    UnreadableFileError,
-    read_as_found,
-    read_table,
-)
-from diabetes_mlops.tracking import SparkFailedError
+from diabetes_mlops.data import staged_batch
+from diabetes_mlops.data.csv_files import EmptyFileError, OtherKindError
+from diabetes_mlops.data.places import SourceNotFoundError, UnreadableFileError
+from diabetes_mlops.data.reading import read_as_found, read_table
+from diabetes_mlops.runs.spark_errors import reason_of
+from diabetes_mlops.runs.tracking import SparkFailedError
 from problems import PATIENTS
 from test_batch_score import BATCH, GOOD, HEADER
 
@@ -106,8 +101,8 @@ def test_a_name_in_another_case_is_another_column_where_one_is_carried(spark, tm
     plain = read_as_found(spark, str(tmp_path), required=NEEDED)
     found = read_as_found(spark, str(tmp_path), required=NEEDED, carried=["NOTE"])
 
-    assert len(plain.columns) == len(NEEDED) + 2 and staging._prepare(plain).count() == 3
-    assert sorted(row["NOTE"] or "" for row in staging._prepare(found).collect()) == ["", "", "a.csv"]
+    assert len(plain.columns) == len(NEEDED) + 2 and staged_batch._prepare(plain).count() == 3
+    assert sorted(row["NOTE"] or "" for row in staged_batch._prepare(found).collect()) == ["", "", "a.csv"]
 
 
 def test_a_batch_with_odd_columns_is_scored_and_its_rejected_rows_keep_every_value(trained):
@@ -283,7 +278,7 @@ def test_a_name_that_the_output_cannot_have_is_refused(spark, tmp_path, carried:
     found = read_as_found(spark, write_odd(tmp_path / "a.csv", "dots, spaces, quotes"), carried=carried)
 
     with pytest.raises(SchemaError, match=told):
-        staging.check_columns(found, SCHEMA, carried)
+        staged_batch.check_columns(found, SCHEMA, carried)
 
 
 def test_the_cause_of_a_write_that_fails_is_in_the_sentence_and_on_the_run(trained):

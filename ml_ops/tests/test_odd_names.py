@@ -11,8 +11,10 @@ import pytest
 from diabetes.tabular import Column, Problem, Schema
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.scoring import predict
-from diabetes_mlops import history, monitor, staging
-from diabetes_mlops.settings import MonitoringSettings
+from diabetes_mlops import monitor
+from diabetes_mlops.data import staged_batch
+from diabetes_mlops.monitoring import history
+from diabetes_mlops.runs.settings import MonitoringSettings
 from problems import TUMOURS, make_tumours
 
 ODD = {
@@ -84,4 +86,4 @@ def test_a_key_that_is_called_like_a_column_of_the_output_is_refused(spark, name
     found = spark.createDataFrame(make_tumours().rename(columns={"CASE": name}).head(1))
 
     with pytest.raises(SchemaError, match=f"the key cannot be called '{name}': the output has a column of"):
-        staging.check_columns(found, schema, (), taken=["run_id"])
+        staged_batch.check_columns(found, schema, (), taken=["run_id"])

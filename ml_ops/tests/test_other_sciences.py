@@ -10,15 +10,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from diabetes.tabular import Evaluation, Problem
-from diabetes.tabular.drift import DriftThresholds, Profile, classify, compare, to_arrays
+from diabetes.tabular.drift import DriftThresholds, Profile, to_arrays
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.measuring import describe_features, evaluate
 from diabetes.tabular.metrics import no_slices
 from diabetes.tabular.scoring import predict, predict_arrays
 from diabetes.tabular.screening import screen
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import assessment, monitor, plots
-from diabetes_mlops.settings import MonitoringSettings
+from diabetes_mlops import monitor
+from diabetes_mlops.models import assessment
+from diabetes_mlops.monitoring.drift import Drift
+from diabetes_mlops.reports import plots
+from diabetes_mlops.runs.settings import MonitoringSettings
 from matplotlib.figure import Figure
 from problems import PATIENTS, TUMOURS, make_linear, make_patients, make_ridge, make_tumours
 
@@ -60,23 +63,19 @@ def test_training_scoring_and_drawing_work_with(
     screened = screen(schema, pa.RecordBatch.from_pandas(holdout, preserve_index=False))
     predicted = predict_arrays(schema, model, screened.numbers, screened.codes)
     counts = profile.count(schema, screened.numbers, screened.codes, predicted)
-    compared = compare(profile, counts)
+    found = Drift.of(profile, counts, DriftThresholds())
 
     assert np.abs(predicted - measured.predicted).max() < 1e-9
     assert measured.metrics == evaluate(problem, model, holdout)
     assert describe_features(schema, train).index.tolist() == columns
-    assert compared.index.tolist() == [*columns, "prediction"]
+    assert found.comparison.index.tolist() == [*columns, "prediction"]
     assert measured.slices.empty
     assert measured.slices.columns.tolist() == ["rows", *problem.evaluation.metrics]
-    drawn = assessment.draw(problem, measured)
+    drawn = plots.draw_assessment(problem, measured)
     assert list(drawn) == figures
-    statuses = classify(compared, DriftThresholds())
-    drift, features = (
-        plots.draw_drift(profile, counts, compared, statuses),
-        plots.draw_features(schema, train),
-    )
+    moved, features = plots.draw_drift(profile, counts, found), plots.draw_features(schema, train)
     assert [axes.get_title() for axes in features.axes] == columns
-    for figure in (*drawn.values(), drift, features):
+    for figure in (*drawn.values(), moved, features):
         assert is_drawn(figure)
 
 

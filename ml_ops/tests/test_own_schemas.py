@@ -14,8 +14,8 @@ from diabetes.tabular.features import select_features
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models, registry
-from diabetes_mlops.contract import CONTRACT, Contract
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.contract import CONTRACT, Contract
 from job_runs import Jobs
 from mlflow import MlflowClient
 
@@ -92,6 +92,38 @@ def test_the_gate_compares_a_version_of_more_columns_with_the_champion(make_jobs
     assert decision["numbers"]["difference"] < 0
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_gate_compares_a_version_of_fewer_columns_with_the_champion(make_jobs, form: str):
+    jobs, table = make_jobs(f"fewer_columns_at_the_gate_{form}"), problems.make_patients()
+    jobs.train()
+    data = jobs.write(table.assign(NOTE="seen"), f"table.{form}")
+
+    fewer = replace(jobs, problem=without("S6", "SEX")).train(training_data=data)
+
+    compared = {check["name"]: check["finding"] for check in fewer["decision"]["checks"]}[
+        "not worse than the champion"
+    ]
+    assert "against champion version 1; its interval" in compared
+    (model,) = (
+        mlflow.sklearn.load_model(f"models:/{jobs.model_name}/{number}")
+        for number in (fewer["model_version"],)
+    )
+    assert {"S6", "SEX"}.isdisjoint(model.feature_names_in_)
+    run = mlflow.get_run(fewer["run_id"])
+    assert [each.dataset.profile.count("S6") for each in run.inputs.dataset_inputs] == [0, 0]
+
+
+def test_a_champion_of_a_column_that_the_data_lost_is_told(make_jobs):
+    jobs, table = make_jobs("a_lost_column"), problems.make_patients()
+    jobs.train()
+
+    fewer = replace(jobs, problem=without("S6"))
+    decision = fewer.train(training_data=jobs.write(table.drop(columns="S6"), "lost.csv"))["decision"]
+
+    (reason,) = decision["reasons"]
+    assert reason.startswith("champion version 1 cannot be scored on this holdout: ") and "S6" in reason
+
+
 def test_rows_that_the_champion_cannot_read_are_left_out_for_both(make_jobs):
     jobs, table = make_jobs("rows_of_both"), problems.make_patients()
     jobs.train()
@@ -121,10 +153,10 @@ def log_as_before(jobs: Jobs, problem: Problem) -> None:
         logged = mlflow.sklearn.log_model(
             model,
             name="model",
-            signature=models.signature(schema, model),
+            signature=model_files.signature(schema, model),
             input_example=select_features(schema, table).head(2),
             serialization_format="cloudpickle",
-            metadata={models.PROFILE: json.dumps(profile.as_json())},
+            metadata={model_files.PROFILE: json.dumps(profile.as_json())},
         )
     contract = replace(Contract.of(schema), has_schema=False).as_text()
     client = MlflowClient()
@@ -148,7 +180,7 @@ def test_a_model_of_before_is_refused_by_code_of_other_columns_with_what_to_do(j
     log_as_before(jobs, PATIENTS)
 
     with pytest.raises(
-        models.SignatureError,
+        model_files.SignatureError,
         match=r"the code lacks columns \['S6'\].*make rollback-code VERSION=0\.1\.0\+g0",
     ):
         replace(jobs, problem=without("S6")).score()
@@ -158,7 +190,7 @@ def test_a_version_of_another_label_is_not_scored_with(jobs: Jobs):
     jobs.train()
     label = replace(PATIENTS.schema.label, name="Z")
 
-    with pytest.raises(models.SignatureError, match=r"the model predicts Y, the label of the code is Z"):
+    with pytest.raises(model_files.SignatureError, match=r"the model predicts Y, the label of the code is Z"):
         replace(jobs, problem=with_schema(replace(PATIENTS.schema, label=label))).score()
 
 
@@ -205,7 +237,7 @@ def test_a_version_of_very_many_columns_is_told_by_its_label_too(jobs: Jobs):
 
     assert trained["alias"] == "champion"
     assert (tag.label, tag.has_schema, tag.features) == ("Y", True, {})
-    with pytest.raises(models.SignatureError, match="the model predicts Y, the label of the code is Z"):
+    with pytest.raises(model_files.SignatureError, match="the model predicts Y, the label of the code is Z"):
         replace(jobs, problem=with_schema(replace(problem.schema, label=label))).score(input_data=path)
 
 

@@ -14,10 +14,10 @@ import pytest
 from diabetes.tabular.features import select_features, select_label
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models, promotion, registry
-from diabetes_mlops.assessment import Assessment, assess
-from diabetes_mlops.gate import Thresholds
-from diabetes_mlops.registry import ChampionChangedError
+from diabetes_mlops.models import model_files, promotion, registry
+from diabetes_mlops.models.assessment import Assessment, assess
+from diabetes_mlops.models.registry import ChampionChangedError
+from diabetes_mlops.runs.settings import Thresholds
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from problems import PATIENTS, make_patients
@@ -54,7 +54,7 @@ class Contest:
     def register(self, alpha: float):
         model, measured = self.train_once(alpha)
         with mlflow.start_run():
-            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, self.train).head(2))
+            logged = model_files.log_model(PATIENTS, model, select_features(SCHEMA, self.train).head(2))
             version = registry.register(self.client, logged, self.name, {})
         return version, measured
 
@@ -183,15 +183,15 @@ def register_ready(contest: Contest, tags: dict[str, str], logged: Any = None):
     if logged is None:
         model, _ = contest.train_once(0.5)
         with mlflow.start_run():
-            logged = models.log_model(PATIENTS, model, select_features(SCHEMA, contest.train).head(2))
+            logged = model_files.log_model(PATIENTS, model, select_features(SCHEMA, contest.train).head(2))
     return registry.register(contest.client, logged, contest.name, {"diabetes_version": "0.9+gabc"} | tags)
 
 
 def test_a_version_of_another_label_is_not_scored_with_and_its_code_is_named(contest: Contest):
     version = register_ready(contest, {})
 
-    with pytest.raises(models.SignatureError) as error:
-        models.load(version, replace(SCHEMA, label=replace(SCHEMA.label, name="COST")))
+    with pytest.raises(model_files.SignatureError) as error:
+        model_files.load(version, replace(SCHEMA, label=replace(SCHEMA.label, name="COST")))
 
     assert f"models:/{contest.name}/1 expects columns" in str(error.value)
     assert "the model predicts Y, the label of the code is COST" in str(error.value)
@@ -204,14 +204,14 @@ def test_a_version_that_another_kind_of_library_wrote_says_so_and_what_to_do(con
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=lambda model_input: [0.0] * len(model_input),
-            signature=models.signature(SCHEMA, contest.train_once(0.5)[0]),
+            signature=model_files.signature(SCHEMA, contest.train_once(0.5)[0]),
             input_example=features,
             pip_requirements=[],
         )
     version = register_ready(contest, {}, logged)
 
-    with pytest.raises(models.ModelUnreadableError) as error:
-        models.load(version, SCHEMA)
+    with pytest.raises(model_files.ModelUnreadableError) as error:
+        model_files.load(version, SCHEMA)
 
     assert f"models:/{contest.name}/1 cannot be loaded by this code (MlflowException: " in str(error.value)
     assert "It was trained by the code of 0.9+gabc: `make promote` a version of this code" in str(error.value)

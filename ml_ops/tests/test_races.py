@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import mlflow
 import pandas as pd
 import pytest
-from diabetes_mlops import batch_score, registry
+from diabetes_mlops import batch_score
+from diabetes_mlops.models import registry
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST

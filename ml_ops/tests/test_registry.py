@@ -5,8 +5,8 @@ from typing import Any
 
 import mlflow
 import pytest
-from diabetes_mlops import registry
-from diabetes_mlops.registry import (
+from diabetes_mlops.models import registry
+from diabetes_mlops.models.registry import (
     AlreadyChampionError,
     ChampionChangedError,
     ModelNotFoundError,
@@ -217,15 +217,6 @@ def test_versions_without_a_run_are_listed_too(name: str):
         ("1", ["challenger"]),
     ]
     assert rows[0]["metrics"] == {}
-
-
-def test_versions_are_found_by_their_commit(trained):
-    jobs, _ = trained
-    found = [registry.versions_of_commit(MlflowClient(), jobs.model_name, c) for c in ("0123abc", "01", "9")]
-
-    assert [[row["version"] for row in rows] for rows in found] == [["1"], ["1"], []]
-    with pytest.raises(ValueError, match="commit must not be empty"):
-        registry.versions_of_commit(MlflowClient(), jobs.model_name, "")
 
 
 def test_two_versions_are_compared_by_metrics_and_by_what_differs(name: str, tracking):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from diabetes_mlops import report
-from diabetes_mlops.health import History, judge
-from diabetes_mlops.history import FAILURE, LOST
+from diabetes_mlops.monitoring.health import History, judge
+from diabetes_mlops.monitoring.history import FAILURE, LOST
+from diabetes_mlops.reports import report
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from problems import PATIENTS

@@ -10,8 +10,8 @@ import pytest
 from diabetes.tabular.checking import check_table
 from diabetes.tabular.columns import SchemaError
 from diabetes.tabular.features import select_labelled
-from diabetes_mlops import history
-from diabetes_mlops.sources import read_table
+from diabetes_mlops.data.reading import read_table
+from diabetes_mlops.monitoring import history
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from problems import PATIENTS, make_patients

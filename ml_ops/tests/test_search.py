@@ -13,8 +13,8 @@ from diabetes.tabular.fitting import fit
 from diabetes.tabular.measuring import cross_validate
 from diabetes.tabular.parameters import ParameterError
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import search as search_module
-from diabetes_mlops.search import Evaluate, Params, find_params, on_driver, on_workers
+from diabetes_mlops.models import search as search_module
+from diabetes_mlops.models.search import Evaluate, Params, find_params, on_driver, on_workers
 from mlflow.entities import Run
 from problems import PATIENTS, make_patients
 from pyspark.errors import PythonException

@@ -1,5 +1,6 @@
 """A job tells which widget is wrong before it does anything."""
 
+import ast
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 import pytest
 from diabetes.tabular import Parameter, Problem
 from diabetes.tabular.drift import DriftThresholds
-from diabetes_mlops.gate import Thresholds
-from diabetes_mlops.settings import (
+from diabetes_mlops.runs.settings import (
+    OF_THE_RUN,
     AccessSettings,
     MonitoringSettings,
     ScoringSettings,
-    SettingsError,
+    Thresholds,
     TrainingSettings,
 )
+from diabetes_mlops.runs.widgets import SettingsError, Widget, declared
 from problems import PATIENTS, TUMOURS
 
 TRAINING = {
@@ -51,6 +53,29 @@ def widgets_of(job: str) -> dict[str, str]:
     """The widgets of a job's notebook, with their defaults."""
     (notebook,) = ORCHESTRATOR.glob(f"*_orchestrator_{job}.py")
     return dict(re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)", "([^"]*)"', notebook.read_text()))
+
+
+def shown_in(job: str) -> dict[str, tuple[str, ...]]:
+    """What a job's notebook shows of each widget: the value at first, the choices of a list, the text."""
+    (notebook,) = ORCHESTRATOR.glob(f"*_orchestrator_{job}.py")
+    calls = re.findall(r"^dbutils\.widgets\.\w+(\(.+\))$", notebook.read_text(), re.MULTILINE)
+    return {name: tuple(rest) for name, *rest in map(ast.literal_eval, calls)}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_notebook_has_the_widgets_that_the_settings_declare(job: str):
+    wanted = declared(JOBS[job][0]) | declared(AccessSettings) | OF_THE_RUN
+    shown = {
+        name: (widget.default, *([choices(widget)] if widget.kind.choices else []), widget.text)
+        for name, widget in wanted.items()
+    }
+
+    assert shown_in(job) == shown
+
+
+def choices(widget: Widget) -> list[str]:
+    """What a list offers: the empty one too where that is the default."""
+    return [*([] if widget.default else [""]), *widget.kind.choices]
 
 
 def told(job: str, widgets: dict[str, str]) -> Any:
@@ -229,7 +254,7 @@ def test_columns_to_carry_stand_between_commas():
 
 
 def test_a_share_is_at_most_one():
-    with pytest.raises(SettingsError, match="max_rejected_share must be a share from 0 to 1; got 2"):
+    with pytest.raises(SettingsError, match="max_rejected_share must be a share from 0 to 1; got '2'"):
         ScoringSettings.from_widgets(SCORING | {"max_rejected_share": "2"}, PATIENTS)
 
 
@@ -266,7 +291,7 @@ def test_relative_labels_are_taken_under_the_data_root():
         ("fail_on", "ok", "fail_on must be warn or alert; got 'ok'"),
         ("lookback_days", "0", "lookback_days must be days, above 0 and at most 36500; got '0'"),
         ("lookback_days", "1e9", "lookback_days must be days, above 0 and at most 36500; got '1e9'"),
-        ("rejected_share_warn", "5", "rejected_share_warn must be a share from 0 to 1; got 5"),
+        ("rejected_share_warn", "5", "rejected_share_warn must be a share from 0 to 1; got '5'"),
         ("max_error_ratio", "0", "max_error_ratio must be a positive number; got '0'"),
         ("output_table", "scored", "output_table must be [catalog.]schema.table; got 'scored'"),
     ],

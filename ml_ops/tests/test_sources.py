@@ -7,17 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from diabetes.tabular.columns import SchemaError
-from diabetes_mlops import sources, staging
-from diabetes_mlops.sources import (
-    EmptyFileError,
-    EncodingError,
-    LeftOutError,
-    SourceNotFoundError,
-    UnknownFormatError,
-    read_as_found,
-    read_table,
-)
-from diabetes_mlops.worker import BROKEN_LINE, UNCLOSED_LINE
+from diabetes_mlops.data import reading, staged_batch
+from diabetes_mlops.data.csv_files import EmptyFileError, EncodingError
+from diabetes_mlops.data.places import SourceNotFoundError
+from diabetes_mlops.data.reading import LeftOutError, UnknownFormatError, read_as_found, read_table
+from diabetes_mlops.data.worker import BROKEN_LINE, UNCLOSED_LINE
 from problems import PATIENTS, data_folder
 
 BATCH = data_folder() / "data_batch_input.csv"
@@ -120,7 +114,7 @@ def test_a_parquet_file_without_a_column_that_others_have_is_named(
     spark, table, tmp_path, monkeypatch, limit: dict[str, int]
 ):
     for name, value in limit.items():
-        monkeypatch.setattr(sources, name, value)
+        monkeypatch.setattr(reading, name, value)
     table.head(3).to_parquet(tmp_path / "a.parquet")
     table.head(3).drop(columns="BMI").to_parquet(tmp_path / "b.parquet")
 
@@ -290,7 +284,7 @@ def test_a_carried_column_has_to_keep_its_type(spark, table, tmp_path):
     found = read_as_found(spark, f"{tmp_path}/ward.parquet")
 
     with pytest.raises(SchemaError, match="WARD is bigint, and string in the table"):
-        staging.check_carried(found, ("WARD",), "spark_catalog.tests.carried")
+        staged_batch.check_carried(found, ("WARD",), "spark_catalog.tests.carried")
 
 
 @pytest.mark.parametrize("read", [read_as_found, read_table])
@@ -308,7 +302,7 @@ def test_every_wrong_column_is_told_at_once(spark, table, tmp_path):
     found = read_as_found(spark, f"{tmp_path}/wrong.parquet")
 
     with pytest.raises(SchemaError) as error:
-        staging.check_columns(found, SCHEMA, ("NOTE", "Model_Name"), taken=["model_name"])
+        staged_batch.check_columns(found, SCHEMA, ("NOTE", "Model_Name"), taken=["model_name"])
 
     assert str(error.value).startswith(
         "missing columns ['BP', 'S6', 'NOTE', 'Model_Name']; AGE is array<bigint>, not a number; "
@@ -317,5 +311,5 @@ def test_every_wrong_column_is_told_at_once(spark, table, tmp_path):
 
 
 def test_names_are_quoted():
-    assert sources.quote_name("a.b-c.d") == "`a`.`b-c`.`d`"
-    assert sources.quote("a`b.c") == "`a``b.c`"
+    assert reading.quote_name("a.b-c.d") == "`a`.`b-c`.`d`"
+    assert reading.quote("a`b.c") == "`a``b.c`"

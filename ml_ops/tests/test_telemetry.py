@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
-from diabetes_mlops import telemetry
-from diabetes_mlops.telemetry import SECRET, Target, find_target
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.telemetry import SECRET, Target, find_target
 from ingestion import KEY, Ingestion, open_ingestion
 
 KINDS = ("Request", "RemoteDependency", "Message", "Metric")
@@ -266,7 +266,7 @@ def test_a_wrong_connection_string_turns_telemetry_off_and_is_not_shown(capfd, t
 
 
 def test_an_absent_package_turns_telemetry_off(endpoint, capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "diabetes_mlops.application_insights", raising=False)
+    monkeypatch.delitem(sys.modules, "diabetes_mlops.runs.application_insights", raising=False)
     monkeypatch.setitem(sys.modules, "azure.monitor.opentelemetry.exporter", None)
 
     work(endpoint.target())

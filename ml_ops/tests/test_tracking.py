@@ -3,7 +3,7 @@
 import mlflow
 import pandas as pd
 import pytest
-from diabetes_mlops.tracking import describe_dirtiness, describe_error, digest_rows, open_run
+from diabetes_mlops.runs.tracking import describe_dirtiness, describe_error, digest_rows, open_run
 
 
 @pytest.mark.parametrize(

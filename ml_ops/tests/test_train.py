@@ -19,8 +19,8 @@ from diabetes.tabular.fitting import fit
 from diabetes.tabular.measuring import cross_validate, evaluate
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
-from diabetes_mlops import models
-from diabetes_mlops.sources import SourceNotFoundError
+from diabetes_mlops.data.places import SourceNotFoundError
+from diabetes_mlops.models import model_files
 from mlflow import MlflowClient
 from problems import PATIENTS, TUMOURS, data_folder, make_patients, make_tumours
 
@@ -256,7 +256,7 @@ def test_training_reads_a_table_by_its_name(jobs):
 def test_the_version_carries_the_profile_of_its_training_rows(trained, train):
     jobs, result = trained
 
-    loaded = models.load(MlflowClient().get_model_version(jobs.model_name, "1"), SCHEMA)
+    loaded = model_files.load(MlflowClient().get_model_version(jobs.model_name, "1"), SCHEMA)
 
     predicted = predict(SCHEMA, loaded.pipeline, train)
     assert loaded.profile == Profile.describe(SCHEMA, *to_arrays(SCHEMA, train), predicted)

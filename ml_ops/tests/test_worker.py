@@ -3,7 +3,7 @@
 import csv
 
 import pyarrow as pa
-from diabetes_mlops.worker import UNCLOSED_LINE, follow_quotes
+from diabetes_mlops.data.worker import UNCLOSED_LINE, follow_quotes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

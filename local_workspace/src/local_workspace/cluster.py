@@ -1,5 +1,9 @@
-"""The one cluster behind the workspace: a long-lived Spark Connect server with Delta."""
+"""The one Spark behind the workspace's clusters: long-lived, with Delta.
 
+It answers Spark Connect, and notebooks on Spark Classic attach to its Java process itself.
+"""
+
+import errno
 import os
 import pwd
 import secrets
@@ -8,8 +12,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +22,8 @@ import pyspark
 
 from local_workspace import process_environment, spark_rights
 from local_workspace.callers import USER_NAME
+from local_workspace.compute import is_classic
+from local_workspace.driver import ANNOUNCED_IN, Driver, DriverLost
 from local_workspace.java import find_java
 from local_workspace.notebook.environment import create_environment, python_of
 from local_workspace.processes import end_process_tree, recall, remember
@@ -70,7 +76,7 @@ class ClusterError(Exception):
 
 
 class SparkCluster:
-    """A Spark Connect server as a child process; its files stay under `folder`."""
+    """Spark as a child process; its files stay under `folder`."""
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class SparkCluster:
         self._rights = rights
         self._class_path = f"{pyspark.__path__[0]}/jars/*"
         self._process: psutil.Popen | None = None
+        self._driver: Driver | None = None
         self._warm_up: psutil.Popen | None = None
         self._is_warm_up_wanted = True
         self._is_stopped = False
@@ -96,7 +103,7 @@ class SparkCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client needs in its environment to connect; only `localhost` takes a token without TLS."""
+        """What a client of Spark Connect needs; only `localhost` takes a token without TLS."""
         return {
             "SPARK_REMOTE": f"{self._address}/;user_id={quote(USER_NAME)}",
             "SPARK_CONNECT_AUTHENTICATE_TOKEN": self.token,
@@ -122,33 +129,54 @@ class SparkCluster:
             self._class_path = f"{pyspark.__path__[0]}/jars/*:{classes}"
         # A new one for each server: it tells two apart, and the old one may be taken.
         self.port = _free_port()
+        announced = self.folder / "gateway"
+        announced.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             self._process = psutil.Popen(
                 [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
                 cwd=self.folder,
-                env=self._server_environment(python),
-                stdin=subprocess.DEVNULL,
+                env=self._server_environment(python) | {ANNOUNCED_IN: str(announced)},
+                stdin=subprocess.PIPE,  # it ends when this is closed, as when the workspace is killed
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        self._driver = Driver(self._process, announced)
         remember(self._process, self.folder / PID_FILE)
 
     def state(self) -> str:
         """The official word for the state of the cluster: RUNNING, PENDING, ERROR or TERMINATED."""
-        if self._process is None:
+        if self._process is None or self._driver is None:
             return "TERMINATED"
         if self._process.poll() is not None:
             return "ERROR"
+        if not self._driver.is_ready:
+            return "PENDING"
         with socket.socket() as connection:
             connection.settimeout(1)
-            return "RUNNING" if connection.connect_ex((ADDRESS, self.port)) == 0 else "PENDING"
+            found = connection.connect_ex((ADDRESS, self.port))
+        # It listens as long as there is a context, which a notebook can stop if it really wants to.
+        return {0: "RUNNING", errno.ECONNREFUSED: "ERROR"}.get(found, "PENDING")
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether the server to which this environment leads is still there."""
         process = self._process
         is_alive = process is not None and process.poll() is None
         return is_alive and environment.get("SPARK_REMOTE", "").startswith(f"{self._address}/")
+
+    @contextmanager
+    def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
+        """What a run needs beside `environment` on a cluster of this access mode; raises ClusterError."""
+        if not is_classic(mode):
+            yield {}
+            return
+        if self._driver is None:
+            raise ClusterError("Spark was stopped")
+        try:
+            with self._driver.gateway(run, user, START_SECONDS) as gateway:
+                yield gateway | {"PYSPARK_PYTHON": str(python_of(self.folder / "python"))}
+        except DriverLost as error:
+            raise ClusterError(f"{error}; see {self.log}") from error
 
     def ensure_running(self) -> None:
         """Starts the server again if it has died, and waits until it answers; raises ClusterError.
@@ -237,7 +265,7 @@ class SparkCluster:
 
     def _submit(self) -> list[str]:
         settings = self._settings()
-        arguments = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+        arguments = ["--class", "org.apache.spark.api.python.PythonGatewayServer"]
         arguments += ["--master", "local[*]", "--name", "local_workspace", "--packages", DELTA_PACKAGE]
         for name, value in settings.items():
             arguments += ["--conf", f"{name}={value}"]
@@ -250,6 +278,7 @@ class SparkCluster:
             "spark.driver.memory": DRIVER_MEMORY,
             # Any user of this machine can connect to a port, and Spark's own protocol runs what it is sent.
             "spark.authenticate": "true",
+            "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
             "spark.connect.grpc.binding.address": ADDRESS,
             "spark.connect.grpc.binding.port": str(self.port),
             "spark.ui.enabled": "false",
@@ -263,6 +292,7 @@ class SparkCluster:
             "spark.sql.extensions": ",".join(self._extensions()),
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",
+            "spark.sql.execution.arrow.pyspark.enabled": "true",  # as on Databricks
             "spark.sql.shuffle.partitions": str(os.cpu_count() or 1),
             "spark.databricks.delta.snapshotPartitions": "2",  # the default, 50, is meant for large logs
             "spark.jars.excludes": ",".join(CARRIED_BY_SPARK),

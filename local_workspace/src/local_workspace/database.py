@@ -45,12 +45,6 @@ class Database:
                 (kind, key, json.dumps(document)),
             )
 
-    def compact(self) -> None:
-        """Rewrite the file, so that nothing of what was deleted or replaced is left in it."""
-        with self._lock:
-            self._file.connection.execute("VACUUM")
-            self._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def get(self, kind: str, key: str) -> Document | None:
         """One document, or None."""
         rows = self._select("SELECT document FROM documents WHERE kind = ? AND key = ?", kind, key)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_workspace.driver import PORT, SECRET
 from local_workspace.forks import Fork, ask_for_fork, wait_until_ready
 from local_workspace.notebook.environment import base_packages_of, create_environment
 from local_workspace.run_processes import MARK
@@ -25,7 +26,10 @@ OF_ONE_RUN = (
     "LOCAL_WORKSPACE_USER",
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_TRACKING_TOKEN",
+    "PYSPARK_PYTHON",
     "SPARK_REMOTE",
+    PORT,
+    SECRET,
 )
 IMPORT_SECONDS = 30
 # Longer than a fork ever takes, and not too long for the requests that wait while a run is begun.

@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from local_workspace import notebook_page
 from local_workspace.clock import now
 from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
+from local_workspace.compute import access_mode, access_mode_of, described
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.error_responses import to_response
@@ -128,6 +129,10 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
         listed = _page("runs", database, search_runs(job["job_id"]), SHOWN_RUNS, page_token)
         runs = [_summary(run) for run in listed["runs"]]
         clusters = {cluster["cluster_id"]: cluster["cluster_name"] for cluster in database.all("cluster")}
+        modes = {
+            task["task_key"]: described(access_mode(task, job["settings"], database))
+            for task in job["settings"]["tasks"]
+        }
         return render(
             "job.html",
             section="jobs",
@@ -136,6 +141,7 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
             runs=runs,
             pages=_links(listed),
             clusters=clusters,
+            modes=modes,
         )
 
 
@@ -216,7 +222,9 @@ def _add_clusters(
             "limit": DRIVER_MEMORY,
             "memory": _memory(state.spark / PID_FILE),
         }
-        return render("clusters.html", section="clusters", spark=spark, clusters=database.all("cluster"))
+        found = database.all("cluster")
+        clusters = [{**cluster, "mode": described(access_mode_of(cluster))} for cluster in found]
+        return render("clusters.html", section="clusters", spark=spark, clusters=clusters)
 
     @routes.get("/secrets")
     def secrets_page() -> str:

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,15 @@ from local_workspace.run_documents import (
     timed_out,
 )
 from local_workspace.state import StateFolder
-from local_workspace.task_processes import EXECUTOR, ClusterServes, Environment, Process, Start, TaskProcesses
+from local_workspace.task_processes import (
+    EXECUTOR,
+    Attached,
+    ClusterServes,
+    Environment,
+    Process,
+    Start,
+    TaskProcesses,
+)
 from local_workspace.timers import Timers
 from local_workspace.workers import Workers
 
@@ -53,7 +62,8 @@ class RunManager:
 
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
     `command` is started with the folder of the task run as its last argument, unless `fork_server` forks
-    one. `cluster_serves(environment)` tells whether the cluster of a task is still there.
+    one. `cluster_serves(environment)` tells whether the cluster of a task is still there, and
+    `attached(mode, run, user)` gives what the cluster's access mode adds to the environment.
     """
 
     def __init__(
@@ -66,11 +76,14 @@ class RunManager:
         workers: int = 2,
         fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
+        attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self.host = host
         self._database = database
         self._state = state
-        self._processes = TaskProcesses(database, state, environment, command, fork_server, cluster_serves)
+        self._processes = TaskProcesses(
+            database, state, environment, command, fork_server, cluster_serves, attached
+        )
         self._lock = threading.RLock()
         # The attempts that a worker is busy with, by task run, and what ends them.
         self._stops: dict[int, threading.Event] = {}

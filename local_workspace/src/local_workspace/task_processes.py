@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import psutil
 
 from local_workspace import value_references
+from local_workspace.compute import access_mode, compute_of
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
 from local_workspace.fork_server import ForkServer
@@ -27,6 +29,7 @@ from local_workspace.run_documents import (
     internal_error,
     latest_attempts,
     timed_out,
+    user_of,
 )
 from local_workspace.run_processes import Watch, end_processes, mark, uses_cluster
 from local_workspace.state import StateFolder
@@ -42,6 +45,7 @@ CLUSTER_LOST = internal_error(
 
 Environment = Callable[[Document], Mapping[str, str]]
 ClusterServes = Callable[[Mapping[str, str]], bool]
+Attached = Callable[[str, str, str], AbstractContextManager[Mapping[str, str]]]
 Process = subprocess.Popen[bytes] | Fork
 Start = Callable[[], Process]
 
@@ -50,8 +54,9 @@ class TaskProcesses:
     """Starts `command` with the folder of a task run as its last argument, and tells how it ended.
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
-    `cluster_serves(environment)` tells whether that cluster is still there. What `fork_server` forks is taken
-    in place of `command`.
+    `cluster_serves(environment)` tells whether that cluster is still there, and `attached(mode, run, user)`
+    gives what its access mode adds to the environment. What `fork_server` forks is taken in place of
+    `command`.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class TaskProcesses:
         command: Sequence[str],
         fork_server: ForkServer | None = None,
         cluster_serves: ClusterServes = lambda environment: True,
+        attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self._database = database
         self._state = state
@@ -70,6 +76,7 @@ class TaskProcesses:
         self._command = command
         self._fork_server = fork_server
         self._cluster_serves = cluster_serves
+        self._attached = attached
 
     def execute(
         self,
@@ -99,6 +106,23 @@ class TaskProcesses:
         def cluster_is_lost() -> bool:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
 
+        mode = access_mode(task, run["settings"], self._database)
+        with self._attached(mode, f"run-{task['run_id']}", user_of(run)) as of_mode:
+            outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, cluster_is_lost)
+        shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
+        outcome = outcome or _outcome_of(folder)
+        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
+
+    def _carry_out(
+        self,
+        folder: Path,
+        task: Document,
+        environment: Mapping[str, str],
+        stop: threading.Event,
+        begin: Callable[[Start], Process | None],
+        cluster_is_lost: Callable[[], bool],
+    ) -> Outcome | None:
+        """Start the process and wait for it; an outcome when it had to be ended, or was not to begin."""
         known: set[psutil.Process] = set()
         try:
             process = begin(lambda: self._start(folder, {**environment, **mark(folder)}))
@@ -110,9 +134,7 @@ class TaskProcesses:
         finally:
             end_processes(folder, known)
         process.wait()
-        shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
-        outcome = outcome or _outcome_of(folder)
-        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
+        return outcome
 
     def _prepare(self, run: Document, task: Document) -> Path:
         """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
@@ -135,6 +157,8 @@ class TaskProcesses:
             "run_id": task["run_id"],
             "job_id": run["job_id"],
             "task_key": task["task_key"],
+            "access_mode": access_mode(task, run["settings"], self._database),
+            "compute": compute_of(task, run["settings"]),
         }
         (folder / "task.json").write_text(json.dumps(description))
         return folder

@@ -16,11 +16,10 @@ from mlflow.data.meta_dataset import MetaDataset
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from diabetes_mlops import drift, models, registry, storage, telemetry
-from diabetes_mlops.models import LoadedModel
-from diabetes_mlops.settings import ScoringSettings, is_path
-from diabetes_mlops.sources import quote, quote_name, read_as_found
-from diabetes_mlops.staging import (
+from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.reading import read_as_found
+from diabetes_mlops.data.staged_batch import (
     RowCountError,
     StagedBatch,
     check_carried,
@@ -29,9 +28,16 @@ from diabetes_mlops.staging import (
     predicted_columns,
     staging,
 )
-from diabetes_mlops.telemetry import say, step
-from diabetes_mlops.tracking import SCORING_JOB, dataset_source, log_input, open_run
-from diabetes_mlops.worker import PROBABILITY, REASONS, ROW
+from diabetes_mlops.data.worker import PROBABILITY, REASONS, ROW, LoadedModel
+from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.monitoring import drift
+from diabetes_mlops.monitoring.drift import Drift
+from diabetes_mlops.reports import plots
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.settings import ScoringSettings
+from diabetes_mlops.runs.telemetry import say, step
+from diabetes_mlops.runs.tracking import SCORING_JOB, dataset_source, log_input, open_run
+from diabetes_mlops.runs.widgets import is_path
 
 # After the key and the prediction, which come first.
 SCORED = {
@@ -77,7 +83,7 @@ def run(
             version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
             mlflow.set_tags({"model_name": version.name, "model_version": version.version})
             telemetry.describe(model_version=str(version.version))
-            model = models.load(version, problem.schema)
+            model = model_files.load(version, problem.schema)
             say(f"loaded {version.name} version {version.version}")
 
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
@@ -88,7 +94,7 @@ def run(
             )
             taken = (*predicted_columns(model.schema), *SCORED)
             check_columns(found, model.schema, carried, taken=taken)
-            storage.check_key(spark, model.schema.key, table)
+            delta_tables.check_key(spark, model.schema.key, table)
             check_carried(found, carried, table)
         with staging(found, model, carried, table=table, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
@@ -177,7 +183,9 @@ def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThreshold
     """
     if model.profile is None or batch.counts is None or not batch.counts.rows:
         return {"drift": {"status": "unknown"}}
-    reported = drift.log(model.profile, batch.counts, thresholds)
+    found = Drift.of(model.profile, batch.counts, thresholds)
+    mlflow.log_figure(plots.draw_drift(model.profile, batch.counts, found), "plots/drift.png")
+    reported = drift.log(found)
     say(f"drift: {reported['status']}", *[f"{name} {size}" for name, size in reported["drifted"].items()])
     return {"drift": reported}
 
@@ -196,7 +204,7 @@ def read_sample(
     spark: SparkSession, table: str, batch_id: str, schema: Schema, rows: int = 10
 ) -> list[dict[str, Any]]:
     """Read a few rows of a batch back from its table, for people to look at."""
-    batch = storage.read_batch(spark, table, batch_id).limit(rows)
+    batch = delta_tables.read_batch(spark, table, batch_id).limit(rows)
     scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
     predicted = [name for name in predicted_columns(schema) if name in (PREDICTION, PROBABILITY)]
     shown = batch.select(quote(schema.key.name), *predicted, "model_version", scored_at)
@@ -216,8 +224,8 @@ def _publish(
     """Publish rows with where they come from and, in the column `moment`, with the time of now."""
     labels = {name: F.lit(value) for name, value in origin.items()} | {moment: F.lit(datetime.now(UTC))}
     labelled = rows.withColumns(labels).select(*map(quote, columns))
-    storage.ensure_table(rows.sparkSession, table, columns)
-    return storage.replace_batch(labelled, table, origin["batch_id"], origin["run_id"])
+    delta_tables.ensure_table(rows.sparkSession, table, columns)
+    return delta_tables.replace_batch(labelled, table, origin["batch_id"], origin["run_id"])
 
 
 def _log_input(source: str, digest: str) -> None:

@@ -14,12 +14,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
-from diabetes_mlops import drift, history, plots, report, storage, telemetry
-from diabetes_mlops.health import Health, History, judge
-from diabetes_mlops.settings import MonitoringSettings
-from diabetes_mlops.sources import SourceNotFoundError
-from diabetes_mlops.telemetry import say, step
-from diabetes_mlops.tracking import describe_code, open_run
+from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.places import SourceNotFoundError
+from diabetes_mlops.monitoring import drift, history
+from diabetes_mlops.monitoring.health import Health, History, judge
+from diabetes_mlops.reports import plots, report
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.settings import MonitoringSettings
+from diabetes_mlops.runs.telemetry import say, step
+from diabetes_mlops.runs.tracking import describe_code, open_run
 
 JOB = "diabetes_monitoring"
 TAG = "monitoring"
@@ -111,7 +114,7 @@ def read_history(
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
     scored = history.open_scored(spark, table, problem.schema)
     if labels is not None:
-        storage.check_key(spark, problem.schema.key, table)
+        delta_tables.check_key(spark, problem.schema.key, table)
     primary = problem.evaluation.primary
     batches = history.summarize_batches(scored, problem.schema.classes)
     errors = history.measure_errors(problem, scored, labels)

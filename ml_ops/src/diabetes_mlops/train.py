@@ -1,12 +1,13 @@
 """The training job: reads the table, fits and assesses a pipeline, registers it and takes it to the gate."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import mlflow
 import pandas as pd
 from diabetes.tabular.checking import check_table
-from diabetes.tabular.columns import Schema
+from diabetes.tabular.columns import Column, Schema
 from diabetes.tabular.drift import Profile, to_arrays
 from diabetes.tabular.features import select_features, select_labelled
 from diabetes.tabular.fitting import check_kind, fit, make
@@ -21,11 +22,15 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 from sklearn.pipeline import Pipeline
 
-from diabetes_mlops import assessment, models, plots, promotion, registry, report, search, storage, telemetry
-from diabetes_mlops.settings import TrainingSettings
-from diabetes_mlops.sources import reaching, read_table
-from diabetes_mlops.telemetry import say, step
-from diabetes_mlops.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
+from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.places import reaching
+from diabetes_mlops.data.reading import read_table
+from diabetes_mlops.models import assessment, model_files, promotion, registry, search
+from diabetes_mlops.reports import plots, report
+from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.settings import TrainingSettings
+from diabetes_mlops.runs.telemetry import say, step
+from diabetes_mlops.runs.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
 JOB = "diabetes_model_training"
 
@@ -46,9 +51,10 @@ def run(
         open_run(settings.experiment_name, JOB, settings.git_commit) as active,
     ):
         _log_settings(settings, problem)
-        storage.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
+        delta_tables.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
-            train, holdout = read(spark, settings.training_data, problem)
+            extra = promotion.find_champion_columns(MlflowClient(), settings.model_name, problem.schema)
+            train, holdout, of_champion = read(spark, settings.training_data, problem, extra)
             data = describe_data(train, holdout, settings.training_data)
             mlflow.set_tags(data)
             _log_inputs(problem.schema, train, holdout, settings.training_data, data)
@@ -59,7 +65,7 @@ def run(
             model = fit(problem, train, params)
         with step("evaluate"):
             measured = assessment.assess(problem, model, train, holdout, seed=settings.seed)
-            figures = assessment.draw(problem, measured)
+            figures = plots.draw_assessment(problem, measured)
             assessment.log(measured, figures)
             say(f"evaluated on {len(holdout)} holdout rows: {list_short(measured.metrics)}")
 
@@ -72,7 +78,7 @@ def run(
                 problem,
                 version,
                 measured,
-                holdout,
+                holdout.join(of_champion),
                 thresholds=settings.thresholds,
                 promotion=settings.promotion,
                 seed=settings.seed,
@@ -97,17 +103,22 @@ def run(
         }
 
 
-def read(spark: SparkSession, source: str, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the labelled table, check it, and split it into rows to train on and rows to hold out."""
+def read(
+    spark: SparkSession, source: str, problem: Problem, extra: Sequence[Column] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read the labelled table, check it, and split it into rows to train on and rows to hold out.
+
+    The third table has, for the rows that are held out, those of the `extra` columns that are there.
+    """
     schema = problem.schema
-    found = read_table(spark, source, schema.columns.values())
+    found = read_table(spark, source, schema.columns.values(), welcome=extra)
     with reaching(source):
         table = found.toPandas()
     check_table(schema, table, labelled=True)
     train, holdout = split_table(problem, select_labelled(schema, table))
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
-    return train, holdout
+    return train, holdout, table.loc[holdout.index, list(table.columns[len(schema.columns) :])]
 
 
 def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> dict[str, str]:
@@ -125,7 +136,7 @@ def choose_params(
     """Give the parameters of the settings, or the best that a search finds where they ask for one."""
     params, seed = fill_in(problem.parameters, settings.model_params), settings.seed
     model = make(problem, params)
-    models.check(problem, model)
+    model_files.check(problem, model)
     check_kind(problem.schema, model, train)
     if trials := settings.search_trials:
         on_workers = settings.search_on == "workers"
@@ -177,7 +188,7 @@ def _log_and_register(
 ) -> ModelVersion:
     schema, metrics = problem.schema, problem.evaluation.metrics
     profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
-    logged = models.log_model(problem, model, select_features(schema, train).head(5), profile)
+    logged = model_files.log_model(problem, model, select_features(schema, train).head(5), profile)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
-    tags = {registry.METRICS: ",".join(metrics)} | models.describe_contract(logged, schema) | tags
+    tags = {registry.METRICS: ",".join(metrics)} | model_files.describe_contract(logged, schema) | tags
     return registry.register(MlflowClient(), logged, model_name, tags)

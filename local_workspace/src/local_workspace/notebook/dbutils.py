@@ -22,11 +22,11 @@ from local_workspace.notebook.utility import Utility, first_line
 class DbUtils:
     """The utilities by their Databricks names."""
 
-    def __init__(self, parameters: dict[str, str], notebook_path: str) -> None:
+    def __init__(self, parameters: dict[str, str], notebook_path: str, compute: dict[str, Any]) -> None:
         self.fs = FileSystem()
         self.jobs = Jobs()
         self.library = Library()
-        self.notebook = Notebook(notebook_path)
+        self.notebook = Notebook(notebook_path, compute)
         self.secrets = Secrets()
         self.widgets = Widgets(parameters)
 
@@ -176,8 +176,9 @@ class Notebook(Utility):
 
     name = "dbutils.notebook"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, compute: dict[str, Any]) -> None:
         self._path = path
+        self._compute = compute  # a notebook that it runs is on the same
 
     def exit(self, value: str) -> None:
         """Ends this notebook; `value` is what its caller gets."""
@@ -188,7 +189,7 @@ class Notebook(Utility):
 
         Raises WorkflowException when it fails or takes longer than `timeout_seconds` (0: no limit).
         """
-        run_id = _submit(self._resolve(path), timeout_seconds, arguments or {})
+        run_id = _submit(self._resolve(path), timeout_seconds, arguments or {}, self._compute)
         try:
             task = _wait(run_id)["tasks"][-1]
         except BaseException:
@@ -235,14 +236,13 @@ def source_of(path: str) -> str:
     return content.decode()
 
 
-def _submit(path: str, timeout_seconds: int, arguments: dict[str, str]) -> int:
+def _submit(path: str, timeout_seconds: int, arguments: dict[str, str], compute: dict[str, Any]) -> int:
     task = {
+        **compute,
         "task_key": "notebook",
         "notebook_task": {"notebook_path": path, "base_parameters": arguments},
         "timeout_seconds": timeout_seconds,
     }
-    if clusters := rest.get("2.1/clusters/list").get("clusters"):
-        task["existing_cluster_id"] = clusters[0]["cluster_id"]
     name = posixpath.basename(path)
     submitted = rest.post("2.2/jobs/runs/submit", run_name=name, tasks=[task], run_type="WORKFLOW_RUN")
     print(f"Runs {path}: {rest.host()}/runs/{submitted['run_id']}", file=sys.stderr)

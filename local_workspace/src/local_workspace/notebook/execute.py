@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from local_workspace.notebook import bounds
+from local_workspace.notebook.classic import IS_HERE_BY, OF_CONNECT
 from local_workspace.notebook.environment import create_environment
 from local_workspace.notebook.file_system import own_state
 from local_workspace.notebook.memory import SETTING, explained
@@ -40,7 +41,12 @@ from local_workspace.whole_files import write_whole
 if TYPE_CHECKING:
     from local_workspace.notebook.forking import Forker
 
-TOKENS = {"DATABRICKS_TOKEN", "MLFLOW_TRACKING_TOKEN", "SPARK_CONNECT_AUTHENTICATE_TOKEN"}
+TOKENS = {
+    "DATABRICKS_TOKEN",
+    "MLFLOW_TRACKING_TOKEN",
+    "SPARK_CONNECT_AUTHENTICATE_TOKEN",
+    "PYSPARK_GATEWAY_SECRET",
+}
 _SAVE_EVERY_SECONDS = 0.5
 
 
@@ -156,7 +162,7 @@ async def _run(notebook: NotebookNode, folder: Path, forker: "Forker | None") ->
 
 
 async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
-    kernel_environment = os.environ | {
+    kernel_environment = _of_its_spark(os.environ) | {
         "LOCAL_WORKSPACE_TASK": str(folder / "task.json"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
@@ -188,6 +194,12 @@ async def _run_cells(client: RunClient, folder: Path) -> dict[str, Any]:
                 message = await _how_it_died(client)
                 return _failed(message, message)
     return {"status": "SUCCESS", "exit_value": None}
+
+
+def _of_its_spark(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those of Spark Connect where the run attaches to Spark Classic."""
+    left_out = OF_CONNECT if IS_HERE_BY in variables else ()
+    return {name: value for name, value in variables.items() if name not in left_out}
 
 
 async def _how_it_died(client: RunClient) -> str:

@@ -45,6 +45,8 @@ MODULES = (
     "mlflow.sklearn",  # before pyspark, whose loggers it would switch on again
     "mlflow.pyfunc",
     "pyspark.sql.connect.session",
+    "pyspark.sql.classic.dataframe",
+    "py4j.clientserver",
     "pyspark.worker",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",

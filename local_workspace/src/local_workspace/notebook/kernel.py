@@ -25,7 +25,8 @@ from IPython.display import Markdown
 from sqlparse.lexer import tokenize
 from sqlparse.tokens import Name
 
-from local_workspace.notebook import fs_magic
+from local_workspace.compute import SERVERLESS
+from local_workspace.notebook import classic, fs_magic, serverless
 from local_workspace.notebook.dbutils import DbUtils, source_of
 from local_workspace.notebook.display import display, display_html
 from local_workspace.notebook.environment import has_own_packages
@@ -52,8 +53,11 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     sys.dont_write_bytecode = True  # modules that lie beside the notebook leave no folders there
     task = json.loads(Path(os.environ["LOCAL_WORKSPACE_TASK"]).read_text())
     os.environ["MLFLOW_RUN_CONTEXT"] = json.dumps(_mlflow_tags(task))
-    dbutils = DbUtils(task["parameters"], task["notebook_path"])
-    magics = Magics(shell, dbutils)
+    is_on_classic = classic.IS_HERE_BY in os.environ
+    if is_on_classic:
+        classic.prepare()
+    dbutils = DbUtils(task["parameters"], task["notebook_path"], task.get("compute", {}))
+    magics = Magics(shell, dbutils, is_on_classic, task.get("access_mode") == SERVERLESS)
     shell.push({"dbutils": dbutils, "display": display, "displayHTML": display_html})
     shell.push({"getArgument": dbutils.widgets.getArgument})
     shell.events.register("pre_run_cell", magics.open_session_when_named)
@@ -69,20 +73,35 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 class Magics:
     """The magics of one kernel."""
 
-    def __init__(self, shell: InteractiveShell, dbutils: DbUtils) -> None:
+    def __init__(
+        self, shell: InteractiveShell, dbutils: DbUtils, is_on_classic: bool, is_serverless: bool
+    ) -> None:
         self.shell = shell
         self.dbutils = dbutils
+        self.is_on_classic = is_on_classic
+        self.is_serverless = is_serverless
 
     def open_session_when_named(self, info: ExecutionInfo) -> None:
-        """Connects to Spark before the first cell that names `spark`: connecting costs seconds."""
+        """Connects to Spark before the first cell that names it: connecting costs time.
+
+        On Spark Classic functions of Spark, such as `col`, need a session too: there the first import counts.
+        """
+        if self.is_on_classic:
+            classic.interrupt_own_jobs()
         source = info.raw_cell or ""
-        if "spark" not in self.shell.user_ns and _names_spark(source):
+        if "spark" not in self.shell.user_ns and _wants_spark(source, self.is_on_classic):
             self.spark()
 
     def spark(self) -> Any:
         """The session of this kernel, opened when first asked for."""
         if "spark" not in self.shell.user_ns:
-            self.shell.push({"spark": open_session()})
+            session = open_session(self.is_on_classic)
+            self.shell.push({"spark": session})
+            if self.is_serverless:
+                serverless.prepare()
+            if self.is_on_classic:
+                context = classic.sql_context(session)
+                self.shell.push({"sc": session.sparkContext, "sqlContext": context})
         return self.shell.user_ns["spark"]
 
     @_as_written
@@ -178,11 +197,15 @@ class ShellError(Exception):
     """A script of `%sh -e` did not succeed."""
 
 
-def open_session() -> Any:
+def open_session(is_on_classic: bool) -> Any:
     """A Spark session on the workspace's cluster, whose workers use this run's packages if it has any."""
+    uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
+    return classic.open_session() if is_on_classic else _open_connect_session()
+
+
+def _open_connect_session() -> Any:
     from pyspark.sql import SparkSession
 
-    uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
     # MLflow's import switches on what pyspark has switched off: each error once more, as JSON.
     logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     _release_in_one_thread()
@@ -231,12 +254,17 @@ def _mlflow_tags(task: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in tags.items() if value is not None}
 
 
-def _names_spark(source: str) -> bool:
+def _wants_spark(source: str, is_on_classic: bool) -> bool:
+    names = ("spark", "sc", "sqlContext") if is_on_classic else ("spark",)
+    words = (*names, "import") if is_on_classic else names
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:  # a cell with magics in it
-        return re.search(r"\bspark\b", source) is not None
-    return any(isinstance(node, ast.Name) and node.id == "spark" for node in nodes)
+        return re.search(rf"\b({'|'.join(words)})\b", source) is not None
+    imports = (ast.Import, ast.ImportFrom) if is_on_classic else ()
+    return any(
+        isinstance(node, imports) or (isinstance(node, ast.Name) and node.id in names) for node in nodes
+    )
 
 
 def _to_cell_magic(lines: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from local_workspace.callers import caller
 from local_workspace.clock import now
+from local_workspace.compute import check_access_mode
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, InvalidState
@@ -132,6 +133,7 @@ def start(database: Database, cluster_id: str) -> None:
 
 
 def _settings(fields: Fields) -> Document:
+    check_access_mode(fields)
     return {"cluster_name": "", **fields}
 
 

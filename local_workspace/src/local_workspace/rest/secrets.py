@@ -26,7 +26,6 @@ def router(database: Database, state: StateFolder) -> APIRouter:
     """Scopes, and the secrets of those that no Key Vault backs: readable through get, never through list."""
     routes = APIRouter(prefix="/api/2.0/secrets")
     vault = Vault(state.secrets_key)
-    _encrypt_plain_values(database, vault)
     _add_scopes(routes, database)
     _add_secrets(routes, database, vault)
     _add_acls(routes, database)
@@ -222,14 +221,3 @@ def _value(fields: Fields) -> bytes:
 def _check_count(what: str, present: list[Document], most: int = MOST_SECRETS) -> None:
     if len(present) >= most:
         raise LimitExceeded(f"there are {len(present)} {what}; there may be at most {most}")
-
-
-def _encrypt_plain_values(database: Database, vault: Vault) -> None:
-    """Encrypts the values that an earlier version kept as they were, and wipes them from the file."""
-    plain = [secret for secret in database.all("secret") if "value" in secret]
-    for secret in plain:
-        name = f"{secret['scope']}/{secret['key']}"
-        encrypted = vault.encrypt(base64.b64decode(secret.pop("value")), name)
-        database.put("secret", name, secret | {"encrypted": encrypted})
-    if plain:
-        database.compact()

@@ -111,14 +111,18 @@ public final class Rights extends AbstractFunction1 {
             return false;
         }
 
-        /** Whose session this is; a copy of one, which Spark makes for itself, has the user among its settings. */
+        /**
+         * Whose session this is. On Spark Connect it is the client's; a copy of such a session, which Spark makes
+         * for itself, has the user among its settings. On Spark Classic it is the thread's.
+         */
         private String user() {
             String found = connectUser();
             if (found != null) {
                 this.session.conf().set(USER, found);
                 return found;
             }
-            return this.session.conf().get(USER, System.getenv("LOCAL_WORKSPACE_FIRST_USER"));
+            String ofThread = this.session.sparkContext().getLocalProperty(USER);
+            return ofThread != null ? ofThread : this.session.conf().get(USER, System.getenv("LOCAL_WORKSPACE_FIRST_USER"));
         }
 
         private String connectUser() {

@@ -1,0 +1,260 @@
+"""A cluster's access mode decides which Spark a notebook gets; both are one real Spark."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from real_workspace import DEDICATED, FOLDER, SERVERLESS, STANDARD, RealWorkspace
+
+on_both = pytest.mark.parametrize("mode", [DEDICATED, STANDARD], ids=["classic", "connect"])
+
+WORKS = """# Databricks notebook source
+import json, sys
+import pandas as pd
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+@F.udf("long")
+def plus_one(value):
+    return value + 1
+
+def twice(batches):
+    for batch in batches:
+        yield batch
+
+rows = spark.range(3)
+found = {
+    "kind": type(rows).__module__,
+    "version": spark.version,
+    "udf": [row[0] for row in rows.select(plus_one("id")).collect()],
+    "arrow": rows.mapInArrow(twice, "id long").toPandas()["id"].tolist(),
+    "pandas": spark.createDataFrame(pd.DataFrame({"a": [1, 2]})).count(),
+    "one session": SparkSession.builder.getOrCreate() is spark,
+    "timezone": spark.conf.get("spark.sql.session.timeZone"),
+}
+rows.write.saveAsTable("works")
+rows.write.mode("overwrite").option("replaceWhere", "id >= 0").saveAsTable("works")
+found["history"] = spark.sql("DESCRIBE HISTORY works").count()
+spark.sql("DROP TABLE works")
+display(rows)
+
+# COMMAND ----------
+
+# MAGIC %sql SELECT 41 + 1 AS answer
+
+# COMMAND ----------
+
+found["sql"] = _sqldf.first().answer
+dbutils.notebook.exit(json.dumps(found))
+"""
+
+
+@on_both
+def test_what_a_notebook_does_with_spark_works_on_both(real_workspace: RealWorkspace, mode: str):
+    found = real_workspace.result_of("works", WORKS, on=mode)
+
+    assert found.pop("kind") == f"pyspark.sql.{'classic' if mode == DEDICATED else 'connect'}.dataframe"
+    assert found == {
+        "version": "4.1.4",
+        "udf": [1, 2, 3],
+        "arrow": [0, 1, 2],
+        "pandas": 2,
+        "one session": True,
+        "timezone": "UTC",
+        "history": 2,
+        "sql": 42,
+    }
+
+
+ON_CLASSIC = """# Databricks notebook source
+import json, threading
+from pyspark.sql import SparkSession
+
+spark.stop()
+sc.stop()
+hits = sc.accumulator(0)
+sc.parallelize([1, 2]).foreach(hits.add)
+of_threads = []
+thread = threading.Thread(target=lambda: of_threads.append(len(sc.getJobTags())))
+thread.start()
+thread.join()
+java = sc._jvm.org.apache.spark.sql.classic.SparkSession
+found = {
+    "rows after the stop": spark.range(3).count(),
+    "rdd": sc.parallelize([1, 2]).map(lambda value: value + 1).collect(),
+    "accumulator": hits.value,
+    "one context": sc is spark.sparkContext and sqlContext.sparkSession is spark,
+    "tags of another thread": of_threads,
+    "is everybody's": java.getDefaultSession().get().equals(spark._jsparkSession),
+}
+dbutils.notebook.exit(json.dumps(found))
+"""
+
+
+def test_classic_has_its_context_and_a_stop_stops_it_for_nobody(real_workspace: RealWorkspace):
+    assert real_workspace.result_of("on_classic", ON_CLASSIC) == {
+        "rows after the stop": 3,
+        "rdd": [2, 3],
+        "accumulator": 3,
+        "one context": True,
+        "tags of another thread": [1],
+        "is everybody's": False,
+    }
+
+
+# Two of these run at once; each waits until the other has come as far.
+KEEPS_TO_ITSELF = """# Databricks notebook source
+import json, pathlib, time
+
+name, other = dbutils.widgets.get("name"), dbutils.widgets.get("other")
+meeting = pathlib.Path(dbutils.widgets.get("meeting"))
+spark.conf.set("spark.sql.shuffle.partitions", dbutils.widgets.get("partitions"))
+spark.range(int(dbutils.widgets.get("partitions"))).createOrReplaceTempView("mine")
+spark.range(1).createOrReplaceTempView(f"only_{name}")
+(meeting / name).touch()
+while not (meeting / other).exists():
+    time.sleep(0.1)
+found = [
+    spark.conf.get("spark.sql.shuffle.partitions"),
+    spark.table("mine").count(),
+    spark.catalog.tableExists(f"only_{other}"),
+]
+dbutils.notebook.exit(json.dumps(found))
+"""
+
+
+@on_both
+def test_two_runs_at_once_have_views_and_settings_of_their_own(
+    real_workspace: RealWorkspace, mode: str, tmp_path: Path
+):
+    real_workspace.upload(f"{FOLDER}/keeps_to_itself", KEEPS_TO_ITSELF)
+    values = {"meeting": str(tmp_path)}
+    tasks = [
+        real_workspace.task("keeps_to_itself", "a", on=mode, name="a", other="b", partitions="5", **values),
+        real_workspace.task("keeps_to_itself", "b", name="b", other="a", partitions="6", **values),
+    ]
+    run = real_workspace.finished(real_workspace.submit(*tasks))
+
+    outputs = [real_workspace.client.jobs.get_run_output(task["run_id"]) for task in run["tasks"]]
+    found = [json.loads(output.notebook_output.result) for output in outputs]
+    assert found == [["5", 5, False], ["6", 6, False]]
+
+
+BUSY = """# Databricks notebook source
+import os, pathlib, signal
+from pyspark.sql import functions as F
+
+@F.udf("long")
+def slow(value):
+    import time
+    time.sleep(1)
+    return value
+
+place = pathlib.Path({place!r})
+sc.setJobGroup("a group of its own", "")
+place.write_text(str(os.getpid()))
+try:
+    spark.range(2000, numPartitions=2).select(slow("id")).collect()
+finally:
+    place.with_name("cleaned").write_text(str(spark.range(7).count()))
+"""
+COUNTS_JOBS = """# Databricks notebook source
+import json, time
+
+deadline = time.monotonic() + 30
+while (active := sc.statusTracker().getActiveJobsIds()) and time.monotonic() < deadline:
+    time.sleep(0.2)
+dbutils.notebook.exit(json.dumps([list(active), spark.range(3).count()]))
+"""
+
+
+def begin_to_be_busy(workspace: RealWorkspace, place: Path, eventually) -> int:
+    """Starts a run with jobs that take a quarter of an hour, and waits until it has begun with them."""
+    workspace.upload(f"{FOLDER}/is_busy", BUSY.format(place=str(place)))
+    run_id = workspace.submit(workspace.task("is_busy"))
+    eventually(lambda: place.exists() and place.read_text(), seconds=100)
+    time.sleep(1)
+    return run_id
+
+
+def test_a_cancelled_run_cleans_up_with_spark_and_leaves_no_job_in_it(
+    real_workspace: RealWorkspace, tmp_path: Path, eventually
+):
+    run_id = begin_to_be_busy(real_workspace, tmp_path / "pid", eventually)
+    real_workspace.client.jobs.cancel_run_and_wait(run_id)
+
+    assert real_workspace.result_of("counts_jobs", COUNTS_JOBS) == [[], 3]
+    assert (tmp_path / "cleaned").read_text() == "7"
+
+
+def test_the_jobs_of_a_kernel_that_is_killed_end_and_spark_goes_on(
+    real_workspace: RealWorkspace, tmp_path: Path, eventually
+):
+    java = (real_workspace.state / "spark" / "server.pid").read_text()
+    run_id = begin_to_be_busy(real_workspace, tmp_path / "pid", eventually)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    run = real_workspace.finished(run_id)
+
+    assert run["state"]["result_state"] == "FAILED"
+    assert real_workspace.result_of("counts_jobs", COUNTS_JOBS) == [[], 3]
+    assert (real_workspace.state / "spark" / "server.pid").read_text() == java
+
+
+CHILD = """# Databricks notebook source
+dbutils.notebook.exit(type(spark).__module__)
+"""
+PARENT = """# Databricks notebook source
+import json
+dbutils.notebook.exit(json.dumps([dbutils.notebook.run("./is_run", 0), type(spark).__module__]))
+"""
+
+
+@on_both
+def test_a_notebook_that_is_run_by_another_has_the_same_spark(real_workspace: RealWorkspace, mode: str):
+    real_workspace.upload(f"{FOLDER}/is_run", CHILD)
+
+    child, parent = real_workspace.result_of("runs_another", PARENT, on=mode)
+
+    assert child == parent == f"pyspark.sql.{'' if mode == DEDICATED else 'connect.'}session"
+
+
+REFUSED = """# Databricks notebook source
+import json
+
+def said(call):
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".partition(". ")[0]
+    return "nothing"
+
+found = [
+    said(spark.range(1).persist),
+    said(spark.range(1).cache),
+    said(lambda: spark.conf.set("spark.sql.adaptive.enabled", "false")),
+    said(lambda: spark.conf.set("spark.sql.shuffle.partitions", "3")),
+    said(lambda: spark.sparkContext),
+    spark.range(3).count(),
+]
+dbutils.notebook.exit(json.dumps(found))
+"""
+
+
+def test_serverless_refuses_what_it_does_on_databricks(real_workspace: RealWorkspace):
+    persist = (
+        "AnalysisException: [NOT_SUPPORTED_WITH_SERVERLESS] PERSIST TABLE is not supported on serverless"
+    )
+    setting = "spark.sql.adaptive.enabled"
+
+    *said, rows = real_workspace.result_of("serverless", REFUSED, on=SERVERLESS)
+
+    assert said[:2] == [f"{persist} compute"] * 2
+    assert said[2:4] == [
+        f"AnalysisException: [CONFIG_NOT_AVAILABLE] Configuration {setting} is not available",
+        "nothing",
+    ]
+    assert said[4].startswith("PySparkAttributeError: [JVM_ATTRIBUTE_NOT_SUPPORTED] Attribute `sparkContext`")
+    assert rows == 3

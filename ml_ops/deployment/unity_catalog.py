@@ -1,0 +1,172 @@
+"""What the jobs need in Unity Catalog: made where it is missing, and granted to whom a target names.
+
+By REST also where the Databricks CLI is: `databricks bundle destroy` would delete a schema of a bundle, and
+every table and model in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from deployment.errors import DeploymentError
+from deployment.targets import Target
+from deployment.workspace import NotAllowedError, RestError, Workspace
+
+API = "/api/2.1/unity-catalog"
+# Where each kind is kept, and how it is called in the address of its grants.
+COLLECTIONS = {
+    "storage credential": "storage-credentials",
+    "external location": "external-locations",
+    "catalog": "catalogs",
+    "schema": "schemas",
+    "volume": "volumes",
+    "model": "models",
+}
+GRANTED_AS = {"model": "function"}
+VOLUMES = "/Volumes/"
+# What each may do, by the kind of what it is granted on. What the jobs make belongs to them.
+OF_THE_JOBS = {
+    "catalog": ("USE_CATALOG",),
+    "schema": ("USE_SCHEMA", "CREATE_TABLE", "CREATE_MODEL", "SELECT", "MODIFY"),
+    "volume": ("READ_VOLUME",),
+    "model": ("EXECUTE", "CREATE_MODEL_VERSION"),
+}
+# Besides, where the gate moves the champion by itself.
+TO_PROMOTE = ("MANAGE",)
+OF_THE_MODEL_OWNERS = {"catalog": ("USE_CATALOG",), "schema": ("USE_SCHEMA",)}
+# Of databricks.yml.
+VARIABLES = (
+    "catalog",
+    "schema",
+    "data_root",
+    "model_name",
+    "model_owner",
+    "promotion",
+    "catalog_location",
+    "access_connector",
+)
+
+
+def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
+    """Ensures the target's catalog, schema, volume and, with an owner, model, and what is granted on them.
+
+    What is there stays as it is, but for grants that are added, and for the owner of the model. Raises
+    DeploymentError, which names what is missing, for what the user may not make or grant.
+    """
+    catalog, schema = target.text("catalog"), f"{target.text('catalog')}.{target.text('schema')}"
+    _ensure_catalog(workspace, target, catalog)
+    there = {"catalog": catalog, "schema": schema}
+    _ensure(workspace, "schema", schema, {})
+    if volume := _volume_of(target.text("data_root")):
+        _ensure(workspace, "volume", volume, {"volume_type": "MANAGED"})
+        there["volume"] = volume
+    if target.text("model_owner"):
+        _ensure(workspace, "model", target.text("model_name"), {})
+        there["model"] = target.text("model_name")
+    _grant_to_the_jobs(workspace, target, there)
+    _give_the_model(workspace, target, there)
+
+
+def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
+    location = target.text("catalog_location")
+    if _find(workspace, "catalog", name) is None and location:
+        _ensure_location(workspace, name, location, target.text("access_connector"))
+    _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
+
+
+def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) -> None:
+    """Ensures that an access connector opens a folder, with a credential and a location of this name."""
+    if _find(workspace, "external location", name) is None and not connector:
+        raise DeploymentError(
+            f"there is no external location '{name}' for {url}; give the resource id of the access connector "
+            "that opens it with ACCESS_CONNECTOR=<id>: `make azure-deploy` prints it"
+        )
+    identity = {"azure_managed_identity": {"access_connector_id": connector}}
+    _ensure(workspace, "storage credential", name, identity)
+    _ensure(workspace, "external location", name, {"url": url, "credential_name": name})
+
+
+def _volume_of(data_root: str) -> str:
+    """The full name of the volume that a path is in; empty for another path."""
+    parts = data_root.removeprefix(VOLUMES).split("/") if data_root.startswith(VOLUMES) else []
+    return ".".join(parts[:3]) if len(parts) >= 3 and all(parts[:3]) else ""
+
+
+def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str, str]) -> None:
+    """Where the jobs run as somebody else than who deploys them, they get what they need."""
+    if not (jobs := target.runs_as):
+        return
+    moves_champion = "model" in there and target.text("promotion") == "automatic"
+    for kind, name in there.items():
+        more = TO_PROMOTE if kind == "model" and moves_champion else ()
+        _grant(workspace, kind, name, jobs, (*OF_THE_JOBS[kind], *more))
+
+
+def _give_the_model(workspace: Workspace, target: Target, there: Mapping[str, str]) -> None:
+    """The model goes to its owners last: who gives it away may grant nothing on it any more."""
+    if not (owner := target.text("model_owner")):
+        return
+    for kind, privileges in OF_THE_MODEL_OWNERS.items():
+        _grant(workspace, kind, there[kind], owner, privileges)
+    model = there["model"]
+    found = _find(workspace, "model", model) or {}
+    if found.get("owner") != owner:
+        _call(
+            workspace, "PATCH", _path("model", model), {"owner": owner}, f"give model '{model}' to '{owner}'"
+        )
+    print(f"Model '{model}' belongs to '{owner}'")
+
+
+def _ensure(workspace: Workspace, kind: str, name: str, more: Mapping[str, Any]) -> None:
+    if found := _find(workspace, kind, name):
+        print(f"{kind.capitalize()} '{name}' is there, of {found.get('owner', 'nobody')}")
+        return
+    *parents, last = name.split(".")
+    above = dict(zip(("catalog_name", "schema_name"), parents, strict=False))
+    body = {"name": last, **above, **more}
+    try:
+        _call(
+            workspace, "POST", f"{API}/{COLLECTIONS[kind]}", body, f"make {kind} '{name}', which is not there"
+        )
+    except RestError as error:
+        if not error.error_code.endswith("ALREADY_EXISTS"):
+            raise
+    print(f"{kind.capitalize()} '{name}' is created")
+
+
+def _grant(workspace: Workspace, kind: str, name: str, to: str, privileges: Sequence[str]) -> None:
+    """Adds what is not granted yet."""
+    path = f"{API}/permissions/{GRANTED_AS.get(kind, kind).replace(' ', '_')}/{quote(name, safe='')}"
+    aim = f"grant {', '.join(privileges)} on {kind} '{name}' to '{to}'"
+    listed = _call(workspace, "GET", path, None, aim).get("privilege_assignments", [])
+    has = {each for one in listed if one["principal"] == to for each in one["privileges"]}
+    if missing := [privilege for privilege in privileges if privilege not in has]:
+        _call(workspace, "PATCH", path, {"changes": [{"principal": to, "add": missing}]}, aim)
+        print(f"'{to}' has {', '.join(missing)} on {kind} '{name}'")
+
+
+def _find(workspace: Workspace, kind: str, name: str) -> dict[str, Any] | None:
+    try:
+        return _call(workspace, "GET", _path(kind, name), None, f"see {kind} '{name}'")
+    except RestError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _path(kind: str, name: str) -> str:
+    return f"{API}/{COLLECTIONS[kind]}/{quote(name, safe='')}"
+
+
+def _call(
+    workspace: Workspace, method: str, path: str, body: Mapping[str, Any] | None, aim: str
+) -> dict[str, Any]:
+    """One call that ends the same each time it is sent; `aim` says what it is for."""
+    content = {} if body is None else {"json": body}
+    try:
+        return workspace.call(method, path, repeats=True, **content)
+    except NotAllowedError as error:
+        raise DeploymentError(
+            f"you may not {aim}: {error.said}. Whoever may, such as a metastore administrator, can run "
+            "`make databricks-init` for this target once"
+        ) from error

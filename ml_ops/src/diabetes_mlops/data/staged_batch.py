@@ -1,0 +1,262 @@
+"""Reads, screens and scores a batch once, into a table of the run's own: nothing is published yet."""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import reduce
+
+from diabetes.tabular.columns import Column as SchemaColumn
+from diabetes.tabular.columns import Schema, SchemaError
+from diabetes.tabular.drift import PREDICTION, Counts, Profile
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    MapType,
+    NumericType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.reading import find_wrong_types
+from diabetes_mlops.data.worker import (
+    BROKEN_LINE,
+    DIGEST,
+    LINES,
+    PROBABILITIES,
+    PROBABILITY,
+    REASONS,
+    ROW,
+    TALLY,
+    LoadedModel,
+    Scorer,
+    read_tally,
+    shows_distinct_ids,
+)
+from diabetes_mlops.runs import telemetry
+
+# Names that a staged row has already.
+_STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
+
+
+class RowCountError(RuntimeError):
+    """The rows written are not the rows read."""
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """A batch that was read and scored, and what is known about it.
+
+    `rows` has key, the columns of `predicted_columns`, reasons (null where the row was scored), row (as
+    found, as a JSON object) and the carried columns. `digest` is the same for the same rows in whatever
+    order. `counts` are the scored rows in the bins of the model's profile; rows that repeat an ID are still
+    among them. `has_distinct_ids` says that no ID was there twice as far as the tasks, each by itself, can
+    tell; else nobody knows yet.
+    """
+
+    rows: DataFrame
+    rows_in: int
+    digest: str
+    rejected: int
+    counts: Counts | None
+    has_distinct_ids: bool
+
+    @property
+    def scored_rows(self) -> DataFrame:
+        """The rows that have a prediction."""
+        return self.rows.where(F.col(REASONS).isNull())
+
+    @property
+    def rejected_rows(self) -> DataFrame:
+        """The rows that have none."""
+        return self.rows.where(F.col(REASONS).isNotNull())
+
+
+def predicted_columns(schema: Schema) -> dict[str, DataType]:
+    """Give the columns of a prediction with their types: of classes, a name and its numbers."""
+    if not schema.classes:
+        return {PREDICTION: DoubleType()}
+    by_class = MapType(StringType(), DoubleType())
+    return {PREDICTION: StringType(), PROBABILITY: DoubleType(), PROBABILITIES: by_class}
+
+
+def check_predictions(scored: DataFrame, table: str, schema: Schema) -> None:
+    """Raise SchemaError where a table of scored rows has predictions of another kind than the schema's."""
+    kinds = {field.name.lower(): field.dataType for field in scored.schema}
+    found, wanted = kinds.get(PREDICTION), predicted_columns(schema)[PREDICTION]
+    if found is None or isinstance(found, StringType if schema.classes else NumericType):
+        return
+    raise SchemaError(
+        f"{table} has predictions as {found.simpleString()}, and those of {schema.label.name} are "
+        f"{wanted.simpleString()}; name another table with output_table"
+    )
+
+
+def check_columns(
+    found: DataFrame, schema: Schema, carried: tuple[str, ...], *, taken: Iterable[str] = ()
+) -> None:
+    """Raise one SchemaError that lists every column that is missing, of a wrong type, or in the way.
+
+    The columns of a CSV have no type yet: each of its values is looked at instead. A carried column must not
+    have one of the `taken` names, which the output has itself.
+    """
+    types = {field.name: field.dataType for field in found.schema if field.name not in LINES}
+    needed = [schema.key, *schema.features]
+    missing = [name for name in (*(column.name for column in needed), *carried) if name not in types]
+    problems = [f"missing columns {missing}"] if missing else []
+    if BROKEN_LINE not in found.columns:
+        problems += find_wrong_types(found, needed)
+    key, reserved = schema.key.name.lower(), {name.lower() for name in (*_STAGED, *taken)}
+    if key in reserved:
+        problems.append(f"the key cannot be called {schema.key.name!r}: the output has a column of this name")
+    if in_the_way := [name for name in carried if name.lower() in {key, *reserved}]:
+        problems.append(f"columns {in_the_way} cannot be carried: the output has columns of these names")
+    lowered = [name.lower() for name in carried]
+    if twice := [name for name in carried if lowered.count(name.lower()) > 1]:
+        problems.append(f"columns {twice} cannot be carried: the output takes a name once, in whatever case")
+    if unfit := [name for name in carried if delta_tables.UNFIT.search(name)]:
+        problems.append(
+            f"columns {unfit} cannot be carried: a table takes no name with a space, a tab, a line break or "
+            "one of ,;{}()= in it; rename them in the source"
+        )
+    if problems:
+        raise SchemaError(f"{'; '.join(problems)}; the table has {list(types)}")
+
+
+def check_carried(found: DataFrame, carried: tuple[str, ...], table: str) -> None:
+    """Raise SchemaError when the output table has a carried column already, with another type."""
+    spark = found.sparkSession
+    if not (carried and spark.catalog.tableExists(table)):
+        return
+    present = {name.lower(): kind for name, kind in spark.table(quote_name(table)).dtypes}
+    kinds = {name: kind for name, kind in _prepare(found).dtypes if name in carried}
+    other = [
+        f"{name} is {kind}, and {present[name.lower()]} in the table"
+        for name, kind in kinds.items()
+        if present.get(name.lower(), kind) != kind
+    ]
+    if other:
+        raise SchemaError(f"columns cannot be carried into {table}: {'; '.join(other)}")
+
+
+@contextmanager
+def staging(
+    found: DataFrame, model: LoadedModel, carried: tuple[str, ...], *, table: str, run_id: str
+) -> Iterator[StagedBatch]:
+    """Stage a batch, and remove what was staged on the way out; `table` is where it is to be published.
+
+    Raises RowCountError unless each row read was staged.
+    """
+    spark = found.sparkSession
+    key = model.schema.key.name
+    columns = _staged_columns(found, model.schema, carried)
+    staged = delta_tables.create_staging_table(spark, table, run_id, columns)
+    try:
+        scorer = Scorer(
+            model.schema,
+            pickle.dumps(model.pipeline),
+            tuple(found.columns),
+            model.profile,
+            carried,
+            is_text=BROKEN_LINE in found.columns,
+        )
+        batch = _stage(found, scorer, columns, staged)
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
+            # Rows that are set aside need the row as it was found, and only now it is known which ones are.
+            again = _stage(found, replace(scorer, keep_rows=True), columns, staged)
+            if again.digest != batch.digest:
+                raise RowCountError("the input changed while it was read; run the job again")
+            # `repeated` is not a result yet: it looks into the table as it is now.
+            batch = _reject_repeated(again, repeated, model.schema.key)
+        yield batch
+    finally:
+        delta_tables.drop_table(spark, staged)
+
+
+def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
+    """Fill the staging table, whose rows with a tally, one of each task, tell what it ought to hold."""
+    # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
+    places = [str(place) for place in range(len(found.columns))]
+    rows = _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
+    with telemetry.step("stage"):
+        rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
+    table = found.sparkSession.table(quote_name(staged))
+    is_row = F.col(TALLY).isNull()
+    texts, staged_rows, rejected = table.agg(
+        F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
+    ).collect()[0]
+    tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
+    rows_in = sum(tally.rows for tally in tallies)
+    if staged_rows != rows_in:
+        raise RowCountError(f"{rows_in} rows read, but {staged_rows} staged")
+    return StagedBatch(
+        rows=table.where(is_row).drop(TALLY),
+        rows_in=rows_in,
+        digest=str(sum(tally.digest for tally in tallies) % 2**64),
+        rejected=rejected,
+        counts=_add_up(counts, scorer.profile),
+        # Of texts, no tally knows an order.
+        has_distinct_ids=scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
+    )
+
+
+def _prepare(found: DataFrame) -> DataFrame:
+    """Add a digest of each row; types that Arrow or the digest do not have become text."""
+    ready = found.select(*[_simplified(field).alias(field.name) for field in found.schema])
+    names = sorted(ready.columns)
+    # The places between the columns tell a value from the same value one column further.
+    parts = [part for place, name in enumerate(names) for part in (F.lit(place), F.col(quote(name)))]
+    return ready.withColumn(DIGEST, F.xxhash64(*parts))
+
+
+def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts | None:
+    if profile is None:
+        return None
+    return reduce(lambda one, other: one + other, filter(None, counts), profile.empty_counts())
+
+
+def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
+    """Give the keys that are there more than once with how often, None where there are none."""
+    keyed = rows.where(F.col(quote(key)).isNotNull()).groupBy(quote(key))
+    times = keyed.agg(F.count("*").alias("_times")).where("_times > 1")
+    return None if times.isEmpty() else times
+
+
+def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn) -> StagedBatch:
+    """Add a reason to every row whose key another row has too: nobody can say which one is meant."""
+    text = F.format_string(
+        f"{key.name.replace('%', '%%')} is repeated: %s is there %d times",
+        F.col(quote(key.name)),
+        F.col("_times"),
+    )
+    reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
+    known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
+    rows = batch.rows.join(repeated, key.name, "left").withColumn(REASONS, known).drop("_times")
+    return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
+
+
+def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
+    kinds = {field.name: field.dataType for field in _prepare(found).schema}
+    own = {schema.key.name: delta_tables.KEY_TYPES[schema.key.kind], **predicted_columns(schema)}
+    own |= {REASONS: ArrayType(StringType()), ROW: StringType()}
+    columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}
+    return StructType([StructField(name, kind) for name, kind in columns.items()])
+
+
+def _simplified(field: StructField) -> Column:
+    value = F.col(quote(field.name))
+    if isinstance(field.dataType, BinaryType):
+        return F.base64(value)
+    # A timestamp without a zone becomes text: Delta tables do not have the type unless asked for.
+    simple = (NumericType, StringType, BooleanType, DateType, TimestampType)
+    return value if isinstance(field.dataType, simple) else value.cast("string")
