@@ -186,6 +186,9 @@ def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run, mo
         " spark.sql('CREATE SCHEMA spark_catalog.theirs')",
         "ANALYZE TABLES IN guarded COMPUTE STATISTICS",
     )
+    if mode == DEDICATED:
+        [other_session] = run(user, "py:spark.newSession().sql('CREATE SCHEMA spark_catalog.theirs')")
+        assert missing("CREATE SCHEMA", "Catalog 'spark_catalog'", user) in other_session
 
     volume = "Volume 'lake.raw.landing'"
     assert missing("WRITE VOLUME", volume, user) in no_write

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import azure, deployments, model_registry, versions, wheels
+from deployment import azure, deployments, model_registry, unity_catalog, versions, wheels
 from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
@@ -102,13 +102,15 @@ def _init(_: str) -> None:
     cli = _cli()
     compute = _overridden_target(cli.workspace).text("compute")
     cluster = ("cluster_name", "cluster_policy", "single_user_name") if compute == "existing" else ()
-    target = _target(cli.workspace, "workspace_folder", "compute", *cluster, "experiment", "secret_scope")
+    folders = ("workspace_folder", "experiment", "secret_scope")
+    target = _target(cli.workspace, "compute", *folders, *cluster, *unity_catalog.VARIABLES)
     create = read_flag("CREATE_CLUSTER", default=cli.workspace.is_local)
     cli.make_folder(target.text("workspace_folder"))
     if compute == "existing":
         policy = target.text("cluster_policy")
         name, user = target.text("cluster_name"), target.cluster_user
         ensure_cluster(cli, name, create=create, policy=policy, user=user)
+    unity_catalog.ensure_unity_catalog(cli.workspace, target)
     ensure_experiment(cli.workspace, target.text("experiment"))
     vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
     vault = azure.find_key_vault(vault_id, target.name) if vault_id else None

@@ -76,7 +76,12 @@ class Target:
     @property
     def cluster_user(self) -> str:
         """Whom a cluster that is made for the target is for; empty: who makes it."""
-        return self.text("single_user_name") or str(next(iter((self.run_as or {}).values()), ""))
+        return self.text("single_user_name") or self.runs_as
+
+    @property
+    def runs_as(self) -> str:
+        """Whom the jobs run as; empty: who deploys them."""
+        return str(next(iter((self.run_as or {}).values()), ""))
 
     @property
     def deployments_folder(self) -> str:

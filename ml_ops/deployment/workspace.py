@@ -180,6 +180,8 @@ class Workspace:
                 raise DeploymentError(said) from error
         if reply.is_redirect:
             raise DeploymentError(self._foreign(path, reply))
+        if _is_not_allowed(reply):
+            raise NotAllowedError(method, path, reply)
         if reply.status_code in (401, 403):
             raise DeploymentError(self._refused(reply))
         if not reply.ok:
@@ -330,6 +332,14 @@ class RestError(DeploymentError):
         super().__init__(f"{said}. {hint}" if hint else said)
 
 
+class NotAllowedError(RestError):
+    """A call that the user has no right to; `said` are the workspace's own words, which name it."""
+
+    def __init__(self, method: str, path: str, reply: requests.Response) -> None:
+        super().__init__(method, path, reply, "Ask for that right, or sign in as somebody who has it")
+        self.said = str((_document(reply) or {}).get("message", "no reason given")).rstrip(".")
+
+
 def without_sign_in(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment without what signs in, or leads a program to another workspace."""
     return {name: value for name, value in environment.items() if not _SIGN_IN.match(name)}
@@ -371,6 +381,13 @@ def _document(reply: requests.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _is_not_allowed(reply: requests.Response) -> bool:
+    """Tell a missing right from a token that is refused, which has the same status and code."""
+    answer = _document(reply) or {}
+    about_token = "token" in str(answer.get("message", "")).lower()
+    return reply.status_code == 403 and answer.get("error_code") == "PERMISSION_DENIED" and not about_token
 
 
 def _said(reply: requests.Response) -> str:

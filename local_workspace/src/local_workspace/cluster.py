@@ -111,8 +111,7 @@ class SparkCluster:
 
     def environment_of(self, user: str) -> dict[str, str]:
         """What a client of a user needs in its environment."""
-        remote = f"{self._address}/;user_id={quote(user)}"
-        return self.environment | {"SPARK_REMOTE": remote, "LOCAL_WORKSPACE_USER": user}
+        return self.environment | {"SPARK_REMOTE": f"{self._address}/;user_id={quote(user)}"}
 
     @property
     def _address(self) -> str:
@@ -166,7 +165,7 @@ class SparkCluster:
 
     @contextmanager
     def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
-        """What a run needs beside `environment` on a cluster of this access mode; raises ClusterError."""
+        """What the access mode of a run's cluster adds to its `environment`; raises ClusterError."""
         if not is_classic(mode):
             yield {}
             return

@@ -17,12 +17,12 @@ import psutil
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 from py4j.protocol import Py4JError
 
+from local_workspace import spark_rights
+
 # By this variable Java is told where to write the port and the secret of its first gateway.
 ANNOUNCED_IN = "_PYSPARK_DRIVER_CONN_INFO_PATH"
 # The names by which PySpark knows the gateway that it attaches to.
 PORT, SECRET = "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"
-# By this property of a thread the extension of Spark knows whose notebook asks.
-USER_PROPERTY = "spark.local_workspace.user"
 _LOOK_SECONDS = 0.05
 
 
@@ -50,8 +50,8 @@ class Driver:
     def gateway(self, run: str, user: str, seconds: float) -> Iterator[dict[str, str]]:
         """What a notebook needs in its environment to attach; in the end its jobs and queries are ended.
 
-        `run` is the group, and a tag, of its jobs, `user` who runs it. DriverLost when there is no context
-        within the seconds.
+        `run` is the group, and a tag, of its jobs, `user` whose rights it has. DriverLost where there is no
+        context within the seconds.
         """
         if not self._ready.wait(seconds):
             raise DriverLost("Spark has not made its context")
@@ -80,14 +80,14 @@ class Driver:
         session = self._session.newSession()
         context.setJobGroup(run, run, False)
         context.addJobTag(run)
-        context.setLocalProperty(USER_PROPERTY, user)
+        context.setLocalProperty(spark_rights.USER, user)
         sessions.setActiveSession(session)
         try:
             server = self._jvm.org.apache.spark.api.python.Py4JServer(context.conf())
             server.start()
         finally:
             sessions.clearActiveSession()
-            context.setLocalProperty(USER_PROPERTY, None)
+            context.setLocalProperty(spark_rights.USER, None)
             context.clearJobTags()
             context.clearJobGroup()
         return session, server

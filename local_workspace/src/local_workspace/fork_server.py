@@ -22,14 +22,8 @@ PREFIX = "fork-server-"
 ROOM_FOR_A_RUN = "/" * 32
 # What differs from run to run: a process gets it with its run, and has no token before.
 OF_ONE_RUN = (
-    "DATABRICKS_TOKEN",
-    "LOCAL_WORKSPACE_USER",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_TRACKING_TOKEN",
-    "PYSPARK_PYTHON",
-    "SPARK_REMOTE",
-    PORT,
-    SECRET,
+    *("DATABRICKS_TOKEN", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_TOKEN"),
+    *("SPARK_REMOTE", PORT, SECRET, "PYSPARK_PYTHON"),
 )
 IMPORT_SECONDS = 30
 # Longer than a fork ever takes, and not too long for the requests that wait while a run is begun.

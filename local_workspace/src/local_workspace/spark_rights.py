@@ -13,6 +13,8 @@ import pyspark
 from local_workspace.callers import USER_NAME
 
 EXTENSION = "local_workspace.Rights"
+# The property of a thread on Spark Classic that says whose it is.
+USER = "spark.local_workspace.user"
 SOURCES = Path(__file__).with_name("spark_extension")
 COMPILE_SECONDS = 120
 

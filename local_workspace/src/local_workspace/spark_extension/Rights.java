@@ -122,7 +122,8 @@ public final class Rights extends AbstractFunction1 {
                 return found;
             }
             String ofThread = this.session.sparkContext().getLocalProperty(USER);
-            return ofThread != null ? ofThread : this.session.conf().get(USER, System.getenv("LOCAL_WORKSPACE_FIRST_USER"));
+            String first = System.getenv("LOCAL_WORKSPACE_FIRST_USER");
+            return ofThread != null ? ofThread : this.session.conf().get(USER, first);
         }
 
         private String connectUser() {
