@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from people import People, Person
-from real_workspace import FOLDER
+from real_workspace import DEDICATED, FOLDER, STANDARD
 
 # Does one step after another, and tells how each ended.
 NOTEBOOK = """# Databricks notebook source
@@ -33,21 +33,28 @@ FILES = "/user/hive/warehouse/guarded.db/shared"
 CATALOG, SCHEMA = "spark_catalog", "spark_catalog.guarded"
 
 
+@pytest.fixture(scope="module", params=[STANDARD, DEDICATED])
+def mode(request) -> str:
+    """The access mode of the cluster: Spark Connect, then Spark Classic."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def people(real_workspace, tmp_path_factory) -> Iterator[People]:
+def people(real_workspace, mode, tmp_path_factory) -> Iterator[People]:
     everybody = People(real_workspace, tmp_path_factory.mktemp("people") / "databrickscfg")
     real_workspace.upload(f"{FOLDER}/steps", NOTEBOOK)
     everybody.admin.schemas.create("guarded", CATALOG)
     yield everybody
+    everybody.admin.schemas.delete(SCHEMA, force=True)
 
 
 @pytest.fixture(scope="module")
-def run(people) -> Run:
+def run(people, mode) -> Run:
     """Has somebody run steps in a notebook of their own; gives how each ended."""
 
     def run_as(person: Person, *steps: str) -> list[Any]:
         task = NotebookTask(f"{FOLDER}/steps", base_parameters={"steps": json.dumps(steps)})
-        cluster = people.workspace.cluster_id()
+        cluster = people.workspace.cluster_id(mode)
         submitted = person.client.jobs.submit_and_wait(
             tasks=[SubmitTask("main", existing_cluster_id=cluster, notebook_task=task)]
         )
@@ -61,8 +68,11 @@ def missing(privilege: str, what: str, person: Person) -> str:
     return f"User does not have {privilege} on {what}. The user is {person.name}."
 
 
-def test_a_table_belongs_to_who_makes_it_and_others_need_rights(people, run):
-    owner, guest = people.user("table-owner@example.com"), people.user("table-guest@example.com")
+def test_a_table_belongs_to_who_makes_it_and_others_need_rights(people, run, mode):
+    owner, guest = (
+        people.user(f"table-owner-{mode}@example.com".lower()),
+        people.user(f"table-guest-{mode}@example.com".lower()),
+    )
     for person in (owner, guest):
         people.grant(person.name, "catalog", CATALOG, "USE_CATALOG")
     create = "CREATE TABLE guarded.shared (id BIGINT, word STRING)"
@@ -116,8 +126,8 @@ def test_a_table_belongs_to_who_makes_it_and_others_need_rights(people, run):
     ), others
 
 
-def test_rights_let_one_read_and_then_write(people, run):
-    user = people.user("table-user@example.com")
+def test_rights_let_one_read_and_then_write(people, run, mode):
+    user = people.user(f"table-user-{mode}@example.com".lower())
     people.grant(user.name, "catalog", CATALOG, "USE_CATALOG")
     run(people.first, "CREATE TABLE guarded.given (id BIGINT)", "INSERT INTO guarded.given VALUES (1)")
     read, write = "SELECT * FROM guarded.given", "INSERT INTO guarded.given VALUES (2)"
@@ -138,8 +148,8 @@ def test_rights_let_one_read_and_then_write(people, run):
     assert manager == [[], []]
 
 
-def test_a_view_shows_what_its_reader_has_no_right_to_itself(people, run):
-    user = people.user("view-user@example.com")
+def test_a_view_shows_what_its_reader_has_no_right_to_itself(people, run, mode):
+    user = people.user(f"view-user-{mode}@example.com".lower())
     run(
         people.first,
         "CREATE TABLE guarded.under AS SELECT 1 AS id, 'secret' AS word",
@@ -156,8 +166,8 @@ def test_a_view_shows_what_its_reader_has_no_right_to_itself(people, run):
     assert missing("SELECT", f"Table '{SCHEMA}.under'", user) in under
 
 
-def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run):
-    user = people.user("volume-user@example.com")
+def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run, mode):
+    user = people.user(f"volume-user-{mode}@example.com".lower())
     people.admin.files.create_directory("/Volumes/lake/raw/landing")
     people.grant(user.name, "catalog", "lake", "USE_CATALOG", "USE_SCHEMA")
     people.grant(user.name, "catalog", CATALOG, "USE_CATALOG")
@@ -176,6 +186,9 @@ def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run):
         " spark.sql('CREATE SCHEMA spark_catalog.theirs')",
         "ANALYZE TABLES IN guarded COMPUTE STATISTICS",
     )
+    if mode == DEDICATED:
+        [other_session] = run(user, "py:spark.newSession().sql('CREATE SCHEMA spark_catalog.theirs')")
+        assert missing("CREATE SCHEMA", "Catalog 'spark_catalog'", user) in other_session
 
     volume = "Volume 'lake.raw.landing'"
     assert missing("WRITE VOLUME", volume, user) in no_write

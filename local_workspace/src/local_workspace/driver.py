@@ -80,15 +80,16 @@ class Driver:
         """
         context, sessions = self._session.sparkContext(), self._jvm.org.apache.spark.sql.classic.SparkSession
         session = self._session.newSession()
-        session.conf().set(spark_rights.USER, user)
         context.setJobGroup(run, run, False)
         context.addJobTag(run)
+        context.setLocalProperty(spark_rights.USER, user)
         sessions.setActiveSession(session)
         try:
             server = self._jvm.org.apache.spark.api.python.Py4JServer(context.conf())
             server.start()
         finally:
             sessions.clearActiveSession()
+            context.setLocalProperty(spark_rights.USER, None)
             context.clearJobTags()
             context.clearJobGroup()
         return session, server

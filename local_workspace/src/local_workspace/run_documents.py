@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local_workspace.callers import USER_NAME
 from local_workspace.clock import now
 from local_workspace.compute import COMPUTE
 from local_workspace.database import Database, Document
@@ -89,6 +90,11 @@ def run_as(settings: Document, creator: str) -> str:
     """As whom a run of these settings runs."""
     named = settings.get("run_as") or {}
     return next((str(named[field]) for field in RUN_AS if named.get(field)), creator)
+
+
+def user_of(run: Document) -> str:
+    """As whom a run runs; those of older versions of the workspace are the first user's."""
+    return str(run.get("run_as_user_name", USER_NAME))
 
 
 def next_attempt(database: Database, run: Document, task: Document) -> Document:

@@ -18,7 +18,6 @@ from flask import request
 from werkzeug.exceptions import NotFound
 
 from local_workspace import access, mlflow_file, openapi, pages, process_environment, spark_rights
-from local_workspace.callers import USER_NAME
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.connections import BoundedProtocol
@@ -48,7 +47,7 @@ from local_workspace.rest import (
 )
 from local_workspace.rest import spark_rights as questions_of_spark
 from local_workspace.rest.model_sources import PutBack, Sources
-from local_workspace.run_documents import has_ended
+from local_workspace.run_documents import has_ended, user_of
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
 from local_workspace.securables import Securables
@@ -105,7 +104,7 @@ def open_runs(
         cluster.ensure_running()
         cluster.end_warm_up()
         token = keyring.run_token(run["run_id"])
-        user = str(run.get("run_as_user_name", USER_NAME))
+        user = user_of(run)
         own = cluster.environment_of(user)
         if not Securables(database).is_metastore_admin(user):
             own["MLFLOW_REGISTRY_URI"] = "databricks-uc"  # the other one knows no rights
@@ -222,7 +221,7 @@ def user_of_run(database: Database, run_id: str) -> str | None:
     run = database.get("run", run_id)
     if run is None or (has_ended(run) and now() - run["end_time"] >= TOKEN_GRACE_SECONDS * 1000):
         return None
-    return str(run.get("run_as_user_name", USER_NAME))
+    return user_of(run)
 
 
 def _cluster_router(cluster: SparkCluster) -> APIRouter:

@@ -13,7 +13,7 @@ import pyspark
 from local_workspace.callers import USER_NAME
 
 EXTENSION = "local_workspace.Rights"
-# The setting of a session of Spark Classic that says whose it is.
+# The property of a thread on Spark Classic that says whose it is.
 USER = "spark.local_workspace.user"
 SOURCES = Path(__file__).with_name("spark_extension")
 COMPILE_SECONDS = 120

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 
 from local_workspace import value_references
-from local_workspace.callers import USER_NAME
 from local_workspace.compute import access_mode, compute_of
 from local_workspace.database import Database, Document
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
@@ -30,6 +29,7 @@ from local_workspace.run_documents import (
     internal_error,
     latest_attempts,
     timed_out,
+    user_of,
 )
 from local_workspace.run_processes import Watch, end_processes, mark, uses_cluster
 from local_workspace.state import StateFolder
@@ -107,8 +107,7 @@ class TaskProcesses:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
 
         mode = access_mode(task, run["settings"], self._database)
-        user = str(run.get("run_as_user_name", USER_NAME))
-        with self._attached(mode, f"run-{task['run_id']}", user) as of_mode:
+        with self._attached(mode, f"run-{task['run_id']}", user_of(run)) as of_mode:
             outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, cluster_is_lost)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)

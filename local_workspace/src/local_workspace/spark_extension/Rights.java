@@ -79,9 +79,6 @@ public final class Rights extends AbstractFunction1 {
         }
 
         public Object apply(Object plan) {
-            if (isWithinView()) {
-                return BoxedUnit.UNIT;
-            }
             String user = user();
             Set asked = new LinkedHashSet();
             boolean isFirst = user.equals(System.getenv("LOCAL_WORKSPACE_FIRST_USER"));
@@ -90,7 +87,7 @@ public final class Rights extends AbstractFunction1 {
                 if (CREATING.contains(name) || name.equals("CreateNamespace")) {
                     creation((LogicalPlan) plan, name, asked);
                 }
-            } else {
+            } else if (!isWithinView()) {
                 look((LogicalPlan) plan, asked);
             }
             if (!asked.isEmpty()) {
@@ -114,14 +111,19 @@ public final class Rights extends AbstractFunction1 {
             return false;
         }
 
-        /** Whose session this is; a copy of one, which Spark makes for itself, has the user among its settings. */
+        /**
+         * Whose session this is. On Spark Connect it is the client's; a copy of such a session, which Spark makes
+         * for itself, has the user among its settings. On Spark Classic it is the thread's.
+         */
         private String user() {
             String found = connectUser();
             if (found != null) {
                 this.session.conf().set(USER, found);
                 return found;
             }
-            return this.session.conf().get(USER, System.getenv("LOCAL_WORKSPACE_FIRST_USER"));
+            String ofThread = this.session.sparkContext().getLocalProperty(USER);
+            String first = System.getenv("LOCAL_WORKSPACE_FIRST_USER");
+            return ofThread != null ? ofThread : this.session.conf().get(USER, first);
         }
 
         private String connectUser() {
