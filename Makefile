@@ -301,7 +301,7 @@ which-workspace: $(INSTALLED)
 	@$(DEPLOYMENT) workspace
 
 .PHONY: databricks-init
-databricks-init: which-workspace ## Ensure the folder, the cluster, the experiment and the secret scope
+databricks-init: which-workspace ## Ensure folder, cluster, catalog, experiment and secret scope
 	@$(DEPLOYMENT) init
 
 .PHONY: databricks-secrets-put

@@ -84,6 +84,18 @@ def test_a_title_stands_before_all_else_of_its_cell():
     assert cells[0].source == 'x = """\n# DBTITLE 1,no title\n"""'
 
 
+@pytest.mark.parametrize("packages", ["", '# dependencies = [\n#   "requests",\n# ]\n'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_a_notebook_says_of_its_environment_is_in_no_cell(packages: str, end: str):
+    environment = f'# [tool.databricks.environment]\n# environment_version = "5"\n{packages}'
+    first = f"# Databricks notebook source\n# /// script\n{environment}# ///\n"
+    text = SOURCE.replace("# Databricks notebook source\n", first).replace("\n", end)
+
+    assert [cell.source for cell in read_notebook(text, "SOURCE").cells] == [
+        cell.source for cell in read_notebook(SOURCE, "SOURCE").cells
+    ]
+
+
 HEADERS = [(language.header, language.suffix, name) for name, language in LANGUAGES.items()]
 
 

@@ -27,12 +27,12 @@ VOLUMES = "/Volumes/"
 # What each may do, by the kind of what it is granted on. What the jobs make belongs to them.
 OF_THE_JOBS = {
     "catalog": ("USE_CATALOG",),
-    "schema": ("USE_SCHEMA", "CREATE_TABLE", "CREATE_MODEL", "SELECT", "MODIFY"),
+    "schema": ("USE_SCHEMA", "CREATE_TABLE", "SELECT", "MODIFY"),
     "volume": ("READ_VOLUME",),
     "model": ("EXECUTE", "CREATE_MODEL_VERSION"),
 }
-# Besides, where the gate moves the champion by itself.
-TO_PROMOTE = ("MANAGE",)
+# Besides: to make the model, where nobody has; to move the champion, where the gate does it by itself.
+TO_MAKE_A_MODEL, TO_PROMOTE = {"schema": ("CREATE_MODEL",)}, {"model": ("MANAGE",)}
 OF_THE_MODEL_OWNERS = {"catalog": ("USE_CATALOG",), "schema": ("USE_SCHEMA",)}
 # Of databricks.yml.
 VARIABLES = (
@@ -96,10 +96,10 @@ def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str,
     """Where the jobs run as somebody else than who deploys them, they get what they need."""
     if not (jobs := target.runs_as):
         return
-    moves_champion = "model" in there and target.text("promotion") == "automatic"
+    of_gate = TO_PROMOTE if target.text("promotion") == "automatic" else {}
+    more = {**({} if "model" in there else TO_MAKE_A_MODEL), **of_gate}
     for kind, name in there.items():
-        more = TO_PROMOTE if kind == "model" and moves_champion else ()
-        _grant(workspace, kind, name, jobs, (*OF_THE_JOBS[kind], *more))
+        _grant(workspace, kind, name, jobs, (*OF_THE_JOBS[kind], *more.get(kind, ())))
 
 
 def _give_the_model(workspace: Workspace, target: Target, there: Mapping[str, str]) -> None:

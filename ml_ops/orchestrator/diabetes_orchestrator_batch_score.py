@@ -1,4 +1,8 @@
 # Databricks notebook source
+# /// script
+# [tool.databricks.environment]
+# environment_version = "5"
+# ///
 # MAGIC %md
 # MAGIC # Score a batch with the diabetes model
 # MAGIC Reads a batch once, sets rows that cannot be scored aside with their reasons, scores the others in the Spark

@@ -1,4 +1,8 @@
 # Databricks notebook source
+# /// script
+# [tool.databricks.environment]
+# environment_version = "5"
+# ///
 # MAGIC %md
 # MAGIC # Monitor the diabetes model
 # MAGIC Reads what was scored, the drift and the rejected rows that each scoring run found, the scoring runs that failed

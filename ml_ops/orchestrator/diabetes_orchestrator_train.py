@@ -1,4 +1,8 @@
 # Databricks notebook source
+# /// script
+# [tool.databricks.environment]
+# environment_version = "5"
+# ///
 # MAGIC %md
 # MAGIC # Train the diabetes model
 # MAGIC Reads the labelled table, fits and evaluates one pipeline, registers it in MLflow and takes it to the gate:

@@ -1,5 +1,6 @@
 """A search is a run with its trials below it, and gives the same digits again."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -259,3 +260,10 @@ def test_all_parameters_that_a_search_chose_are_in_the_run_and_in_its_report(job
     shown = as_texts(params) | {"pruning": f"{params['pruning']:.4g}"}
     for name, value in shown.items():
         assert f'{name.replace("_", " ")}</td><td class="long"><code>{value}</code>' in page
+
+
+def test_a_search_where_there_is_no_optuna_says_where_there_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    with pytest.raises(search_module.NoOptunaError, match="take a cluster with a runtime for machine"):
+        search_module._make_study(0)

@@ -10,6 +10,8 @@ from nbformat import NotebookNode, ValidationError
 from nbformat.validator import iter_validate
 
 _HEADER = re.compile(r"\A# Databricks notebook source[ \t]*$", re.MULTILINE)
+# What stands below it is for serverless compute: the version of its environment, and packages.
+_ENVIRONMENT = re.compile(r"\A# /// script[ \t]*\n(?:#.*\n)*?# ///[ \t]*$\n?", re.MULTILINE)
 _SEPARATOR = re.compile(r"^# COMMAND -{10,}[ \t]*$", re.MULTILINE)
 _TITLE = re.compile(r"\A\s*# DBTITLE \d+,(?P<title>.*)$", re.MULTILINE)
 _MAGIC = re.compile(r"^# MAGIC(?:[ \t]|$)", re.MULTILINE)
@@ -23,7 +25,8 @@ def read_notebook(text: str, source_format: str) -> NotebookNode:
     text = text.lstrip("\ufeff")
     if source_format == "JUPYTER":
         return _read_jupyter(text)
-    body = _HEADER.sub("", re.sub(r"\r\n?", "\n", text))
+    body = _HEADER.sub("", re.sub(r"\r\n?", "\n", text)).removeprefix("\n")
+    body = _ENVIRONMENT.sub("", body)
     cells = [_read_cell(part.strip("\n")) for part in _SEPARATOR.split(body)]
     return nbformat.v4.new_notebook(cells=[cell for cell in cells if cell.source.strip()])
 

@@ -189,7 +189,9 @@ def _add_catalogs(routes: APIRouter, inventory: Inventory) -> None:
         one = securable(CATALOG, fields.text("name"))
         rights.require(THE_METASTORE, "CREATE_CATALOG")
         _check_free(one, inventory.catalogs())
-        rights.made(one, caller(), comment=fields.text("comment", ""))
+        root = fields.text("storage_root", "")
+        kept = {"storage_root": root, "storage_location": root} if root else {}
+        rights.made(one, caller(), comment=fields.text("comment", ""), **kept)
         return info(one.name)
 
     @routes.get("/catalogs")

@@ -33,6 +33,10 @@ Params = dict[str, Value]
 Evaluate = Callable[[list[Params]], Iterable[float]]
 
 
+class NoOptunaError(ImportError):
+    """A search is asked for where Optuna is not installed."""
+
+
 def find_params(problem: Problem, evaluate: Evaluate, *, first: Params, trials: int, seed: int) -> Params:
     """Return the parameters with the lowest error among `trials` sets of them.
 
@@ -98,7 +102,13 @@ def on_workers(spark: SparkSession, problem: Problem, train: pd.DataFrame, *, se
 
 def _make_study(seed: int) -> "Study":
     # Only a search needs it, and it costs a second.
-    import optuna
+    try:
+        import optuna
+    except ImportError as error:
+        raise NoOptunaError(
+            "search_trials takes Optuna, which is not installed here, as it is not on serverless compute: take a "
+            "cluster with a runtime for machine learning, or search_trials=0"
+        ) from error
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
