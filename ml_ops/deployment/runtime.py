@@ -33,7 +33,13 @@ def check_runtime(root: Path) -> None:
     # Away from the sources' own settings of pytest, which name the packages of the other environment.
     tests = [*(f"{project}/tests" for project in wheels.PROJECTS), f"--ignore={DEPLOYMENT_TESTS}"]
     options = ["--quiet", "-p", "no:cacheprovider", "--strict-markers", "--durations=5"]
-    _run("tested", [str(python), "-m", "pytest", *options, *tests], TEST_RUNTIME="1", **_java(root))
+    for spark in ("connect", "classic"):
+        variables = {"TEST_RUNTIME": "1", "TEST_SPARK": spark, **_java(root)}
+        _run(
+            f"tested on Spark {spark.capitalize()}",
+            [str(python), "-m", "pytest", *options, *tests],
+            **variables,
+        )
 
 
 def check_pip(python: Path, folder: Path, allowed: set[str]) -> None:

@@ -265,5 +265,7 @@ def test_all_parameters_that_a_search_chose_are_in_the_run_and_in_its_report(job
 def test_a_search_where_there_is_no_optuna_says_where_there_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
 
-    with pytest.raises(search_module.NoOptunaError, match="take a cluster with a runtime for machine"):
+    with pytest.raises(
+        search_module.NoOptunaError, match="search_trials takes Optuna, which is not installed here"
+    ):
         search_module._make_study(0)

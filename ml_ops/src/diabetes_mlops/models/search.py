@@ -106,7 +106,7 @@ def _make_study(seed: int) -> "Study":
         import optuna
     except ImportError as error:
         raise NoOptunaError(
-            "search_trials takes Optuna, which is not installed here, as it is not on serverless compute: take a "
+            "search_trials takes Optuna, which is not installed here, as on serverless compute: take a "
             "cluster with a runtime for machine learning, or search_trials=0"
         ) from error
 
