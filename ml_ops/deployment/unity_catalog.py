@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from deployment import azure
 from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import NotAllowedError, RestError, Workspace
@@ -70,8 +71,14 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
 def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
     location = target.text("catalog_location")
     if _find(workspace, "catalog", name) is None and location:
-        _ensure_location(workspace, name, location, target.text("access_connector"))
+        _ensure_location(workspace, name, location, _connector_of(target))
     _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
+
+
+def _connector_of(target: Target) -> str:
+    """The resource id of the access connector; `outputs` is the one of the target's Azure deployment."""
+    given = target.text("access_connector")
+    return azure.read_outputs(target.name).access_connector_id if given == "outputs" else given
 
 
 def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) -> None:
@@ -79,7 +86,7 @@ def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) 
     if _find(workspace, "external location", name) is None and not connector:
         raise DeploymentError(
             f"there is no external location '{name}' for {url}; give the resource id of the access connector "
-            "that opens it with ACCESS_CONNECTOR=<id>: `make azure-deploy` prints it"
+            "that opens it with ACCESS_CONNECTOR=<id>; `outputs` is that of `make azure-deploy`"
         )
     identity = {"azure_managed_identity": {"access_connector_id": connector}}
     _ensure(workspace, "storage credential", name, identity)
