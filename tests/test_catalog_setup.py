@@ -115,6 +115,9 @@ def test_whoever_may_not_make_it_is_told_what_is_missing(team: Team, capsys):
 
     said = str(error.value)
     assert said.startswith("you may not make catalog 'of_nobody', which is not there: ")
+    assert said.endswith(
+        "this workspace's own catalog is 'spark_catalog': take it with CATALOG=spark_catalog"
+    )
     assert "CREATE_CATALOG" in said.upper().replace(" ", "_") and "make databricks-init" in said
     assert "is created" not in capsys.readouterr().out
 

@@ -69,10 +69,17 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
 
 
 def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
+    """The workspace has one by itself, which stands in the error where another cannot be made."""
     location = target.text("catalog_location")
     if _find(workspace, "catalog", name) is None and location:
         _ensure_location(workspace, name, location, _connector_of(target))
-    _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
+    try:
+        _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
+    except DeploymentError as error:
+        assignment = workspace.find(f"{API}/current-metastore-assignment") or {}
+        own = assignment.get("default_catalog_name", "")
+        hint = f"; this workspace's own catalog is '{own}': take it with CATALOG={own}" if own else ""
+        raise DeploymentError(f"{error}{hint}") from error
 
 
 def _connector_of(target: Target) -> str:
@@ -83,7 +90,9 @@ def _connector_of(target: Target) -> str:
 
 def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) -> None:
     """Ensures that an access connector opens a folder, with a credential and a location of this name."""
-    if _find(workspace, "external location", name) is None and not connector:
+    if _find(workspace, "external location", name):
+        return
+    if not connector:
         raise DeploymentError(
             f"there is no external location '{name}' for {url}; give the resource id of the access connector "
             "that opens it with ACCESS_CONNECTOR=<id>; `outputs` is that of `make azure-deploy`"
