@@ -17,12 +17,13 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "azure.md"
 SCHEMA = "spark_catalog.roles"
 MODEL, PREDICTIONS = f"{SCHEMA}.kept", f"{SCHEMA}.predictions"
 DATA = "/Volumes/spark_catalog/roles/data"
+# By the heading of a column: how the address of grants calls it, and a sentence.
 PLACES = {
-    "the catalog": ("catalog", "spark_catalog", "Catalog"),
-    "the schema": ("schema", SCHEMA, "Schema"),
-    "the model": ("function", MODEL, "Registered Model"),
-    "the predictions": ("table", PREDICTIONS, "Table"),
-    "the volume of the data": ("volume", f"{SCHEMA}.data", "Volume"),
+    "catalog": ("catalog", "spark_catalog", "Catalog"),
+    "schema": ("schema", SCHEMA, "Schema"),
+    "volume": ("volume", f"{SCHEMA}.data", "Volume"),
+    "model": ("function", MODEL, "Registered Model"),
+    "predictions": ("table", PREDICTIONS, "Table"),
 }
 NOTEBOOK = """# Databricks notebook source
 for statement in dbutils.widgets.get("statements").split(";"):
@@ -46,13 +47,17 @@ class Right:
 
 
 def table() -> list[Right]:
-    """The rows of the document."""
-    text = (
-        DOCUMENT.read_text().partition("| who | right | on what |\n|---|---|---|\n")[2].partition("\n\n")[0]
-    )
-    rows = re.findall(r"^\| ([^:|]+?)(?::[^|]*)? \| ([A-Z ]+) \| ([^|]+) \|$", text, re.MULTILINE)
-    assert len(rows) == len(text.splitlines()), "a row of the table is not understood"
-    return [Right(*row) for row in rows]
+    """The rights in the table of the document: a role is a row, each place a column."""
+    heading = f"| who | {' | '.join(PLACES)} |\n|---|---|---|---|---|---|\n"
+    rows = DOCUMENT.read_text().partition(heading)[2].partition("\n\n")[0].splitlines()
+    found = []
+    for row in rows:
+        who, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        role = who.partition(":")[0]
+        for place, cell in zip(PLACES, cells, strict=True):
+            found += [Right(role, privilege, place) for privilege in cell.split(", ") if privilege]
+    assert found, "there is no such table"
+    return found
 
 
 RIGHTS = table()
