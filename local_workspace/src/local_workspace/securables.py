@@ -14,6 +14,7 @@ from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter, PermissionDenied
 from local_workspace.principals import Principals
+from local_workspace.warehouse import CATALOG_NAME
 
 METASTORE, CATALOG, SCHEMA = "metastore", "catalog", "schema"
 TABLE, VOLUME, MODEL = "table", "volume", "function"
@@ -76,8 +77,13 @@ class Securable:
 
     @property
     def key(self) -> str:
-        """By which the record is found; letters of either case are the same."""
-        return f"{self.kind}:{self.name.lower()}"
+        """By which the record is found.
+
+        To Spark letters of either case are the same. Folders and MLflow's registry tell them apart: there
+        another spelling is something else, and must not have the record of the first.
+        """
+        is_of_spark = self.kind in (SCHEMA, TABLE) and self.name.startswith(f"{CATALOG_NAME}.")
+        return f"{self.kind}:{self.name.lower() if is_of_spark else self.name}"
 
     @property
     def parent(self) -> "Securable | None":
@@ -107,6 +113,10 @@ def securable(kind: str, name: str) -> Securable:
         raise InvalidParameter(f"securable type {kind!r} is not one of {sorted(TITLES)}")
     if levels and (len(parts := name.split(".")) != levels or not all(parts)):
         raise InvalidParameter(f"{name!r} is not the full name of a {TITLES[kind]}: it has {levels} levels")
+    if levels and ("/" in name or not name.isprintable()):
+        raise InvalidParameter(
+            f"{name!r} is not the name of a {TITLES[kind]}: it has '/' or control characters"
+        )
     return Securable(kind, METASTORE_NAME if kind == METASTORE else name)
 
 
