@@ -110,9 +110,13 @@ class Principals:
                     return one
         return None
 
-    def is_known(self, name: str) -> bool:
-        """Whether there is a principal of this name, to whom something can be granted."""
-        return name in EVERYBODY or self.named(name) is not None
+    def as_kept(self, name: str) -> str:
+        """The name of one to whom something can be granted, however it was spelled, or InvalidParameter."""
+        known = (*EVERYBODY, *(one[kind.name] for kind in KINDS for one in self.all(kind)))
+        for each in known:
+            if each.lower() == name.lower():
+                return str(each)
+        raise InvalidParameter(f"Could not find principal with name {name}")
 
     def is_active(self, name: str) -> bool:
         """Whether this user or service principal may come in."""

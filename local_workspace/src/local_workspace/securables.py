@@ -165,11 +165,10 @@ class Securables:
 
     def change(self, one: Securable, owner: str = "", **details: Any) -> Document:
         """Gives one another owner, who has to be known, or other details."""
-        if owner and not self.principals.is_known(owner):
-            raise InvalidParameter(f"Could not find principal with name {owner}")
         with self._database.transaction():
             record = self.record(one)
-            record |= {"owner": owner or record["owner"], "updated_at": now(), "updated_by": caller()}
+            owner = self.principals.as_kept(owner) if owner else record["owner"]
+            record |= {"owner": owner, "updated_at": now(), "updated_by": caller()}
             record["details"] |= {name: value for name, value in details.items() if value is not None}
             self._database.put(KIND, one.key, record)
         return record
@@ -182,11 +181,10 @@ class Securables:
                 unknown = (added | taken) - PRIVILEGES[one.kind]
                 if unknown:
                     raise InvalidParameter(f"{sorted(unknown)} cannot be granted on a {TITLES[one.kind]}")
-                if not self.principals.is_known(principal):
-                    raise InvalidParameter(f"Could not find principal with name {principal}")
-                left = (set(record["grants"].pop(principal, [])) | added) - taken
+                name = self.principals.as_kept(principal)
+                left = (set(record["grants"].pop(name, [])) | added) - taken
                 if left:
-                    record["grants"][principal] = sorted(left)
+                    record["grants"][name] = sorted(left)
             self._database.put(KIND, one.key, record)
         return record
 
