@@ -39,6 +39,7 @@ _CREATING = {
     "CREATE_VIEW",
     "CREATE_VOLUME",
 }
+_MAKING = {"CREATE_SCHEMA"} | _CREATING
 _ANY = {"ALL_PRIVILEGES", "MANAGE"}
 _OF_TABLES, _OF_VOLUMES = {"SELECT", "MODIFY", "REFRESH"}, {"READ_VOLUME", "WRITE_VOLUME"}
 _OF_MODELS = {"EXECUTE", "CREATE_MODEL_VERSION"}
@@ -62,7 +63,7 @@ PRIVILEGES: dict[str, set[str]] = {
     | _ANY,
 }
 # What the owner of a catalog or schema may do with what others own in it.
-_OF_OWNERS_ABOVE = {"MANAGE", "USE_SCHEMA", "CREATE_SCHEMA", "BROWSE"} | _CREATING
+_OF_OWNERS_ABOVE = {"MANAGE", "USE_SCHEMA", "BROWSE"} | _MAKING
 # ALL PRIVILEGES is not these.
 _ALONE = {"MANAGE", "EXTERNAL_USE_SCHEMA"}
 KIND = "securable"
@@ -211,9 +212,11 @@ class Securables:
 
     def lack(self, user: str, privileges: Collection[str], one: Securable) -> str:
         """Why somebody may not do what any one of these privileges lets one do; empty where they may."""
+        makes_something_in_it = not _MAKING.isdisjoint(privileges)
         for above in one.line():
             usage = {CATALOG: "USE_CATALOG", SCHEMA: "USE_SCHEMA"}.get(above.kind)
-            if usage and above != one and not self.has(user, usage, above):
+            is_used = above != one or makes_something_in_it
+            if usage and is_used and not self.has(user, usage, above):
                 return sentence(user, [usage], above)
         is_allowed = any(self.has(user, privilege, one) for privilege in privileges)
         return "" if is_allowed else sentence(user, privileges, one)

@@ -236,7 +236,6 @@ def _add_schemas(routes: APIRouter, inventory: Inventory) -> None:
         catalog, name = fields.text("catalog_name"), fields.text("name")
         one = securable(SCHEMA, f"{catalog}.{name}")
         rights.require(inventory.require(Securable(CATALOG, catalog)), "CREATE_SCHEMA")
-        rights.require(one, "CREATE_SCHEMA")
         _check_free(one, inventory.schemas(catalog))
         if catalog == CATALOG_NAME:
             inventory.warehouse.create_schema(name, fields.text("comment", ""))

@@ -60,9 +60,7 @@ def _reason_of_creation(
         return rights.lack(user, ["MANAGE"], one) if replaces == "true" else ""
     above = one.parent
     assert above is not None
-    return rights.lack(user, ["CREATE_TABLE" if kind == TABLE else "CREATE_SCHEMA"], above) or rights.lack(
-        user, ["USE_SCHEMA" if above.kind == SCHEMA else "USE_CATALOG"], above
-    )
+    return rights.lack(user, ["CREATE_TABLE" if kind == TABLE else "CREATE_SCHEMA"], above)
 
 
 def _reason_of_need(rights: Securables, user: str, privileges: list[str], kind: str, name: str) -> str:
