@@ -75,8 +75,10 @@ def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
 
 
 def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) -> None:
-    """Ensures that an access connector opens a folder, with a credential and a location of this name."""
-    if _find(workspace, "external location", name) is None and not connector:
+    """Ensures a location of this name; a new one is opened by an access connector, with a credential."""
+    if _find(workspace, "external location", name) is not None:
+        return  # whatever its credential is called
+    if not connector:
         raise DeploymentError(
             f"there is no external location '{name}' for {url}; give the resource id of the access connector "
             "that opens it with ACCESS_CONNECTOR=<id>: `make azure-deploy` prints it"
