@@ -72,11 +72,13 @@ def _reason_of_need(rights: Securables, user: str, privileges: list[str], kind: 
     if WITH_A_HOST.match(name):  # Spark passes over the host
         return f"{name} has a host, and dbfs:/ has none. The user is {user}."
     path = posixpath.normpath("/" + name.removeprefix("dbfs:").lstrip("/"))
+    if any(place.startswith(f"{path.rstrip('/')}/") for place in ("/Volumes/", f"{WAREHOUSE}/")):
+        return f"{path} holds what belongs to others. The user is {user}."
     if path.startswith("/Volumes/"):
         volume = of_path(path.removeprefix("/Volumes"))
         needed = [VOLUME_PRIVILEGES[privilege] for privilege in privileges]
         return rights.lack(user, needed, volume) if volume else f"{path} is in no volume. The user is {user}."
-    if path == WAREHOUSE or path.startswith(f"{WAREHOUSE}/"):
+    if path.startswith(f"{WAREHOUSE}/"):
         table = _table_of(path)
         return rights.lack(user, privileges, table) if table else f"{path} is no table. The user is {user}."
     return ""
