@@ -111,7 +111,7 @@ def test_administrators_alone_change_principals_and_hand_out_tokens(local, signe
     for refused in (
         lambda: client.users.create(user_name="friend@example.com"),
         lambda: client.token_management.create_obo_token(principal.application_id),
-        lambda: client.groups.delete("1"),
+        lambda: client.groups.delete("2"),
         lambda: client.api_client.do("POST", "/api/2.0/local-workspace/tokens", body={"user_name": "x"}),
     ):
         with pytest.raises(PermissionDenied):
@@ -124,7 +124,7 @@ def test_the_first_user_stays_an_administrator(local):
     for refused in (
         lambda: local.client.users.delete("1"),
         lambda: local.client.groups.patch(
-            "1", operations=[Patch(PatchOp.REMOVE, 'members[value eq "1"]')], schemas=SCHEMAS
+            "2", operations=[Patch(PatchOp.REMOVE, 'members[value eq "1"]')], schemas=SCHEMAS
         ),
         lambda: deactivate(local, "1"),
     ):

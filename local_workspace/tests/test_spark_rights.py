@@ -175,7 +175,8 @@ def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run, mo
     read = "py:assert spark.read.csv('dbfs:/Volumes/lake/raw/landing/numbers').count() == 3"
     [no_write] = run(user, write)
     people.grant(user.name, "volume", "lake.raw.landing", "WRITE_VOLUME")
-    written, no_read = run(user, write, read)
+    elsewhere = "CREATE TABLE guarded.elsewhere (id STRING) USING csv LOCATION '/Volumes/lake/raw/landing'"
+    written, no_read, no_table = run(user, write, read, elsewhere)
     people.grant(user.name, "volume", "lake.raw.landing", "READ_VOLUME")
     was_read, schema, machine, another_user, unknown = run(
         user,
@@ -194,6 +195,7 @@ def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run, mo
     assert missing("WRITE VOLUME", volume, user) in no_write
     assert written == "done"
     assert missing("READ VOLUME", volume, user) in no_read
+    assert missing("READ VOLUME", volume, user) in no_table
     assert was_read == "done"
     assert missing("CREATE SCHEMA", "Catalog 'spark_catalog'", user) in schema
     assert "may not use files of the machine" in machine

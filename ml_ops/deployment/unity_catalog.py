@@ -27,14 +27,12 @@ GRANTED_AS = {"model": "function"}
 VOLUMES = "/Volumes/"
 # What each may do, by the kind of what it is granted on. What the jobs make belongs to them.
 OF_THE_JOBS = {
-    "catalog": ("USE_CATALOG",),
-    "schema": ("USE_SCHEMA", "CREATE_TABLE", "SELECT", "MODIFY"),
+    "schema": ("CREATE_TABLE", "SELECT", "MODIFY"),
     "volume": ("READ_VOLUME",),
     "model": ("EXECUTE", "CREATE_MODEL_VERSION"),
 }
 # Besides: to make the model, where nobody has; to move the champion, where the gate does it by itself.
 TO_MAKE_A_MODEL, TO_PROMOTE = {"schema": ("CREATE_MODEL",)}, {"model": ("MANAGE",)}
-OF_THE_MODEL_OWNERS = {"catalog": ("USE_CATALOG",), "schema": ("USE_SCHEMA",)}
 # Of databricks.yml.
 VARIABLES = (
     "catalog",
@@ -56,14 +54,16 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
     """
     catalog, schema = target.text("catalog"), f"{target.text('catalog')}.{target.text('schema')}"
     _ensure_catalog(workspace, target, catalog)
-    there = {"catalog": catalog, "schema": schema}
+    there = {"schema": schema}
     _ensure(workspace, "schema", schema, {})
     if volume := _volume_of(target.text("data_root")):
         _ensure(workspace, "volume", volume, {"volume_type": "MANAGED"})
         there["volume"] = volume
+    model = target.text("model_name")
     if target.text("model_owner"):
-        _ensure(workspace, "model", target.text("model_name"), {})
-        there["model"] = target.text("model_name")
+        _ensure(workspace, "model", model, {})
+    if target.text("model_owner") or _find(workspace, "model", model):
+        there["model"] = model
     _grant_to_the_jobs(workspace, target, there)
     _give_the_model(workspace, target, there)
 
@@ -115,6 +115,7 @@ def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str,
     of_gate = TO_PROMOTE if target.text("promotion") == "automatic" else {}
     more = {**({} if "model" in there else TO_MAKE_A_MODEL), **of_gate}
     for kind, name in there.items():
+        _let_in(workspace, name, jobs)
         _grant(workspace, kind, name, jobs, (*OF_THE_JOBS[kind], *more.get(kind, ())))
 
 
@@ -122,9 +123,8 @@ def _give_the_model(workspace: Workspace, target: Target, there: Mapping[str, st
     """The model goes to its owners last: who gives it away may grant nothing on it any more."""
     if not (owner := target.text("model_owner")):
         return
-    for kind, privileges in OF_THE_MODEL_OWNERS.items():
-        _grant(workspace, kind, there[kind], owner, privileges)
     model = there["model"]
+    _let_in(workspace, model, owner)
     found = _find(workspace, "model", model) or {}
     if found.get("owner") != owner:
         _call(
@@ -150,13 +150,24 @@ def _ensure(workspace: Workspace, kind: str, name: str, more: Mapping[str, Any])
     print(f"{kind.capitalize()} '{name}' is created")
 
 
+def _let_in(workspace: Workspace, name: str, to: str) -> None:
+    """Grants the use of the catalog and the schema that something is in, or is."""
+    catalog, schema, *_ = name.split(".")
+    _grant(workspace, "catalog", catalog, to, ("USE_CATALOG",))
+    _grant(workspace, "schema", f"{catalog}.{schema}", to, ("USE_SCHEMA",))
+
+
 def _grant(workspace: Workspace, kind: str, name: str, to: str, privileges: Sequence[str]) -> None:
-    """Adds what is not granted yet."""
+    """Adds what is not granted yet; says what is needed where the user may not see what is."""
     path = f"{API}/permissions/{GRANTED_AS.get(kind, kind).replace(' ', '_')}/{quote(name, safe='')}"
-    aim = f"grant {', '.join(privileges)} on {kind} '{name}' to '{to}'"
-    listed = _call(workspace, "GET", path, None, aim).get("privilege_assignments", [])
+    try:
+        listed = workspace.call("GET", path, repeats=True).get("privilege_assignments", [])
+    except NotAllowedError:
+        print(f"You may not see who has what on {kind} '{name}': '{to}' needs {', '.join(privileges)} there")
+        return
     has = {each for one in listed if one["principal"] == to for each in one["privileges"]}
     if missing := [privilege for privilege in privileges if privilege not in has]:
+        aim = f"grant {', '.join(missing)} on {kind} '{name}' to '{to}'"
         _call(workspace, "PATCH", path, {"changes": [{"principal": to, "add": missing}]}, aim)
         print(f"'{to}' has {', '.join(missing)} on {kind} '{name}'")
 

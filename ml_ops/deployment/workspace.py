@@ -386,8 +386,9 @@ def _document(reply: requests.Response) -> dict[str, Any] | None:
 def _is_not_allowed(reply: requests.Response) -> bool:
     """Tell a missing right from a token that is refused, which has the same status and code."""
     answer = _document(reply) or {}
-    about_token = "token" in str(answer.get("message", "")).lower()
-    return reply.status_code == 403 and answer.get("error_code") == "PERMISSION_DENIED" and not about_token
+    about_token = re.search(r"\btoken\b(?!')", str(answer.get("message", "")), re.IGNORECASE)
+    is_a_right = answer.get("error_code") == "PERMISSION_DENIED" and about_token is None
+    return reply.status_code == 403 and is_a_right
 
 
 def _said(reply: requests.Response) -> str:

@@ -89,11 +89,11 @@ def check_task(task: Document, settings: Document) -> None:
     _check_notebook(task, settings, where)
 
 
-def check_runs_as(settings: Document, principals: Principals) -> None:
-    """Raise unless whom `run_as` names is there, and is who asks, or an administrator asks."""
-    name = run_as(settings, caller())
+def check_runs_as(settings: Document, creator: str, principals: Principals) -> None:
+    """Raise unless whom a job of a creator runs as is who asks, or is there and an administrator asks."""
+    name = run_as(settings, creator)
     if name != caller() and not principals.is_active(name):
-        raise InvalidParameter(f"run_as names {name!r}, which is not an active principal of this workspace")
+        raise InvalidParameter(f"it would run as {name!r}, not an active principal here; name one in run_as")
     if name != caller() and not principals.is_administrator(caller()):
         raise PermissionDenied(f"User {caller()} may not let a job run as {name}; an administrator may.")
 

@@ -1,4 +1,7 @@
-"""Creates MLflow's sqlite file, keeps it in its place while the server runs, and lets one write at a time."""
+"""Creates MLflow's sqlite file, keeps it in its place while the server runs, and lets one write at a time.
+
+What the file says of artifacts stays within the workspace too.
+"""
 
 import os
 import sqlite3
@@ -14,7 +17,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from local_workspace.sqlite_file import SqliteFile, UnreadableDatabase, identity, new_file
+from local_workspace.state import leads_out
 
+# Addresses of artifacts that MLflow's server itself resolves, by their schemes: paths, and what it keeps.
+OF_THIS_MACHINE = ("", "file", "models", "runs", "mlflow-artifacts")
 _FIRST_LOCATION = "SELECT artifact_location FROM experiments WHERE experiment_id = 0"
 _TEXTS = """
 SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
@@ -62,6 +68,30 @@ def take_along(path: Path, root: Path) -> None:
 
 def _do_not_wait(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA synchronous=OFF")
+
+
+def keep_artifacts_inside(handlers: Any, root: Path) -> None:
+    """Refuses an experiment that has its artifacts elsewhere on this machine.
+
+    MLflow shows the files of such a place to whoever may ask for an artifact: those of volumes, or the file
+    with the workspace's own token.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import get_uri_scheme
+
+    validate = handlers._validate_storage_location_uri
+
+    def validate_inside(value: str, name: str) -> str:
+        path = local_file_uri_to_path(value)
+        is_inside = path.isprintable() and not leads_out(root, Path(path))
+        if get_uri_scheme(value).lower() in OF_THIS_MACHINE and not is_inside:
+            raise MlflowException.invalid_parameter_value(
+                f"{name} {value!r:.300} is not below {root.as_uri()}; leave it out"
+            )
+        return str(validate(value, name))
+
+    handlers._validate_storage_location_uri = validate_inside
 
 
 def keep_in_place(file: SqliteFile) -> None:

@@ -15,7 +15,8 @@ from local_workspace.errors import DoesNotExist, InvalidParameter, NameTaken, Pe
 ADMINS = "admins"
 # Everybody is in these; they have no list of members.
 EVERYBODY = ("users", "account users")
-FIRST_ID = "1"
+# Of the first user and of the group of administrators; apart, because members are told by their ids alone.
+FIRST_ID, ADMINS_ID = "1", "2"
 TOKEN = "token"
 # So far the numbers are kept for what a workspace begins with.
 RESERVED_IDS = 100
@@ -49,8 +50,8 @@ class Principals:
             self._database.skip_ids("principal", RESERVED_IDS)
             if self.by_id(USER, FIRST_ID) is None:
                 self._put(USER, {"id": FIRST_ID, "userName": USER_NAME, "displayName": USER_NAME})
-            if self.by_id(GROUP, FIRST_ID) is None:
-                self._put(GROUP, {"id": FIRST_ID, "displayName": ADMINS, "members": [{"value": FIRST_ID}]})
+            if self.by_id(GROUP, ADMINS_ID) is None:
+                self._put(GROUP, {"id": ADMINS_ID, "displayName": ADMINS, "members": [{"value": FIRST_ID}]})
 
     def create(self, kind: Kind, fields: Document) -> Document:
         """A new one; NameTaken where its name is taken."""
@@ -77,7 +78,7 @@ class Principals:
         """Removes one, its tokens, and its place in groups."""
         with self._database.transaction():
             name = self.require(kind, principal_id)[kind.name]
-            if principal_id == FIRST_ID:
+            if principal_id in (FIRST_ID, ADMINS_ID):
                 raise InvalidParameter(f"{kind.kind} {name} stays: the workspace is run with it.")
             for group in self.all(GROUP):
                 left = [member for member in group.get("members", []) if member["value"] != principal_id]
@@ -109,9 +110,13 @@ class Principals:
                     return one
         return None
 
-    def is_known(self, name: str) -> bool:
-        """Whether there is a principal of this name, to whom something can be granted."""
-        return name in EVERYBODY or self.named(name) is not None
+    def as_kept(self, name: str) -> str:
+        """The name of one to whom something can be granted, however it was spelled, or InvalidParameter."""
+        known = (*EVERYBODY, *(one[kind.name] for kind in KINDS for one in self.all(kind)))
+        for each in known:
+            if each.lower() == name.lower():
+                return str(each)
+        raise InvalidParameter(f"Could not find principal with name {name}")
 
     def is_active(self, name: str) -> bool:
         """Whether this user or service principal may come in."""
@@ -180,7 +185,7 @@ class Principals:
                     yield group
 
     def _refuse_to_lose_the_first(self, kind: Kind, changed: Document) -> None:
-        if changed["id"] != FIRST_ID:
+        if changed["id"] not in (FIRST_ID, ADMINS_ID):
             return
         if not _is_active(changed) or (kind is GROUP and not _has_member(changed, FIRST_ID)):
             raise InvalidParameter(f"{USER_NAME} stays an administrator: the workspace is run with it.")

@@ -14,6 +14,7 @@ from local_workspace.clock import now
 from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter, PermissionDenied
 from local_workspace.principals import Principals
+from local_workspace.warehouse import CATALOG_NAME
 
 METASTORE, CATALOG, SCHEMA = "metastore", "catalog", "schema"
 TABLE, VOLUME, MODEL = "table", "volume", "function"
@@ -38,6 +39,7 @@ _CREATING = {
     "CREATE_VIEW",
     "CREATE_VOLUME",
 }
+_MAKING = {"CREATE_SCHEMA"} | _CREATING
 _ANY = {"ALL_PRIVILEGES", "MANAGE"}
 _OF_TABLES, _OF_VOLUMES = {"SELECT", "MODIFY", "REFRESH"}, {"READ_VOLUME", "WRITE_VOLUME"}
 _OF_MODELS = {"EXECUTE", "CREATE_MODEL_VERSION"}
@@ -61,7 +63,7 @@ PRIVILEGES: dict[str, set[str]] = {
     | _ANY,
 }
 # What the owner of a catalog or schema may do with what others own in it.
-_OF_OWNERS_ABOVE = {"MANAGE", "USE_SCHEMA", "CREATE_SCHEMA", "BROWSE"} | _CREATING
+_OF_OWNERS_ABOVE = {"MANAGE", "USE_SCHEMA", "BROWSE"} | _MAKING
 # ALL PRIVILEGES is not these.
 _ALONE = {"MANAGE", "EXTERNAL_USE_SCHEMA"}
 KIND = "securable"
@@ -76,8 +78,13 @@ class Securable:
 
     @property
     def key(self) -> str:
-        """By which the record is found; letters of either case are the same."""
-        return f"{self.kind}:{self.name.lower()}"
+        """By which the record is found.
+
+        To Spark letters of either case are the same. Folders and MLflow's registry tell them apart: there
+        another spelling is something else, and must not have the record of the first.
+        """
+        is_of_spark = self.kind in (SCHEMA, TABLE) and self.name.startswith(f"{CATALOG_NAME}.")
+        return f"{self.kind}:{self.name.lower() if is_of_spark else self.name}"
 
     @property
     def parent(self) -> "Securable | None":
@@ -107,6 +114,10 @@ def securable(kind: str, name: str) -> Securable:
         raise InvalidParameter(f"securable type {kind!r} is not one of {sorted(TITLES)}")
     if levels and (len(parts := name.split(".")) != levels or not all(parts)):
         raise InvalidParameter(f"{name!r} is not the full name of a {TITLES[kind]}: it has {levels} levels")
+    if levels and ("/" in name or not name.isprintable()):
+        raise InvalidParameter(
+            f"{name!r} is not the name of a {TITLES[kind]}: it has '/' or control characters"
+        )
     return Securable(kind, METASTORE_NAME if kind == METASTORE else name)
 
 
@@ -155,11 +166,10 @@ class Securables:
 
     def change(self, one: Securable, owner: str = "", **details: Any) -> Document:
         """Gives one another owner, who has to be known, or other details."""
-        if owner and not self.principals.is_known(owner):
-            raise InvalidParameter(f"Could not find principal with name {owner}")
         with self._database.transaction():
             record = self.record(one)
-            record |= {"owner": owner or record["owner"], "updated_at": now(), "updated_by": caller()}
+            owner = self.principals.as_kept(owner) if owner else record["owner"]
+            record |= {"owner": owner, "updated_at": now(), "updated_by": caller()}
             record["details"] |= {name: value for name, value in details.items() if value is not None}
             self._database.put(KIND, one.key, record)
         return record
@@ -172,11 +182,10 @@ class Securables:
                 unknown = (added | taken) - PRIVILEGES[one.kind]
                 if unknown:
                     raise InvalidParameter(f"{sorted(unknown)} cannot be granted on a {TITLES[one.kind]}")
-                if not self.principals.is_known(principal):
-                    raise InvalidParameter(f"Could not find principal with name {principal}")
-                left = (set(record["grants"].pop(principal, [])) | added) - taken
+                name = self.principals.as_kept(principal)
+                left = (set(record["grants"].pop(name, [])) | added) - taken
                 if left:
-                    record["grants"][principal] = sorted(left)
+                    record["grants"][name] = sorted(left)
             self._database.put(KIND, one.key, record)
         return record
 
@@ -203,9 +212,11 @@ class Securables:
 
     def lack(self, user: str, privileges: Collection[str], one: Securable) -> str:
         """Why somebody may not do what any one of these privileges lets one do; empty where they may."""
+        makes_something_in_it = not _MAKING.isdisjoint(privileges)
         for above in one.line():
             usage = {CATALOG: "USE_CATALOG", SCHEMA: "USE_SCHEMA"}.get(above.kind)
-            if usage and above != one and not self.has(user, usage, above):
+            is_used = above != one or makes_something_in_it
+            if usage and is_used and not self.has(user, usage, above):
                 return sentence(user, [usage], above)
         is_allowed = any(self.has(user, privilege, one) for privilege in privileges)
         return "" if is_allowed else sentence(user, privileges, one)

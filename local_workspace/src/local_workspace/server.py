@@ -286,6 +286,7 @@ def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", Abstrac
         default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
     )
     mlflow_file.keep_in_place(file)
+    mlflow_file.keep_artifacts_inside(handlers, state.mlflow_artifacts)
     from mlflow.server.fastapi_app import app
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 

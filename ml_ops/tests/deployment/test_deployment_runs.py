@@ -111,7 +111,7 @@ SPARK_TRACE = """SparkException                            Traceback (most recen
 Cell In[1], line 6
 ----> 6 result = batch_score.run(spark, settings)
 
-File /runs/6/python/lib/python3.11/site-packages/diabetes_mlops/sources.py:213, in _found(table, source)
+File /runs/6/python/lib/python3.11/site-packages/diabetes_mlops/data/reading.py:213, in _found(table, source)
     212     try:
 --> 213         _ = table.columns
 
@@ -122,7 +122,7 @@ File {pyspark}/sql/connect/dataframe.py:306, in DataFrame.columns(self)
 
 
 @pytest.mark.parametrize(
-    "pyspark", ["/work/.venv/lib/python3.11/site-packages/pyspark", "/databricks/spark/python/pyspark"]
+    "pyspark", ["/srv/.venv/lib/python3.11/site-packages/pyspark", "/databricks/spark/python/pyspark"]
 )
 def test_an_error_inside_spark_is_told_first_and_then_where_in_our_code(
     server: Server, cli: DatabricksCli, pyspark: str

@@ -51,6 +51,15 @@ def sql_context(session: Any) -> Any:
         return SQLContext(session.sparkContext, session)
 
 
+def use_own_packages() -> None:
+    """Has Spark's workers use the packages that this run has installed so far, if any."""
+    from pyspark import SparkContext
+
+    context = SparkContext._active_spark_context
+    if context is not None and has_own_packages(Path(sys.prefix)):
+        context.pythonExec = sys.executable
+
+
 def interrupt_own_jobs() -> None:
     """Has the signal that interrupts a cell end the Spark jobs of this run too.
 
@@ -70,8 +79,7 @@ def _attach() -> None:
     java_context = gateway.jvm.JavaSparkContext.fromSparkContext(own.sparkContext())
     context = SparkContext(gateway=gateway, jsc=java_context, conf=SparkConf(_jconf=java_context.getConf()))
     signal.signal(signal.SIGINT, handler)
-    if has_own_packages(Path(sys.prefix)):
-        context.pythonExec = sys.executable
+    use_own_packages()
     # A first session would become the one that Java gives to everybody who has none.
     SparkSession._should_update_active_session = staticmethod(lambda: False)  # type: ignore[method-assign]
     session = SparkSession(context, own)

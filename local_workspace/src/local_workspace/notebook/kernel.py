@@ -161,6 +161,8 @@ class Magics:
             code = _run_and_print([sys.executable, "-m", "pip", "--disable-pip-version-check", *words])
         if code != 0:
             raise PipError(f"%pip {line} ended with exit code {code}; its output is above")
+        if self.is_on_classic:
+            classic.use_own_packages()  # an import before this cell may have opened the session
 
     def restart_python(self, line: str) -> None:
         """Starts a new Python process."""

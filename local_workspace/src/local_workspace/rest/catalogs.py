@@ -236,7 +236,6 @@ def _add_schemas(routes: APIRouter, inventory: Inventory) -> None:
         catalog, name = fields.text("catalog_name"), fields.text("name")
         one = securable(SCHEMA, f"{catalog}.{name}")
         rights.require(inventory.require(Securable(CATALOG, catalog)), "CREATE_SCHEMA")
-        rights.require(one, "CREATE_SCHEMA")
         _check_free(one, inventory.schemas(catalog))
         if catalog == CATALOG_NAME:
             inventory.warehouse.create_schema(name, fields.text("comment", ""))
@@ -400,7 +399,7 @@ def _add_kept(
         one = securable(kind, fields.text("name"))
         rights.require(THE_METASTORE, f"CREATE_{kind.upper()}")
         _check_free(one, [record["name"] for record in rights.all(kind)])
-        rights.made(one, caller(), **{name: fields[name] for name in names if name in fields})
+        rights.made(one, caller(), **{name: _shareable(fields[name]) for name in names if name in fields})
         return shown(rights, one)
 
     @routes.get(f"/{plural}")
@@ -420,7 +419,8 @@ def _add_kept(
     def change_one(name: str, fields: RequestFields) -> dict[str, Any]:
         """Change the owner and what is kept."""
         one = inventory.require(securable(kind, name))
-        change(rights, one, fields, *names)
+        told = Fields({name: _shareable(value) for name, value in fields.items()})
+        change(rights, one, told, *names)
         return shown(rights, one)
 
     @routes.delete(f"/{plural}/{{name}}")
@@ -494,6 +494,13 @@ def _column(field: Any, position: int) -> Document:
         "type_name": TYPE_NAMES.get(name, name.upper()),
         "type_json": json.dumps(field.jsonValue()),
     }
+
+
+def _shareable(value: Any) -> Any:
+    """What is kept of a detail: Databricks shows the secret of a service principal to nobody either."""
+    return (
+        {name: value[name] for name in value if name != "client_secret"} if isinstance(value, dict) else value
+    )
 
 
 def _check_free(one: Securable, names: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
                 f"run_type {run_type!r} of a submitted run is not one of SUBMIT_RUN, WORKFLOW_RUN"
             )
         settings = job_settings.normalised(named, database)
-        check_runs_as(settings, Principals(database))
+        check_runs_as(settings, caller(), Principals(database))
 
         def create() -> Document:
             # Databricks gives a one-time run a job id of its own too.

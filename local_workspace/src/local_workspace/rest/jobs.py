@@ -38,7 +38,7 @@ def router(database: Database, runs: RunManager) -> APIRouter:
 def _add_definitions(routes: APIRouter, database: Database, version: str) -> None:
     def save(job: Document, settings: Document) -> None:
         complete = _complete(job_settings.normalised(settings, database), version)
-        job_checks.check_runs_as(complete, Principals(database))
+        job_checks.check_runs_as(complete, job["creator_user_name"], Principals(database))
         database.put("job", str(job["job_id"]), job | {"settings": complete})
 
     @routes.post("/create")

@@ -22,12 +22,12 @@ def router(database: Database) -> APIRouter:
     """Create, list, read, change and delete principals of each kind."""
     routes = APIRouter(prefix="/api/2.0/preview/scim/v2")
     for kind in KINDS:
-        routes.include_router(_of_kind(Principals(database), kind), prefix=f"/{kind.resource}")
+        routes.include_router(_of_kind(database, kind), prefix=f"/{kind.resource}")
     return routes
 
 
-def _of_kind(principals: Principals, kind: Kind) -> APIRouter:
-    routes = APIRouter()
+def _of_kind(database: Database, kind: Kind) -> APIRouter:
+    routes, principals = APIRouter(), Principals(database)
     doing = f"change {kind.resource}"
 
     @routes.post("", status_code=201)
@@ -66,10 +66,11 @@ def _of_kind(principals: Principals, kind: Kind) -> APIRouter:
     def change(principal_id: str, fields: RequestFields) -> None:
         """Carry out `Operations`: add, remove and replace members and other fields."""
         principals.require_administrator(doing)
-        document = principals.require(kind, principal_id)
-        for operation in fields.get("Operations") or []:
-            _carry_out(document, Fields(operation))
-        principals.change(kind, principal_id, _kept(principals, kind, Fields(document)))
+        with database.transaction():  # two that come at once both count
+            document = principals.require(kind, principal_id)
+            for operation in fields.get("Operations") or []:
+                _carry_out(document, Fields(operation))
+            principals.change(kind, principal_id, _kept(principals, kind, Fields(document)))
 
     @routes.delete("/{principal_id}", status_code=204)
     def delete(principal_id: str) -> None:

@@ -1,6 +1,7 @@
 """What Spark asks: whether a user may do what a plan does, and whose the tables are that it makes."""
 
 import posixpath
+import re
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -11,7 +12,7 @@ from local_workspace.securables import SCHEMA, TABLE, Securable, Securables, of_
 from local_workspace.warehouse import CATALOG_NAME
 
 WAREHOUSE = "/user/hive/warehouse"
-LONGEST = 1024 * 1024
+WITH_A_HOST = re.compile(r"(dbfs:)?//[^/]")
 VOLUME_PRIVILEGES = {"SELECT": "READ_VOLUME", "MODIFY": "WRITE_VOLUME", "MANAGE": "WRITE_VOLUME"}
 
 
@@ -60,22 +61,24 @@ def _reason_of_creation(
         return rights.lack(user, ["MANAGE"], one) if replaces == "true" else ""
     above = one.parent
     assert above is not None
-    return rights.lack(user, ["CREATE_TABLE" if kind == TABLE else "CREATE_SCHEMA"], above) or rights.lack(
-        user, ["USE_SCHEMA" if above.kind == SCHEMA else "USE_CATALOG"], above
-    )
+    return rights.lack(user, ["CREATE_TABLE" if kind == TABLE else "CREATE_SCHEMA"], above)
 
 
 def _reason_of_need(rights: Securables, user: str, privileges: list[str], kind: str, name: str) -> str:
     if kind != "path":
         return rights.lack(user, privileges, securable(kind, name))
-    path = posixpath.normpath("/" + name.removeprefix("dbfs:").lstrip("/"))
     if name.startswith("file:"):
         return f"User may not use files of the machine, such as {name}. The user is {user}."
+    if WITH_A_HOST.match(name):  # Spark passes over the host
+        return f"{name} has a host, and dbfs:/ has none. The user is {user}."
+    path = posixpath.normpath("/" + name.removeprefix("dbfs:").lstrip("/"))
+    if any(place.startswith(f"{path.rstrip('/')}/") for place in ("/Volumes/", f"{WAREHOUSE}/")):
+        return f"{path} holds what belongs to others. The user is {user}."
     if path.startswith("/Volumes/"):
         volume = of_path(path.removeprefix("/Volumes"))
         needed = [VOLUME_PRIVILEGES[privilege] for privilege in privileges]
         return rights.lack(user, needed, volume) if volume else f"{path} is in no volume. The user is {user}."
-    if path == WAREHOUSE or path.startswith(f"{WAREHOUSE}/"):
+    if path.startswith(f"{WAREHOUSE}/"):
         table = _table_of(path)
         return rights.lack(user, privileges, table) if table else f"{path} is no table. The user is {user}."
     return ""

@@ -200,6 +200,11 @@ public final class Rights extends AbstractFunction1 {
         }
 
         private void creation(LogicalPlan plan, String name, Set asked) {
+            String location = location(plan, name);
+            if (location != null) {
+                asked.add("need\tSELECT\tpath\t" + location);
+                asked.add("need\tMODIFY\tpath\t" + location);
+            }
             if (name.equals("CreateNamespace")) {
                 Object resolved = call(plan, "name");
                 asked.add("create\tschema\t" + namespace(resolved) + "\t" + exists(resolved) + "\tfalse");
@@ -215,6 +220,23 @@ public final class Rights extends AbstractFunction1 {
             boolean replaces = REPLACING.contains(name)
                 || (name.equals("CreateViewCommand") && ((Boolean) call(plan, "replace")).booleanValue());
             asked.add("create\t" + table + "\t" + exists(subject) + "\t" + replaces);
+        }
+
+        /** Where a statement has the files of what it makes; null where that is left to Spark. */
+        private static String location(LogicalPlan plan, String name) {
+            Object spec = call(plan, "tableSpec");
+            Object storage = call(call(plan, "table"), "storage");
+            Object given = spec != null ? call(spec, "location") : call(storage, "locationUri");
+            if (given instanceof Option && ((Option) given).isDefined()) {
+                return String.valueOf(((Option) given).get());
+            }
+            boolean isSchema = name.equals("CreateNamespace");
+            Object among = isSchema ? call(plan, "properties") : call(spec, "options");
+            if (!(among instanceof scala.collection.Map)) {
+                return null;
+            }
+            Option found = ((scala.collection.Map) among).get(isSchema ? "location" : "path");
+            return found.isDefined() ? String.valueOf(found.get()) : null;
         }
 
         /** Whether what a statement would make is there already. */
