@@ -62,7 +62,7 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
     model = target.text("model_name")
     if target.text("model_owner"):
         _ensure(workspace, "model", model, {})
-    if target.text("model_owner") or _find(workspace, "model", model):
+    if target.text("model_owner") or (target.runs_as and _find(workspace, "model", model)):
         there["model"] = model
     _grant_to_the_jobs(workspace, target, there)
     _give_the_model(workspace, target, there)

@@ -263,7 +263,11 @@ public final class Rights extends AbstractFunction1 {
                 return;
             }
             Object location = call(call(plan, "relation"), "location");
-            if (location == null || location.getClass().getSimpleName().equals("DeltaLogFileIndex")) {
+            if (location == null) {
+                asked.add("refuse\ta source without a place by users who do not administer the metastore");
+                return;
+            }
+            if (location.getClass().getSimpleName().equals("DeltaLogFileIndex")) {
                 return;
             }
             boolean isOfDelta = location.getClass().getName().startsWith("org.apache.spark.sql.delta");
