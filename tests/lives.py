@@ -166,22 +166,21 @@ def lead(life: Life) -> Life:
     life.make("train", "run-diabetes-model-training", f"PARAMS={life.science.first}")
     life.make("score", "run-diabetes-batch-scoring", f"PARAMS={life.science.scoring}")
     life.make("monitor", "run-diabetes-monitoring", "PARAMS=labels_data=labels.csv")
+    life.table = life.team.workspace.run_cells(
+        "import json",
+        f'scored, rejected = (spark.table("{life.name}.diabetes_scored" + end) for end in ("", "_rejected"))',
+        f'rows = scored.drop("scored_at").orderBy("{life.science.key}").collect()',
+        "columns = {name: [row[name] for row in rows] for name in rows[0].asDict()}",
+        "reasons = [reason for row in rejected.collect() for reason in row.reasons]",
+        'told = {"types": dict(scored.dtypes), "columns": columns, "reasons": reasons}',
+        "dbutils.notebook.exit(json.dumps(told))",
+    )
     second = f"PARAMS={life.science.second} promotion=manual margin=1000"
     life.make("train again", "run-diabetes-model-training", second)
     life.make("promote", "promote", "VERSION=2")
     life.make("score again", "run-diabetes-batch-scoring")
     life.make("rollback", "rollback")
     life.make("models", "models")
-    life.table = life.team.workspace.run_cells(
-        "import json",
-        f'scored, rejected = (spark.table("{life.name}.diabetes_scored" + end) for end in ("", "_rejected"))',
-        'first = scored.where("model_version = 1").drop("scored_at")',
-        f'rows = first.orderBy("{life.science.key}").collect()',
-        "columns = {name: [row[name] for row in rows] for name in first.columns}",
-        "reasons = [reason for row in rejected.collect() for reason in row.reasons]",
-        'told = {"types": dict(scored.dtypes), "columns": columns, "reasons": reasons}',
-        "dbutils.notebook.exit(json.dumps(told))",
-    )
     with signed_in(life.team.workspace) as client:
         experiment = client.get_experiment_by_name(f"/Shared/{life.name}/experiment").experiment_id
         life.runs = list(client.search_runs([experiment], order_by=["attributes.start_time"]))

@@ -33,6 +33,9 @@ import os, socket, struct, sys, threading
 from pathlib import Path
 if "-version" in sys.argv:
     sys.exit('openjdk version "17.0.1"')
+if "org.codehaus.janino.SimpleCompiler" in sys.argv:
+    Path(sys.argv[-1], "Rights.class").touch()
+    sys.exit()
 
 def answer(connection):
     # To whoever drives Java each name is a class, a package or a method, each result an object.

@@ -172,7 +172,7 @@ def test_two_runs_at_the_same_time_do_not_mix(endpoint):
 def test_without_a_target_no_thread_is_started_and_nothing_is_imported():
     program = (
         "import sys, threading\n"
-        "from diabetes_mlops import telemetry\n"
+        "from diabetes_mlops.runs import telemetry\n"
         "with telemetry.job('some_job', None), telemetry.step('read'):\n"
         "    telemetry.describe(run_id='r1')\n"
         "    telemetry.count(rows_in=3)\n"
@@ -189,7 +189,7 @@ def test_without_a_target_no_thread_is_started_and_nothing_is_imported():
 def test_two_threads_send_and_end_with_the_job_and_nothing_is_kept(endpoint, tmp_path):
     program = (
         "import sys, threading\n"
-        "from diabetes_mlops import telemetry\n"
+        "from diabetes_mlops.runs import telemetry\n"
         "def threads():\n"
         "    return sorted(thread.name for thread in threading.enumerate())\n"
         "with telemetry.job('some_job', telemetry.Target(sys.stdin.read())):\n"

@@ -92,7 +92,8 @@ class TaskProcesses:
         try:
             if task.get("existing_cluster_id"):
                 clusters.start(self._database, task["existing_cluster_id"])
-            folder = self._prepare(run, task)
+            mode = access_mode(task, run["settings"], self._database)
+            folder = self._prepare(run, task, mode)
         except DoesNotExist as error:
             return internal_error(f"Unable to access the notebook: {error.message}", "RESOURCE_NOT_FOUND")
         except InvalidParameter as error:
@@ -106,7 +107,6 @@ class TaskProcesses:
         def cluster_is_lost() -> bool:
             return uses_cluster(folder).exists() and not self._cluster_serves(environment)
 
-        mode = access_mode(task, run["settings"], self._database)
         with self._attached(mode, f"run-{task['run_id']}", user_of(run)) as of_mode:
             outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, cluster_is_lost)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
@@ -136,7 +136,7 @@ class TaskProcesses:
         process.wait()
         return outcome
 
-    def _prepare(self, run: Document, task: Document) -> Path:
+    def _prepare(self, run: Document, task: Document, mode: str) -> Path:
         """The folder of a task run, with `task.json` and a copy of the notebook as it is at this moment."""
         path = task["notebook_task"]["notebook_path"]
         notebook = self._objects.notebook(path)
@@ -157,7 +157,7 @@ class TaskProcesses:
             "run_id": task["run_id"],
             "job_id": run["job_id"],
             "task_key": task["task_key"],
-            "access_mode": access_mode(task, run["settings"], self._database),
+            "access_mode": mode,
             "compute": compute_of(task, run["settings"]),
         }
         (folder / "task.json").write_text(json.dumps(description))
