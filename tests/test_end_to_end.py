@@ -151,6 +151,7 @@ def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind
         "after = [table.name for table in spark.catalog.listTables('default')]\n"
         "left = os.path.exists(folder) or after != before\n"
         "dbutils.notebook.exit(json.dumps([warm, ended, left]))",
+        serverless=True,  # the warm-up goes the way of Spark Connect
     )
 
     assert warm is (sys.platform == "linux")

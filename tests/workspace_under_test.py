@@ -79,22 +79,23 @@ class WorkspaceUnderTest:
         file.read(self.state / "databrickscfg")
         return dict(file["local"])
 
-    def submit(self, name: str, *cells: str) -> int:
-        """Starts a run of a notebook of these cells on the cluster; gives the id of the run."""
+    def submit(self, name: str, *cells: str, serverless: bool = False) -> int:
+        """Starts a run of a notebook of these cells, on the cluster if not serverless; gives its id."""
         client = self.client
         source = "# Databricks notebook source\n" + "\n\n# COMMAND ----------\n\n".join(cells)
         path = f"{FOLDER}/{name}"
         client.workspace.upload(
             path, source.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
         )
-        cluster_id = next(iter(client.clusters.list())).cluster_id
+        cluster_id = None if serverless else next(iter(client.clusters.list())).cluster_id
         task = SubmitTask(name, existing_cluster_id=cluster_id, notebook_task=NotebookTask(path))
         return int(client.jobs.submit(run_name=name, tasks=[task]).run_id)
 
-    def run_cells(self, *cells: str) -> Any:
-        """Runs a notebook of these cells on the cluster and gives the JSON that it exits with."""
+    def run_cells(self, *cells: str, serverless: bool = False) -> Any:
+        """Runs a notebook of these cells and gives the JSON that it exits with."""
         client = self.client
-        run = client.jobs.wait_get_run_job_terminated_or_skipped(self.submit("probe", *cells))
+        run_id = self.submit("probe", *cells, serverless=serverless)
+        run = client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
         output = client.jobs.get_run_output(run.tasks[0].run_id)
         assert run.state.result_state is RunResultState.SUCCESS, output.error
         return json.loads(output.notebook_output.result)
