@@ -133,6 +133,8 @@ def _running(
         )
     try:
         yield server
+        if (code := server.poll()) is not None:
+            pytest.fail(f"Spark ended by itself while there were tests, with {code}")
     finally:
         server.terminate()
         server.wait(timeout=30)
