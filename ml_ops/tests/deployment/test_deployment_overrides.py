@@ -54,7 +54,12 @@ def test_an_override_acts_at_the_run_by_the_widgets_that_it_reaches(
 
     params = params_of_run(cli, target, "diabetes_batch_scoring", job, {"batch_id": "day"})
 
-    assert params == {"model_name": "trial.diabetes.diabetes", "output_table": "a.b.c", "batch_id": "day"}
+    assert params == {
+        "data_root": "/Volumes/trial/diabetes/data",
+        "model_name": "trial.diabetes.diabetes",
+        "output_table": "a.b.c",
+        "batch_id": "day",
+    }
     said = "Overrides: CATALOG=trial, OUTPUT_TABLE=a.b.c; Overrides without effect here: THRESHOLDS=r2>=0"
     assert capsys.readouterr().out.splitlines() == [said]
 
