@@ -16,11 +16,11 @@ import uvicorn
 from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from fastapi import FastAPI
+from local_workspace.body_limit import BodyLimit
 from local_workspace.callers import USER_NAME
 from local_workspace.database import Database
 from local_workspace.error_responses import add_handlers
 from local_workspace.job_starts import create_scheduled_run
-from local_workspace.limits import BodyLimit
 from local_workspace.principals import Principals
 from local_workspace.rest import (
     clusters,

@@ -12,8 +12,8 @@ import pytest
 import requests
 from fastapi import FastAPI
 from local_workspace.access import FAILURES_PER_MINUTE, Keyring
+from local_workspace.body_limit import LARGEST_BODY, LARGEST_UPLOAD, largest_body
 from local_workspace.database import Database
-from local_workspace.limits import LARGEST_BODY, LARGEST_UPLOAD, largest_body
 from local_workspace.profile import PROOF, proof, proof_key, read_profile, renew_profile
 from local_workspace.recovery import losses
 from local_workspace.rest.workspace import LARGEST_NOTEBOOK

@@ -11,10 +11,10 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI, Request
+from local_workspace.body_limit import LARGEST_BODY, BodyLimit
 from local_workspace.error_responses import add_handlers
-from local_workspace.limits import LARGEST_BODY, BodyLimit
-from local_workspace.rest import tracking_files
-from local_workspace.rest.model_sources import PutBack, Sources
+from local_workspace.rest import artifact_addresses
+from local_workspace.rest.kept_models import PutBack, Sources
 from local_workspace.state import StateFolder
 from real_workspace import free_port
 
@@ -51,7 +51,7 @@ def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]
     client = Client(f"http://127.0.0.1:{port}")
     app = FastAPI()
     add_handlers(app)
-    app.include_router(tracking_files.router(state))
+    app.include_router(artifact_addresses.router(state))
 
     @app.post("/api/2.0/mlflow/echo")
     async def echo(request: Request) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def client(state: StateFolder, sources: Sources, eventually: Callable[..., None]
         return client.received[-1]
 
     app.add_middleware(PutBack, sources=sources)
-    app.add_middleware(tracking_files.ArtifactAddresses, state=state)
+    app.add_middleware(artifact_addresses.ArtifactAddresses, state=state)
     app.add_middleware(BodyLimit)
     server = uvicorn.Server(uvicorn.Config(app, port=port, http="httptools", log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -136,7 +136,7 @@ def test_only_what_mlflow_keeps_is_put_back_and_not_for_ever(state, sources, tmp
     outside_is_ignored = sources.is_empty()
     own = state.mlflow_artifacts / "7"
     own.mkdir()
-    monkeypatch.setattr("local_workspace.rest.model_sources.SECONDS", -1)
+    monkeypatch.setattr("local_workspace.rest.kept_models.SECONDS", -1)
     sources.remember(own.as_uri(), tmp_path)
     own.rmdir()
     sources.put_back()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service.jobs import Run, RunLifeCycleState, RunLifecycleStateV2State, RunResultState
-from local_workspace.dependencies import CONDITIONS, launch_ready, summary_of, why_skipped
 from local_workspace.run_documents import CANCELED, FAILED, SUCCESS, end, states, timed_out
+from local_workspace.task_conditions import CONDITIONS, launch_ready, summary_of, why_skipped
 
 from local_workspace import value_references
 

@@ -19,12 +19,12 @@ import psutil
 import pytest
 import requests
 from local_workspace.database import Database
-from local_workspace.objects import WorkspaceObjects
 from local_workspace.processes import has_ended
 from local_workspace.recovery import losses, recover
 from local_workspace.run_processes import end_processes
 from local_workspace.sqlite_file import UnreadableDatabase
 from local_workspace.state import StateFolder
+from local_workspace.workspace_tree import WorkspaceObjects
 from real_workspace import free_port
 
 KILLS = 12

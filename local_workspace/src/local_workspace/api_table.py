@@ -18,7 +18,7 @@ from fastapi.routing import iter_route_contexts
 from local_workspace.cluster import SparkCluster
 from local_workspace.database import Database
 from local_workspace.profile import DEFAULT_PORT, Profile
-from local_workspace.rest.model_sources import Sources
+from local_workspace.rest.kept_models import Sources
 from local_workspace.runs import RunManager
 from local_workspace.server import rest_routers
 from local_workspace.state import StateFolder

@@ -6,12 +6,12 @@ from typing import Any
 from local_workspace import value_references
 from local_workspace.callers import caller
 from local_workspace.database import Document
-from local_workspace.dependencies import CONDITIONS
 from local_workspace.errors import InvalidParameter, NotSupported, PermissionDenied
 from local_workspace.libraries import pip_arguments
 from local_workspace.principals import Principals
 from local_workspace.run_documents import RUN_AS, run_as
 from local_workspace.schedules import check_schedule
+from local_workspace.task_conditions import CONDITIONS
 
 MOST_TASKS = 100
 MOST_CONCURRENT_RUNS = 1000

@@ -22,7 +22,6 @@ from local_workspace.error_responses import to_response
 from local_workspace.errors import DoesNotExist, refusal_of
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
-from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.processes import recall
 from local_workspace.rest.fields import Fields
 from local_workspace.rest.paging import page
@@ -38,6 +37,7 @@ from local_workspace.run_documents import (
 from local_workspace.state import StateFolder
 from local_workspace.task_processes import read_result
 from local_workspace.templates import render
+from local_workspace.workspace_tree import WorkspaceObjects, canonical
 
 SHOWN_RUNS = SHOWN_JOBS = 100
 RECENT_RUNS = 8

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from local_workspace.database import Database
-from local_workspace.objects import WorkspaceObjects
 from local_workspace.profile import read_profile
 from local_workspace.run_processes import end_processes
 from local_workspace.state import StateFolder
+from local_workspace.workspace_tree import WorkspaceObjects
 
 
 def recover(database: Database, state: StateFolder) -> None:

@@ -1,7 +1,7 @@
 """Runs jobs: starts their tasks when their time has come, and keeps the book of what became of them.
 
 The documents of runs tell everything; what is in memory are the attempts that are being worked on.
-`dependencies` and `retries` decide, `workers`, `timers` and `task_processes` carry out.
+`task_conditions` and `retries` decide, `workers`, `timers` and `task_processes` carry out.
 """
 
 import logging
@@ -17,7 +17,6 @@ from typing import Any
 
 from local_workspace import retries
 from local_workspace.database import Database, Document
-from local_workspace.dependencies import launch_ready, summary_of
 from local_workspace.errors import InvalidParameter, InvalidState, is_disk_full
 from local_workspace.fork_server import ForkServer
 from local_workspace.run_documents import (
@@ -38,6 +37,7 @@ from local_workspace.run_documents import (
     timed_out,
 )
 from local_workspace.state import StateFolder
+from local_workspace.task_conditions import launch_ready, summary_of
 from local_workspace.task_processes import (
     EXECUTOR,
     Attached,

@@ -18,6 +18,7 @@ from flask import request
 from werkzeug.exceptions import NotFound
 
 from local_workspace import access, mlflow_file, openapi, pages, process_environment, spark_rights
+from local_workspace.body_limit import BodyLimit
 from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.connections import BoundedProtocol
@@ -25,11 +26,11 @@ from local_workspace.database import Database, Document
 from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
-from local_workspace.limits import BodyLimit
 from local_workspace.principals import Principals
 from local_workspace.profile import ADDRESS, Profile
 from local_workspace.recovery import recover
 from local_workspace.rest import (
+    artifact_addresses,
     clusters,
     dbfs,
     fallback,
@@ -42,11 +43,10 @@ from local_workspace.rest import (
     scim,
     secrets,
     tokens,
-    tracking_files,
     workspace,
 )
 from local_workspace.rest import spark_rights as questions_of_spark
-from local_workspace.rest.model_sources import PutBack, Sources
+from local_workspace.rest.kept_models import PutBack, Sources
 from local_workspace.run_documents import has_ended, user_of
 from local_workspace.runs import RunManager
 from local_workspace.schedules import Scheduler
@@ -167,7 +167,7 @@ def create_app(
     )
     add_handlers(app, pages.error_response)
     app.add_middleware(PutBack, sources=sources)
-    app.add_middleware(tracking_files.ArtifactAddresses, state=state)
+    app.add_middleware(artifact_addresses.ArtifactAddresses, state=state)
     app.add_middleware(BodyLimit)
     app.add_middleware(gates.RegistryGate, rights=Securables(database))
     app.add_middleware(
@@ -212,7 +212,7 @@ def rest_routers(
         catalogs.router(inventory),
         models.router(inventory, writing),
         questions_of_spark.router(rights),
-        tracking_files.router(state),
+        artifact_addresses.router(state),
     ]
 
 

@@ -19,7 +19,6 @@ from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
 from local_workspace.fork_server import ForkServer
 from local_workspace.forks import Fork
 from local_workspace.libraries import pip_arguments
-from local_workspace.objects import WorkspaceObjects, canonical
 from local_workspace.rest import clusters
 from local_workspace.run_documents import (
     CANCELED,
@@ -33,6 +32,7 @@ from local_workspace.run_documents import (
 )
 from local_workspace.run_processes import Watch, end_processes, mark, uses_cluster
 from local_workspace.state import StateFolder
+from local_workspace.workspace_tree import WorkspaceObjects, canonical
 
 EXECUTOR = (sys.executable, "-m", "local_workspace.notebook.execute")
 POLL_SECONDS = 0.1

@@ -14,7 +14,7 @@ from IPython.core.getipython import get_ipython
 from local_workspace.document_index import ENDED
 from local_workspace.notebook import rest
 from local_workspace.notebook.file_system import FileSystem
-from local_workspace.notebook.signals import SECRET_MIME_TYPE, exit_notebook, restart_python
+from local_workspace.notebook.kernel_signals import SECRET_MIME_TYPE, exit_notebook, restart_python
 from local_workspace.notebook.task_values import Jobs
 from local_workspace.notebook.utility import Utility, first_line
 

@@ -31,9 +31,9 @@ from local_workspace.notebook import bounds
 from local_workspace.notebook.classic import IS_HERE_BY, OF_CONNECT
 from local_workspace.notebook.environment import create_environment
 from local_workspace.notebook.file_system import own_state
+from local_workspace.notebook.kernel_signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.memory import SETTING, explained
 from local_workspace.notebook.redaction import Redactor
-from local_workspace.notebook.signals import EXIT, RESTART, SECRET_MIME_TYPE
 from local_workspace.notebook.source import read_notebook
 from local_workspace.processes import adopt_orphans, end_descendants
 from local_workspace.whole_files import write_whole

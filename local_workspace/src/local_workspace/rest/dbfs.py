@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace.arranging import check_apart, check_removable
+from local_workspace.body_limit import MEGABYTE
 from local_workspace.errors import (
     AlreadyExists,
     BlockTooLarge,
@@ -19,7 +20,6 @@ from local_workspace.errors import (
     ReadTooLarge,
     StorageError,
 )
-from local_workspace.limits import MEGABYTE
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.state import StateFolder, children, described, make_folder, move_into_place, rename
 

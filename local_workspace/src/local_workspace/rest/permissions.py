@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from local_workspace.callers import USER_NAME
 from local_workspace.database import Database, Document
 from local_workspace.errors import DoesNotExist, InvalidParameter
-from local_workspace.objects import KIND as WORKSPACE_OBJECT
 from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.workspace_tree import KIND as WORKSPACE_OBJECT
 
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 _OBJECT_LEVELS = ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE")

@@ -29,7 +29,7 @@ from local_workspace.database import Document
 from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
 from local_workspace.rest import files
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.model_sources import Sources
+from local_workspace.rest.kept_models import Sources
 from local_workspace.securables import MODEL, SCHEMA, Securable, Securables
 from local_workspace.state import StateFolder, resolve
 

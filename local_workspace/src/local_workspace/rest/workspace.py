@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from local_workspace.body_limit import MEGABYTE
 from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, NameTaken, NotebookTooLarge
-from local_workspace.limits import MEGABYTE
 from local_workspace.notebook_formats import imported, notebook_path
-from local_workspace.objects import WorkspaceObjects
 from local_workspace.rest.fields import RequestFields, in_query, received
 from local_workspace.state import StateFolder
+from local_workspace.workspace_tree import WorkspaceObjects
 
 LARGEST_NOTEBOOK = 10 * MEGABYTE  # as on Databricks
 
