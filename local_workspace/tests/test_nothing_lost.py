@@ -419,19 +419,19 @@ def test_a_kill_between_a_notebook_and_its_record_leaves_one_of_the_two_notebook
 KILLED_PUT = """
 import os, sys
 from pathlib import Path
-from local_workspace import objects
+from local_workspace import workspace_tree
 from local_workspace.database import Database
 from local_workspace.notebook_formats import NotebookSource
 from local_workspace.state import StateFolder, move_into_place
 state = StateFolder(Path(sys.argv[1]))
 state.create()
-workspace = objects.WorkspaceObjects(Database(state.database), state)
+workspace = workspace_tree.WorkspaceObjects(Database(state.database), state)
 workspace.put("/Shared/nb", b"", NotebookSource(b"old", "PYTHON", "SOURCE"), False)
 def killed(temporary, target):
     if sys.argv[2] == "after":
         move_into_place(temporary, target)
     os.kill(os.getpid(), 9)
-objects.move_into_place = killed
+workspace_tree.move_into_place = killed
 workspace.put("/Shared/nb", b"", NotebookSource(b"{}", "PYTHON", "JUPYTER"), True)
 """
 

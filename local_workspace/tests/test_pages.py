@@ -321,7 +321,8 @@ def test_a_job_shows_its_tasks_schedule_and_runs(page, fidelity_run):
     page.goto(f"/jobs/{fidelity_run.run['job_id']}")
 
     expect(page.locator(".facts")).to_contain_text("0 0 6 * * ? Europe/Berlin (paused)")
-    expect(page.get_by_role("row", name="second /Shared/fidelity/second shared first")).to_be_visible()
+    second = re.compile("second .+ SINGLE_USER ?Dedicated · Spark Classic first")
+    expect(page.get_by_role("row", name=second)).to_be_visible()
     expect(page.locator(f"#run-{fidelity_run.run['run_id']}")).to_contain_text("failed")
 
 
