@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -31,19 +30,11 @@ class Team:
         self.jobs = str(principal.application_id)
         token = admin.token_management.create_obo_token(self.jobs, lifetime_seconds=3600)
         self._tokens[self.jobs] = str(token.token_value)
-        self.promoter, self.outsider = (
-            self._person(admin, "ada@example.com"),
-            self._person(admin, "bo@example.com"),
-        )
+        self.promoter, self.outsider = "ada@example.com", "bo@example.com"
+        for person in (self.promoter, self.outsider):
+            self._tokens[person] = workspace.make_user(person)
         member = ComplexValue(value=self.client(self.promoter).current_user.me().id)
         admin.groups.create(display_name=OWNERS, members=[member])
-
-    def _person(self, admin: WorkspaceClient, name: str) -> str:
-        admin.users.create(user_name=name)
-        path = "/api/2.0/local-workspace/tokens"
-        answer: Any = admin.api_client.do("POST", path, body={"user_name": name})
-        self._tokens[name] = answer["token_value"]
-        return name
 
     def client(self, who: str) -> WorkspaceClient:
         return WorkspaceClient(host=self.host, token=self._tokens[who], auth_type="pat")

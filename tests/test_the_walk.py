@@ -2,10 +2,8 @@
 
 import re
 import subprocess
-from typing import Any
 
 import pytest
-from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.catalog import PermissionsChange, Privilege
 from machine import ROOT
 from workspace_under_test import WorkspaceUnderTest
@@ -24,19 +22,14 @@ def commands() -> list[str]:
     return found[1].splitlines()
 
 
-def sign_in(workspace: WorkspaceUnderTest) -> WorkspaceClient:
+def sign_in(workspace: WorkspaceUnderTest) -> None:
     """Makes the person, lets them make a schema, and writes the profile as `databricks configure` does."""
-    admin = workspace.client
-    admin.users.create(user_name=PERSON)
-    path = "/api/2.0/local-workspace/tokens"
-    answer: Any = admin.api_client.do("POST", path, body={"user_name": PERSON})
-    host, token = workspace.profile["host"], answer["token_value"]
+    host, token = workspace.profile["host"], workspace.make_user(PERSON)
     rights = PermissionsChange(principal=PERSON, add=[Privilege.USE_CATALOG, Privilege.CREATE_SCHEMA])
-    admin.grants.update("catalog", "spark_catalog", changes=[rights])
+    workspace.client.grants.update("catalog", "spark_catalog", changes=[rights])
     config = workspace.home / ".databrickscfg"
     config.touch(0o600)
     config.write_text(f"[dev]\nhost = {host}\ntoken = {token}\n")
-    return WorkspaceClient(host=host, token=token, auth_type="pat")
 
 
 @pytest.fixture(scope="module")

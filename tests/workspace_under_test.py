@@ -79,6 +79,13 @@ class WorkspaceUnderTest:
         file.read(self.state / "databrickscfg")
         return dict(file["local"])
 
+    def make_user(self, name: str) -> str:
+        """Makes a user, who administers nothing; gives their token."""
+        client = self.client
+        client.users.create(user_name=name)
+        made: Any = client.api_client.do("POST", "/api/2.0/local-workspace/tokens", body={"user_name": name})
+        return str(made["token_value"])
+
     def submit(self, name: str, *cells: str, serverless: bool = False) -> int:
         """Starts a run of a notebook of these cells, on the cluster if not serverless; gives its id."""
         client = self.client

@@ -1,12 +1,15 @@
 """Users, groups and service principals of a real workspace, each with the official clients of their own."""
 
 import configparser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service.iam import ComplexValue
@@ -114,6 +117,18 @@ class People:
         with self.config.open("w") as opened:
             file.write(opened)
         return person
+
+
+@contextmanager
+def people_of(workspace: RealWorkspace, folder: Path) -> Iterator[People]:
+    """Everybody of a workspace, while MLflow of this process finds them, and nobody else, in a file there."""
+    config = folder / "databrickscfg"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DATABRICKS_CONFIG_FILE", str(config))
+        environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+            environment.delenv(name, raising=False)
+        yield People(workspace, config)
 
 
 def saved_model(folder: Path) -> str:

@@ -7,18 +7,12 @@ import mlflow
 import pytest
 from databricks.sdk.errors import BadRequest, NotFound, PermissionDenied, ResourceAlreadyExists
 from databricks.sdk.service.catalog import VolumeType
-from people import ROWS, People, refusal, saved_model
+from people import ROWS, People, people_of, refusal, saved_model
 
 
 @pytest.fixture(scope="module")
 def people(real_workspace, tmp_path_factory) -> Iterator[People]:
-    config = tmp_path_factory.mktemp("people") / "databrickscfg"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DATABRICKS_CONFIG_FILE", str(config))
-        environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
-            environment.delenv(name, raising=False)
-        everybody = People(real_workspace, config)
+    with people_of(real_workspace, tmp_path_factory.mktemp("people")) as everybody:
         everybody.admin.catalogs.create("ml", comment="of the tests")
         everybody.admin.schemas.create("models", "ml")
         yield everybody

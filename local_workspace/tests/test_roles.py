@@ -10,7 +10,7 @@ import pytest
 from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from mlflow.exceptions import MlflowException
-from people import People, Person, saved_model
+from people import People, Person, people_of, saved_model
 from real_workspace import FOLDER
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "azure.md"
@@ -146,13 +146,7 @@ WORK: dict[str, list[Callable[[Work], None]]] = {
 
 @pytest.fixture(scope="module")
 def people(real_workspace, tmp_path_factory) -> Iterator[People]:
-    config = tmp_path_factory.mktemp("people") / "databrickscfg"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DATABRICKS_CONFIG_FILE", str(config))
-        environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
-            environment.delenv(name, raising=False)
-        everybody = People(real_workspace, config)
+    with people_of(real_workspace, tmp_path_factory.mktemp("people")) as everybody:
         real_workspace.upload(f"{FOLDER}/statements", NOTEBOOK)
         everybody.admin.schemas.create("roles", "spark_catalog")
         everybody.admin.files.upload(f"{DATA}/rows.csv", io.BytesIO(b"x\n1\n"))

@@ -4,6 +4,7 @@ By REST also where the Databricks CLI is: `databricks bundle destroy` would dele
 every table and model in it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,6 @@ COLLECTIONS = {
     "model": "models",
 }
 GRANTED_AS = {"model": "function"}
-VOLUMES = "/Volumes/"
 # What each may do, by the kind of what it is granted on. What the jobs make belongs to them.
 OF_THE_JOBS = {
     "schema": ("CREATE_TABLE", "SELECT", "MODIFY"),
@@ -71,7 +71,7 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
 def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
     """The workspace has one by itself, which stands in the error where another cannot be made."""
     location = target.text("catalog_location")
-    if _find(workspace, "catalog", name) is None and location:
+    if location and _find(workspace, "catalog", name) is None:
         _ensure_location(workspace, name, location, _connector_of(target))
     try:
         _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
@@ -104,8 +104,8 @@ def _ensure_location(workspace: Workspace, name: str, url: str, connector: str) 
 
 def _volume_of(data_root: str) -> str:
     """The full name of the volume that a path is in; empty for another path."""
-    parts = data_root.removeprefix(VOLUMES).split("/") if data_root.startswith(VOLUMES) else []
-    return ".".join(parts[:3]) if len(parts) >= 3 and all(parts[:3]) else ""
+    found = re.match(r"/Volumes/([^/]+)/([^/]+)/([^/]+)", data_root)
+    return ".".join(found.groups()) if found else ""
 
 
 def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str, str]) -> None:
@@ -114,8 +114,9 @@ def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str,
         return
     of_gate = TO_PROMOTE if target.text("promotion") == "automatic" else {}
     more = {**({} if "model" in there else TO_MAKE_A_MODEL), **of_gate}
+    for schema in dict.fromkeys(map(_schema_of, there.values())):
+        _let_in(workspace, schema, jobs)
     for kind, name in there.items():
-        _let_in(workspace, name, jobs)
         _grant(workspace, kind, name, jobs, (*OF_THE_JOBS[kind], *more.get(kind, ())))
 
 
@@ -124,7 +125,7 @@ def _give_the_model(workspace: Workspace, target: Target, there: Mapping[str, st
     if not (owner := target.text("model_owner")):
         return
     model = there["model"]
-    _let_in(workspace, model, owner)
+    _let_in(workspace, _schema_of(model), owner)
     found = _find(workspace, "model", model) or {}
     if found.get("owner") != owner:
         _call(
@@ -150,11 +151,15 @@ def _ensure(workspace: Workspace, kind: str, name: str, more: Mapping[str, Any])
     print(f"{kind.capitalize()} '{name}' is created")
 
 
-def _let_in(workspace: Workspace, name: str, to: str) -> None:
-    """Grants the use of the catalog and the schema that something is in, or is."""
-    catalog, schema, *_ = name.split(".")
-    _grant(workspace, "catalog", catalog, to, ("USE_CATALOG",))
-    _grant(workspace, "schema", f"{catalog}.{schema}", to, ("USE_SCHEMA",))
+def _schema_of(name: str) -> str:
+    """The full name of the schema that something is in, or is."""
+    return ".".join(name.split(".")[:2])
+
+
+def _let_in(workspace: Workspace, schema: str, to: str) -> None:
+    """Grants the use of a schema and of its catalog."""
+    _grant(workspace, "catalog", schema.partition(".")[0], to, ("USE_CATALOG",))
+    _grant(workspace, "schema", schema, to, ("USE_SCHEMA",))
 
 
 def _grant(workspace: Workspace, kind: str, name: str, to: str, privileges: Sequence[str]) -> None:

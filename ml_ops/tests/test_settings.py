@@ -49,17 +49,16 @@ JOBS: dict[str, tuple[type, dict[str, str]]] = {
 }
 
 
-def widgets_of(job: str) -> dict[str, str]:
-    """The widgets of a job's notebook, with their defaults."""
-    (notebook,) = ORCHESTRATOR.glob(f"*_orchestrator_{job}.py")
-    return dict(re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)", "([^"]*)"', notebook.read_text()))
-
-
 def shown_in(job: str) -> dict[str, tuple[str, ...]]:
     """What a job's notebook shows of each widget: the value at first, the choices of a list, the text."""
     (notebook,) = ORCHESTRATOR.glob(f"*_orchestrator_{job}.py")
     calls = re.findall(r"^dbutils\.widgets\.\w+(\(.+\))$", notebook.read_text(), re.MULTILINE)
     return {name: tuple(rest) for name, *rest in map(ast.literal_eval, calls)}
+
+
+def widgets_of(job: str) -> dict[str, str]:
+    """The widgets of a job's notebook, with their defaults."""
+    return {name: default for name, (default, *_) in shown_in(job).items()}
 
 
 @pytest.mark.parametrize("job", JOBS)

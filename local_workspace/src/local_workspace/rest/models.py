@@ -21,7 +21,7 @@ from local_workspace.securables import MODEL, Securable, securable
 
 def router(inventory: Inventory, writing: AbstractContextManager[Any]) -> APIRouter:
     """Models, their versions and aliases."""
-    routes = APIRouter(prefix=f"{PREFIX}/models", route_class=unity_catalog._MlflowRoute)
+    routes = APIRouter(prefix=f"{PREFIX}/models", route_class=unity_catalog.MlflowRoute)
     _add_models(routes, inventory, writing)
     _add_versions(routes, inventory, writing)
     _add_aliases(routes, inventory)

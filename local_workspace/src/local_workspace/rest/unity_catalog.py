@@ -47,7 +47,7 @@ TAGGING = ("APPLY_TAG",)
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-class _MlflowRoute(APIRoute):
+class MlflowRoute(APIRoute):
     """Answers an error of MLflow's store as Databricks does: `error_code` and `message`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -73,7 +73,7 @@ def router(
 
     `writing` keeps other writers away while a row and its files change together.
     """
-    routes = APIRouter(prefix=PREFIX, route_class=_MlflowRoute)
+    routes = APIRouter(prefix=PREFIX, route_class=MlflowRoute)
     _add_models(routes, store, state, writing, rights)
     _add_model_tags_and_aliases(routes, store, rights)
     _add_versions(routes, store, state, sources, writing, rights)
@@ -82,7 +82,7 @@ def router(
     both = APIRouter()
     both.include_router(routes)
     locate = ModelFiles(store, state, rights).locate
-    both.include_router(files.folder_router("Models", state.registered_models, locate, state, _MlflowRoute))
+    both.include_router(files.folder_router("Models", state.registered_models, locate, state, MlflowRoute))
     return both
 
 

@@ -153,12 +153,8 @@ def find_wrong_types(found: DataFrame, columns: Iterable[Column]) -> list[str]:
     ]
 
 
-def find_format(spark: SparkSession, path: str) -> str:
-    """Tell the format of a path by the ending of its name, else by what is in the folder."""
-    return _find_format(spark, find_place(spark, path))
-
-
 def _find_format(spark: SparkSession, place: Place) -> str:
+    """Tell the format of a place by the ending of its name, else by what is in the folder."""
     path = place.name
     if by_name := _format_of(path):
         return by_name
