@@ -31,6 +31,7 @@ PARAMETERS = {
     "alpha": "0.5",
 }
 PLAIN, MLFLOW_RUN, MAKE = "plain script", "mlflow run", "make run-..."
+ON_CONNECT = "make run-... (Connect)"
 # Enough for what a workspace does after its start, and for MLflow's server to end what it has begun.
 IDLE_SECONDS = 10
 _FOREIGN = ("DATABRICKS_", "MLFLOW_", "SPARK_", "MAKE", "MFLAGS")
@@ -46,6 +47,22 @@ class LocalWorkspace:
     def make(self, *goals: str) -> None:
         """Run Make targets on this workspace, as a user does."""
         _run(["make", *goals, *self._settings], _inherited())
+
+    def set_access_mode(self, mode: str) -> None:
+        """Make the cluster of the jobs a dedicated one (Spark Classic) or a standard one (Connect)."""
+        host, token = self._sign_in
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["Authorization"] = f"Bearer {token}"
+            cluster = session.get(f"{host}/api/2.1/clusters/list", timeout=30).json()["clusters"][0]
+            definition = {
+                name: cluster[name]
+                for name in ("cluster_id", "cluster_name", "spark_version", "node_type_id", "num_workers")
+            }
+            edited = session.post(
+                f"{host}/api/2.1/clusters/edit", json=definition | {"data_security_mode": mode}, timeout=30
+            )
+            edited.raise_for_status()
 
     def start(self) -> dict[str, float]:
         """Start it; returns the seconds to the first answer, and to where MLflow and Spark answer."""
@@ -68,9 +85,7 @@ class LocalWorkspace:
 
     def environment(self) -> dict[str, str]:
         """What a plain process needs to track in this workspace and to use its Spark."""
-        sign_in = ConfigParser(interpolation=None)
-        sign_in.read(self.state / "databrickscfg")
-        host, token = sign_in["local"]["host"], sign_in["local"]["token"]
+        host, token = self._sign_in
         setting = "spark.connect.grpc.binding.port="
         port = next(word for word in self._spark.cmdline() if word.startswith(setting)).removeprefix(setting)
         secret = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
@@ -85,6 +100,12 @@ class LocalWorkspace:
             "NO_PROXY": "127.0.0.1,localhost",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
+
+    @property
+    def _sign_in(self) -> tuple[str, str]:
+        sign_in = ConfigParser(interpolation=None)
+        sign_in.read(self.state / "databrickscfg")
+        return sign_in["local"]["host"], sign_in["local"]["token"]
 
     @property
     def _settings(self) -> list[str]:
@@ -121,6 +142,12 @@ def open_workspace() -> Iterator[tuple[LocalWorkspace, dict[str, dict[str, float
 def train_with_make(workspace: LocalWorkspace) -> None:
     """Train as a user of the template does; the parameters are those that the science begins with."""
     workspace.make("run-diabetes-model-training")
+
+
+def train_on(workspace: LocalWorkspace, mode: str) -> None:
+    """Train likewise, on a cluster of this access mode."""
+    workspace.set_access_mode(mode)
+    train_with_make(workspace)
 
 
 def train_with_script(environment: dict[str, str]) -> None:
@@ -166,14 +193,16 @@ def main() -> None:
         memory = workspace.memory()
         environment = workspace.environment()
         ways = {
-            MAKE: partial(train_with_make, workspace),
+            MAKE: partial(train_on, workspace, "SINGLE_USER"),
+            ON_CONNECT: partial(train_on, workspace, "USER_ISOLATION"),
             PLAIN: partial(train_with_script, environment),
             MLFLOW_RUN: partial(train_with_mlflow, environment),
         }
         seconds = medians(alternate(ways, options.runs, IDLE_SECONDS))
         print("One make directly after another", flush=True)
-        hurried = medians(alternate({MAKE: ways[MAKE]}, options.runs))[MAKE]
-    ratios = {name: round(seconds[MAKE] / seconds[name], 2) for name in (PLAIN, MLFLOW_RUN)}
+        workspace.set_access_mode("SINGLE_USER")
+        hurried = medians(alternate({MAKE: partial(train_with_make, workspace)}, options.runs))[MAKE]
+    ratios = {name: round(seconds[MAKE] / seconds[name], 2) for name in (PLAIN, MLFLOW_RUN, ON_CONNECT)}
     print(f"\nSeconds to start the workspace: {starts}\nIdle memory in MiB: {memory}")
     print(f"Median seconds of {options.runs} runs: {seconds}; one make directly after another: {hurried}")
     for name, ratio in ratios.items():

@@ -10,8 +10,8 @@ from workspace_under_test import WorkspaceUnderTest
 
 WALK = re.compile(r"```\n(az group create .+?)```", re.DOTALL)
 PERSON = "ada.lovelace@example.com"
-# Where the walk is gone here: the catalog of tables that there is, and the cluster that may be attached to.
-HERE = ("CATALOG=spark_catalog", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
+# Where the walk is gone here: on the cluster that may be attached to.
+HERE = ("CLUSTER_NAME=azure-databricks-mlops-mlflow",)
 # Of Azure, and what asks at a terminal for the token.
 NOT_HERE = ("az group create", "make azure-deploy", "make databricks-authenticate")
 

@@ -16,7 +16,7 @@ from deployment.go_cli import GoCli, write_overrides
 from programs import require_program
 from rest_server import program, workspace_at
 from science import PRIMARY
-from test_deployment_targets import CASES, EXISTING, RECORDING
+from test_deployment_targets import CASES, EXISTING, RECORDING, rendered
 from test_deployments import Team, team
 from workspace_under_test import ROOT, WorkspaceUnderTest
 
@@ -61,7 +61,7 @@ def test_the_recording_is_what_the_program_makes(demo: Any, tmp_path: Path) -> N
     (checkout / "dist" / EXISTING["version"] / "a.whl").touch()
     made = {}
     for target, compute, given in CASES:
-        write_overrides(checkout, target, given)
+        write_overrides(checkout, target, given | {"catalog": rendered(target, given).text("catalog")})
         made[f"{target}-{compute}"] = validated(demo.workspace, checkout, target)
     if os.environ.get("RENEW_RECORDINGS"):
         version = [require_program(GoCli), "--version"]

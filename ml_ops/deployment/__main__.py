@@ -83,7 +83,7 @@ def _target(workspace: Workspace, *used: str) -> Target:
 
 def _overridden_target(workspace: Workspace) -> Target:
     settings = _settings()
-    return Target(settings.target, workspace.user, settings.overrides)
+    return Target(settings.target, workspace.user, settings.overrides, own_catalog=workspace.own_catalog)
 
 
 def _show_workspace(_: str) -> None:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,13 @@ class Deployment:
 
 def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Target:
     """The target as this checkout and this command line deploy it."""
-    target = Target(settings.target, cli.workspace.user, settings.overrides, root)
+    workspace = cli.workspace
+    named = partial(Target, settings.target, workspace.user, root=root, own_catalog=workspace.own_catalog)
+    target = named(given=settings.overrides)
     version, commit = wheels.version(root), wheels.read_code(root).commit
     given = dict(settings.overrides) | choose_compute(cli, target)
     given |= {"version": version, "wheels": _as_pattern(version), "git_commit": commit}
-    return Target(settings.target, cli.workspace.user, given, root)
+    return named(given=given | {"catalog": target.text("catalog")})
 
 
 def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class UnknownTargetError(DeploymentError):
 class Target:
     """One target: `variable("catalog")`, `root_path`, and `jobs()`.
 
-    `user` is asked who is signed in, once and only where the definition depends on that. `given` are
-    values that override those of the definition.
+    `user` is asked who is signed in, and `own_catalog` for the workspace's own catalog, each once and only
+    where the definition depends on it. `given` are values that override those of the definition.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Target:
         user: Callable[[], User],
         given: Mapping[str, Any] | None = None,
         root: Path = ROOT,
+        own_catalog: Callable[[], str] = str,
     ) -> None:
         self.root = root
         definition = read_yaml(root / DEFINITION)
@@ -41,7 +42,7 @@ class Target:
         self._bundle = definition["bundle"]["name"]
         self._include = definition.get("include", [])
         self._workspace = definition["workspace"] | ((targets[name] or {}).get("workspace") or {})
-        self._ask_user = user
+        self._ask_user, self._ask_catalog = user, own_catalog
         self.given = dict(given or {})
         self._raw = _defaults(definition) | ((targets[name] or {}).get("variables") or {}) | self.given
 
@@ -117,6 +118,12 @@ class Target:
     def _user(self) -> User:
         return self._ask_user()
 
+    @cached_property
+    def _own_catalog(self) -> str:
+        if name := self._ask_catalog():
+            return name
+        raise DeploymentError("the workspace has no catalog of its own; name one with CATALOG=<catalog>")
+
     def _render(self, job: Mapping[str, Any], file: Path) -> dict[str, Any]:
         settings = dict(_without_empty(self._fill(job, file.name, ())))
         for task in settings["tasks"]:
@@ -155,7 +162,8 @@ class Target:
             raise DeploymentError(f"{where}: ${{{reference}}} has no value; known are {sorted(self._raw)}")
         if kind == "workspace.current_user":
             return self._user.name if name == "userName" else self._user.short_name
-        return self._fill(known[name], where, (*seen, reference))
+        value = self._fill(known[name], where, (*seen, reference))
+        return self._own_catalog if reference == "var.catalog" and not value else value
 
 
 def require_target(name: str, root: Path = ROOT) -> None:

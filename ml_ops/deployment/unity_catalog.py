@@ -69,15 +69,14 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
 
 
 def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
-    """The workspace has one by itself, which stands in the error where another cannot be made."""
+    """The workspace's own stands in the error where another cannot be made."""
     location = target.text("catalog_location")
     if location and _find(workspace, "catalog", name) is None:
         _ensure_location(workspace, name, location, _connector_of(target))
     try:
         _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
     except DeploymentError as error:
-        assignment = workspace.find(f"{API}/current-metastore-assignment") or {}
-        own = assignment.get("default_catalog_name", "")
+        own = workspace.own_catalog()
         hint = f"; this workspace's own catalog is '{own}': take it with CATALOG={own}" if own else ""
         raise DeploymentError(f"{error}{hint}") from error
 

@@ -200,6 +200,16 @@ class Workspace:
         """The name of who is signed in; fails as `user`."""
         return self.user().name
 
+    def own_catalog(self) -> str:
+        """The catalog that the workspace has by itself; empty where it has none."""
+        try:
+            assignment = self.find("/api/2.1/unity-catalog/current-metastore-assignment") or {}
+        except RestError as error:
+            if error.status != 404:
+                raise
+            return ""
+        return str(assignment.get("default_catalog_name", ""))
+
     def environment(self) -> dict[str, str]:
         """This process's environment, in which another program finds this workspace and no other one."""
         environment = without_sign_in(os.environ) | _NO_NETRC

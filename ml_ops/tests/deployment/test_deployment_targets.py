@@ -41,8 +41,8 @@ CASES = [
 ]
 
 
-def rendered(target: str, given: Mapping[str, Any], root: Path = ROOT) -> Target:
-    return Target(target, lambda: User(USER), given, root)
+def rendered(target: str, given: Mapping[str, Any], root: Path = ROOT, own_catalog: str = "main") -> Target:
+    return Target(target, lambda: User(USER), given, root, lambda: own_catalog)
 
 
 @pytest.mark.parametrize(("target", "compute", "given"), CASES, ids=[f"{t}-{n}" for t, n, _ in CASES])
@@ -56,7 +56,7 @@ def test_a_targets_jobs_are_those_that_the_bundle_makes(
 
 def test_two_people_in_one_workspace_share_nothing() -> None:
     ada, bob = (
-        Target("dev", lambda name=name: User(f"{name}@example.com"), EXISTING)
+        Target("dev", lambda name=name: User(f"{name}@example.com"), EXISTING | {"catalog": "main"})
         for name in ("ada.lovelace", "bob")
     )
 
@@ -65,6 +65,16 @@ def test_two_people_in_one_workspace_share_nothing() -> None:
     names = {job["name"] for target in (ada, bob) for job in target.jobs().values()}
     assert len(names) == 2 * len(ada.job_keys())
     assert "[dev ada_lovelace] diabetes_model_training" in names
+
+
+def test_a_catalog_that_nobody_names_is_the_workspaces_own() -> None:
+    own = rendered("dev", EXISTING, own_catalog="adb_1234")
+
+    assert own.text("model_name").startswith("adb_1234.")
+    assert rendered("prod", EXISTING, own_catalog="adb_1234").text("catalog") == "prod"
+    assert rendered("dev", EXISTING | {"catalog": "trial"}, own_catalog="").text("catalog") == "trial"
+    with pytest.raises(DeploymentError, match="no catalog of its own; name one with CATALOG="):
+        rendered("dev", EXISTING, own_catalog="").text("output_table")
 
 
 def test_targets_differ_where_they_must() -> None:
