@@ -1,12 +1,15 @@
 """Runs the jobs for a test."""
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.sklearn
 import pandas as pd
 import problems
+import pytest
 from diabetes.tabular import Problem
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.runs.settings import ScoringSettings, TrainingSettings
@@ -15,6 +18,11 @@ from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
 
 CATALOG = "spark_catalog"
+# That of the runtime for machine learning does not.
+MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
+needs_skops = pytest.mark.skipif(
+    not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only"
+)
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,6 @@ def make_trees(alpha: float) -> BaseEstimator:
 
 
 def test_xgboost_learns_classes_that_are_texts(make_jobs: Callable[[str], Jobs], data: str):
-    pytest.importorskip("xgboost", reason="the runtime for machine learning alone has it")
     problem = replace(flowers.make_flowers_problem(make=make_trees), trusted=("xgboost",))
 
     report = replace(make_jobs("flower_trees"), problem=problem).train(training_data=data)

@@ -1,6 +1,5 @@
 """A model is saved without pickle where that can be, and predicts the same however it was saved."""
 
-import inspect
 from pathlib import Path
 
 import mlflow
@@ -14,6 +13,7 @@ from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_by_key
 from diabetes_mlops.models import model_files
 from diabetes_mlops.models.made_of import UntrustedTypeError
+from job_runs import needs_skops
 from mlflow.models.model import ModelInfo
 from problems import PATIENTS, make_patients
 from sklearn.base import BaseEstimator
@@ -27,7 +27,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 SCHEMA = PATIENTS.schema
-MLFLOW_KNOWS_SKOPS = "skops_trusted_types" in inspect.signature(mlflow.sklearn.log_model).parameters
 
 
 class Doubled(BaseEstimator):
@@ -67,7 +66,7 @@ def log(tracking: Path, train: pd.DataFrame, request):
     return log_model
 
 
-@pytest.mark.skipif(not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only")
+@needs_skops
 def test_a_model_is_saved_without_pickle_where_mlflow_can(log):
     info = log()
 
@@ -90,7 +89,7 @@ def test_trees_and_neighbours_are_saved_and_predict_alike(log, train, model):
     assert predict(SCHEMA, loaded, train).tolist() == predict(SCHEMA, pipeline, train).tolist()
 
 
-@pytest.mark.skipif(not MLFLOW_KNOWS_SKOPS, reason=f"MLflow {mlflow.__version__} saves with pickle only")
+@needs_skops
 def test_a_step_that_is_not_of_scikit_learn_is_refused_by_its_name(log, train):
     foreign = of_numbers(Doubled(), DummyRegressor()).fit(
         select_features(SCHEMA, train), select_label(SCHEMA, train)
