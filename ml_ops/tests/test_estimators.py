@@ -1,4 +1,4 @@
-"""Any estimator that scikit-learn can hold is trained, saved (without pickle where it can be), scores alike."""
+"""Any estimator that scikit-learn can hold is trained, saved without pickle where it can be, scores alike."""
 
 import json
 import re
