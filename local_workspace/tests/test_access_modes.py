@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from real_workspace import DEDICATED, FOLDER, SERVERLESS, STANDARD, RealWorkspace
+from real_workspace import DEDICATED, FOLDER, SERVERLESS, STANDARD, RealWorkspace, make_wheel
 
 on_both = pytest.mark.parametrize("mode", [DEDICATED, STANDARD], ids=["classic", "connect"])
 
@@ -221,40 +221,159 @@ def test_a_notebook_that_is_run_by_another_has_the_same_spark(real_workspace: Re
     assert child == parent == f"pyspark.sql.{'' if mode == DEDICATED else 'connect.'}session"
 
 
-REFUSED = """# Databricks notebook source
+SAID = """# Databricks notebook source
 import json
 
 def said(call):
     try:
         call()
     except Exception as error:
-        return f"{type(error).__name__}: {error}".partition(". ")[0]
+        return f"{type(error).__name__}: {error}".partition("\\n")[0]
     return "nothing"
+"""
 
+
+def told(real_workspace: RealWorkspace, name: str, *calls: str) -> list[str]:
+    """What a notebook without a cluster is told of each of these calls."""
+    asked = ", ".join(f"said(lambda: {call})" for call in calls)
+    found: list[str] = real_workspace.result_of(
+        name, f"{SAID}\ndbutils.notebook.exit(json.dumps([{asked}]))\n", on=SERVERLESS
+    )
+    return found
+
+
+# What a notebook calls, and what is not supported then by its name.
+WITHOUT_SERVERLESS = {
+    "spark.range(1).persist()": "PERSIST TABLE",
+    "spark.range(1).cache()": "PERSIST TABLE",
+    "spark.range(1).unpersist()": "UNPERSIST TABLE",
+    "spark.catalog.cacheTable('t')": "CACHE TABLE",
+    "spark.catalog.uncacheTable('t')": "UNCACHE TABLE",
+    "spark.catalog.clearCache()": "CLEAR CACHE",
+    "spark.catalog.refreshTable('t')": "REFRESH TABLE",
+    "spark.sql('CACHE TABLE one AS SELECT 1')": "CACHE TABLE",
+    "spark.sql('-- a comment\\n cache lazy  table t')": "CACHE TABLE",
+    "spark.sql('UNCACHE TABLE IF EXISTS t')": "UNCACHE TABLE",
+    "spark.sql('CLEAR CACHE')": "CLEAR CACHE",
+    "spark.sql('REFRESH TABLE t')": "REFRESH TABLE",
+    "spark.range(1).createOrReplaceGlobalTempView('v')": "GLOBAL TEMPORARY VIEW",
+    "spark.sql('CREATE GLOBAL TEMPORARY VIEW v AS SELECT 1')": "GLOBAL TEMPORARY VIEW",
+    "dbutils.fs.mount('abfss://c@a.dfs.core.windows.net', '/mnt/c')": "dbutils.fs.mount",
+    "dbutils.fs.mounts()": "dbutils.fs.mounts",
+    "dbutils.fs.unmount('/mnt/c')": "dbutils.fs.unmount",
+    "dbutils.fs.updateMount('abfss://c@a.dfs.core.windows.net', '/mnt/c')": "dbutils.fs.updateMount",
+    "dbutils.fs.refreshMounts()": "dbutils.fs.refreshMounts",
+}
+
+
+def test_serverless_has_no_cache_no_mounts_and_no_global_views(real_workspace: RealWorkspace):
+    found = told(real_workspace, "no_cache", *WITHOUT_SERVERLESS)
+
+    assert dict(zip(WITHOUT_SERVERLESS, found, strict=True)) == {
+        call: f"{'ExecutionError' if call.startswith('dbutils') else 'AnalysisException'}: "
+        f"[NOT_SUPPORTED_WITH_SERVERLESS] {what} is not supported on serverless compute. SQLSTATE: 0A000"
+        for call, what in WITHOUT_SERVERLESS.items()
+    }
+
+
+# What a notebook calls, and the path of DBFS that it would come to.
+IN_DBFS = {
+    "spark.read.csv('/mnt/wards/rows.csv').count()": "/mnt/wards/rows.csv",
+    "spark.read.format('csv').option('path', 'dbfs:/mnt/wards').load().count()": "/mnt/wards",
+    "spark.read.text('rows.txt').columns": "/rows.txt",
+    "spark.range(1).write.save('dbfs:/out')": "/out",
+    "spark.range(1).write.option('path', '/out').saveAsTable('t')": "/out",
+    "spark.sql('SELECT * FROM delta.`/mnt/wards`')": "/mnt/wards",
+    "spark.sql(\"CREATE TABLE t (a INT) LOCATION 'dbfs:/t'\")": "/t",
+    "dbutils.fs.ls('/mnt/wards')": "/mnt/wards",
+    "dbutils.fs.put('dbfs:/FileStore/a.txt', 'text')": "/FileStore/a.txt",
+    "dbutils.fs.cp('/Volumes/main/default/v/a', to='/a')": "/a",
+    "dbutils.fs.head('/Volumes/../mnt/a')": "/mnt/a",
+}
+
+
+def test_serverless_has_no_dbfs(real_workspace: RealWorkspace):
+    found = told(real_workspace, "no_dbfs", *IN_DBFS)
+
+    assert dict(zip(IN_DBFS, found, strict=True)) == {
+        call: f"{'ExecutionError' if call.startswith('dbutils') else 'AnalysisException'}: [DBFS_DISABLED] "
+        f"Public DBFS root is disabled. Access is denied on path: {path} SQLSTATE: 56038"
+        for call, path in IN_DBFS.items()
+    }
+
+
+def test_serverless_has_six_settings_and_no_context(real_workspace: RealWorkspace):
+    setting = "spark.sql.adaptive.enabled"
+
+    *refused, allowed, in_sql, context = told(
+        real_workspace,
+        "six_settings",
+        f"spark.conf.set({setting!r}, 'false')",
+        f"spark.sql('SET {setting} = false')",
+        "spark.conf.set('spark.sql.shuffle.partitions', '3')",
+        "spark.sql('SET spark.sql.ansi.enabled = true')",
+        "spark.sparkContext",
+    )
+
+    not_available = f"[CONFIG_NOT_AVAILABLE] Configuration {setting} is not available. SQLSTATE: 42K0I"
+    assert refused == [f"AnalysisException: {not_available}"] * 2
+    assert allowed == in_sql == "nothing"
+    assert context.startswith("PySparkAttributeError: [JVM_ATTRIBUTE_NOT_SUPPORTED] Attribute `sparkContext`")
+
+
+USES_ENVIRONMENT = """# Databricks notebook source
+import json, of_the_environment
+from pyspark.sql import functions as F
+
+@F.udf("string")
+def of_a_worker(_):
+    import of_the_environment
+    return of_the_environment.VERSION
+
+version = spark.range(1).select(of_a_worker("id")).first()[0]
+dbutils.notebook.exit(json.dumps([of_the_environment.VERSION, version]))
+"""
+
+
+def test_the_dependencies_of_an_environment_are_there_for_the_notebook_and_its_workers(
+    real_workspace: RealWorkspace,
+):
+    make_wheel(real_workspace.state / "volumes" / "main" / "default" / "wheels", "of_the_environment", "1.5")
+    real_workspace.upload(f"{FOLDER}/uses_environment", USES_ENVIRONMENT)
+    wheel = "/Volumes/main/default/wheels/of_the_environment-1.5-py3-none-any.whl"
+    spec = {"environment_version": "5", "dependencies": [wheel]}
+    task = real_workspace.task("uses_environment", on=SERVERLESS) | {"environment_key": "default"}
+    body = {"tasks": [task], "environments": [{"environment_key": "default", "spec": spec}]}
+
+    run_id = real_workspace.request("POST", "/api/2.2/jobs/runs/submit", body=body)["run_id"]
+    run = real_workspace.finished(run_id)
+
+    output = real_workspace.client.jobs.get_run_output(run["tasks"][0]["run_id"])
+    assert output.notebook_output, output.error
+    assert json.loads(output.notebook_output.result) == ["1.5", "1.5"]
+
+
+WORKS_SERVERLESS = """# Databricks notebook source
+import json
+
+folder = "/Volumes/main/default/serverless"
+dbutils.fs.put(f"{folder}/in/rows.csv", "a\\n1\\n2\\n", True)
+rows = spark.read.csv(f"dbfs:{folder}/in", header=True)
+rows.write.mode("overwrite").save(f"{folder}/out")
+rows.write.mode("overwrite").saveAsTable("serverless_works")
 found = [
-    said(spark.range(1).persist),
-    said(spark.range(1).cache),
-    said(lambda: spark.conf.set("spark.sql.adaptive.enabled", "false")),
-    said(lambda: spark.conf.set("spark.sql.shuffle.partitions", "3")),
-    said(lambda: spark.sparkContext),
-    spark.range(3).count(),
+    spark.sql(f"SELECT * FROM delta.`{folder}/out`").count(),
+    spark.sql("SELECT '/mnt/a' AS `b/c` FROM serverless_works").count(),
+    [file.name for file in dbutils.fs.ls(f"dbfs:{folder}/in")],
 ]
+spark.sql("DROP TABLE serverless_works")
 dbutils.notebook.exit(json.dumps(found))
 """
 
 
-def test_serverless_refuses_what_it_does_on_databricks(real_workspace: RealWorkspace):
-    persist = (
-        "AnalysisException: [NOT_SUPPORTED_WITH_SERVERLESS] PERSIST TABLE is not supported on serverless"
-    )
-    setting = "spark.sql.adaptive.enabled"
-
-    *said, rows = real_workspace.result_of("serverless", REFUSED, on=SERVERLESS)
-
-    assert said[:2] == [f"{persist} compute"] * 2
-    assert said[2:4] == [
-        f"AnalysisException: [CONFIG_NOT_AVAILABLE] Configuration {setting} is not available",
-        "nothing",
+def test_serverless_has_volumes_and_tables(real_workspace: RealWorkspace):
+    assert real_workspace.result_of("works_serverless", WORKS_SERVERLESS, on=SERVERLESS) == [
+        2,
+        2,
+        ["rows.csv"],
     ]
-    assert said[4].startswith("PySparkAttributeError: [JVM_ATTRIBUTE_NOT_SUPPORTED] Attribute `sparkContext`")
-    assert rows == 3

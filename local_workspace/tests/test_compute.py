@@ -4,7 +4,7 @@ import json
 
 import pytest
 import requests
-from databricks.sdk.errors import InvalidParameterValue, NotFound, ResourceAlreadyExists
+from databricks.sdk.errors import DatabricksError, InvalidParameterValue, NotFound, ResourceAlreadyExists
 from databricks.sdk.service.compute import DataSecurityMode
 
 CLUSTER = {"spark_version": "18.x-cpu-ml-scala2.13", "node_type_id": "Standard_D4ds_v5", "num_workers": 1}
@@ -39,6 +39,107 @@ def test_a_job_runs_without_an_existing_cluster(local, notebook, task, job, show
     page = requests.get(f"{local.host}/jobs/{job_id}", headers={"Authorization": "Bearer x"}, timeout=30)
     assert f'<td data-label="on">{shown}' in page.text
     assert f"{mode}</span>" in page.text
+
+
+ENVIRONMENT = {
+    "environment_key": "default",
+    "spec": {"environment_version": "5", "dependencies": ["-r /a.txt"]},
+}
+
+
+def with_environments(notebook, *environments, **task):
+    """The settings of a job whose one task names the environment `default`, if it says no other."""
+    whole = {
+        "task_key": "a",
+        "notebook_task": {"notebook_path": notebook},
+        "environment_key": "default",
+    } | task
+    return {"name": "environments", "tasks": [whole], "environments": list(environments)}
+
+
+def test_the_environment_of_a_task_is_kept_and_shown_and_installed(local, notebook):
+    lines = ["-r /Workspace/Shared/in.txt", "tabulate==0.9.0  # a table", "", "a; python_version < '3'"]
+    environment = {"environment_key": "default", "spec": {"client": "5", "dependencies": lines}}
+    settings = with_environments(notebook, environment)
+
+    job_id = local.request("POST", "/api/2.2/jobs/create", body=settings)["job_id"]
+    run = local.client.jobs.run_now_and_wait(job_id)
+
+    kept = local.client.jobs.get(job_id).settings
+    assert [each.as_dict() for each in kept.environments] == [environment]
+    assert kept.tasks[0].environment_key == "default"
+    description = json.loads((local.state.runs / str(run.tasks[0].run_id) / "task.json").read_text())
+    assert description["pip_arguments"] == [
+        *("-r", "/Workspace/Shared/in.txt"),
+        *("tabulate==0.9.0", "a; python_version < '3'"),
+    ]
+    page = requests.get(f"{local.host}/jobs/{job_id}", headers={"Authorization": "Bearer x"}, timeout=30)
+    assert "environment default, version 5: -r /Workspace/Shared/in.txt, tabulate==0.9.0" in page.text
+
+
+def test_a_one_time_run_has_environments_too_and_no_task_needs_one(local, notebook):
+    of_none = {"task_key": "b", "notebook_task": {"notebook_path": notebook}}
+    body = with_environments(notebook, {"environment_key": "default", "spec": {"environment_version": "5"}})
+    body["tasks"].append(of_none)
+
+    run_id = local.request("POST", "/api/2.2/jobs/runs/submit", body=body)["run_id"]
+
+    run = local.client.jobs.wait_get_run_job_terminated_or_skipped(run_id)
+    assert run.state.result_state.value == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    ("environments", "task", "message"),
+    [
+        (
+            [ENVIRONMENT],
+            {"environment_key": "other"},
+            r"Task 'a': environment_key 'other' is not one of the job's environments \['default'\]",
+        ),
+        (
+            [ENVIRONMENT],
+            {"new_cluster": CLUSTER},
+            "Task 'a': environment_key 'default' is for serverless compute, and the task has new_cluster",
+        ),
+        (
+            [],
+            {"environment_key": None, "libraries": [{"whl": "/Workspace/a.whl"}]},
+            "Task 'a': Libraries field is not supported for serverless task, please specify libraries in "
+            "environment.",
+        ),
+        ([ENVIRONMENT, ENVIRONMENT], {}, "every environment needs an environment_key of its own"),
+        ([{"spec": {}}], {}, "environment_key must be letters, digits, _ and -; there are"),
+        (
+            [{"environment_key": "default"}],
+            {},
+            "Environment 'default' needs a spec with an environment_version",
+        ),
+        (
+            [{"environment_key": "default", "spec": {"environment_version": 5}}],
+            {},
+            "Environment 'default' needs an environment_version such as '5', not 5",
+        ),
+        (
+            [{"environment_key": "default", "spec": {"environment_version": "5", "dependencies": "a"}}],
+            {},
+            "Environment 'default': dependencies must be a list of requirements, not 'a'",
+        ),
+    ],
+)
+def test_an_environment_that_cannot_be_meant_is_refused(local, notebook, environments, task, message):
+    settings = with_environments(notebook, *environments, **task)
+
+    for path in ("jobs/create", "jobs/runs/submit"):
+        with pytest.raises(InvalidParameterValue, match=message):
+            local.request("POST", f"/api/2.2/{path}", body=settings)
+
+
+def test_what_nobody_makes_of_an_environment_here_is_refused_by_its_name(local, notebook):
+    spec = {"environment_version": "5", "java_dependencies": ["/Volumes/main/a/b/c.jar"]}
+    settings = with_environments(notebook, {"environment_key": "default", "spec": spec})
+
+    with pytest.raises(DatabricksError, match="Environment 'default': java_dependencies is not part of the"):
+        local.request("POST", "/api/2.2/jobs/create", body=settings)
 
 
 CLASSIC_OF_ALL = {mode.value for mode in DataSecurityMode} - {

@@ -151,15 +151,17 @@ def test_libraries_become_what_pip_is_told_to_install():
         {"pypi": {"package": "y", "repo": "https://packages.example"}},
     ]
 
-    assert pip_arguments("main", libraries) == [
+    task = {"task_key": "main", "existing_cluster_id": "1"}
+
+    assert pip_arguments(task | {"libraries": libraries}, {}) == [
         "/Workspace/Shared/a.whl",
         *("-r", "/Workspace/Shared/requirements.txt"),
         "x==1",
         *("y", "--extra-index-url", "https://packages.example"),
     ]
-    assert pip_arguments("main", None) == []
+    assert pip_arguments(task, {}) == []
     with pytest.raises(NotSupported, match=r"'main' has the library .*maven"):
-        pip_arguments("main", [{"maven": {"coordinates": "a:b:1"}}])
+        pip_arguments(task | {"libraries": [{"maven": {"coordinates": "a:b:1"}}]}, {})
 
 
 def test_the_process_of_a_task_is_told_the_libraries(local, cluster_id, notebook):

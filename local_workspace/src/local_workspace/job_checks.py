@@ -7,7 +7,7 @@ from local_workspace import value_references
 from local_workspace.callers import caller
 from local_workspace.database import Document
 from local_workspace.errors import InvalidParameter, NotSupported, PermissionDenied
-from local_workspace.libraries import pip_arguments
+from local_workspace.libraries import environments_of, pip_arguments
 from local_workspace.principals import Principals
 from local_workspace.run_documents import RUN_AS, run_as
 from local_workspace.schedules import check_schedule
@@ -24,7 +24,6 @@ REFUSED_OF_JOBS = (
     "continuous",
     "dbt_commands",
     "environment_variables",
-    "environments",
     "git_source",
     "health",
     "jar_params",
@@ -40,7 +39,6 @@ REFUSED_OF_JOBS = (
 REFUSED_OF_TASKS = (
     "compute",
     "disabled",
-    "environment_key",
     "environment_variables_key",
     "health",
 )
@@ -60,6 +58,7 @@ def check_job(settings: Document) -> None:
         check_schedule(settings["schedule"])
     check_queue(settings.get("queue"))
     _check_parameters(settings.get("parameters", []))
+    environments_of(settings)
     if len(settings["tasks"]) > MOST_TASKS:
         raise NotSupported(f"there are {len(settings['tasks'])} tasks; a job has at most {MOST_TASKS} here")
 
@@ -72,7 +71,7 @@ def check_task(task: Document, settings: Document) -> None:
     )
     if kinds:
         raise NotSupported(f"{where}{kinds[0]} {NOT_HERE}; only a notebook_task runs here")
-    pip_arguments(task["task_key"], task.get("libraries"))
+    pip_arguments(task, settings)
     refuse(task, REFUSED_OF_TASKS, where)
     for dependency in task.get("depends_on") or []:
         refuse(dependency, ("outcome",), where)

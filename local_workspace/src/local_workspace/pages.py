@@ -20,6 +20,7 @@ from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.error_responses import to_response
 from local_workspace.errors import DoesNotExist, refusal_of
+from local_workspace.libraries import described as described_environment
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
 from local_workspace.processes import recall
@@ -133,6 +134,10 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
             task["task_key"]: described(access_mode(task, job["settings"], database))
             for task in job["settings"]["tasks"]
         }
+        environments = {
+            task["task_key"]: described_environment(task, job["settings"])
+            for task in job["settings"]["tasks"]
+        }
         return render(
             "job.html",
             section="jobs",
@@ -142,6 +147,7 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
             pages=_links(listed),
             clusters=clusters,
             modes=modes,
+            environments=environments,
         )
 
 

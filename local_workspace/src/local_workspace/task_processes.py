@@ -152,7 +152,7 @@ class TaskProcesses:
             "language": notebook.language,
             "format": notebook.format,
             "parameters": parameters,
-            "pip_arguments": pip_arguments(task["task_key"], task.get("libraries")),
+            "pip_arguments": pip_arguments(task, run["settings"]),
             "task_values": values,
             "run_id": task["run_id"],
             "job_id": run["job_id"],

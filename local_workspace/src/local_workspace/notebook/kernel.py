@@ -5,6 +5,7 @@ It is loaded again each time the kernel restarts.
 
 import ast
 import faulthandler
+import inspect
 import json
 import logging
 import os
@@ -57,7 +58,10 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if is_on_classic:
         classic.prepare()
     dbutils = DbUtils(task["parameters"], task["notebook_path"], task.get("compute", {}))
-    magics = Magics(shell, dbutils, is_on_classic, task.get("access_mode") == SERVERLESS)
+    if task.get("access_mode") == SERVERLESS:
+        serverless.prepare()
+        dbutils.fs = serverless.file_system()
+    magics = Magics(shell, dbutils, is_on_classic)
     shell.push({"dbutils": dbutils, "display": display, "displayHTML": display_html})
     shell.push({"getArgument": dbutils.widgets.getArgument})
     shell.events.register("pre_run_cell", magics.open_session_when_named)
@@ -73,13 +77,10 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 class Magics:
     """The magics of one kernel."""
 
-    def __init__(
-        self, shell: InteractiveShell, dbutils: DbUtils, is_on_classic: bool, is_serverless: bool
-    ) -> None:
+    def __init__(self, shell: InteractiveShell, dbutils: DbUtils, is_on_classic: bool) -> None:
         self.shell = shell
         self.dbutils = dbutils
         self.is_on_classic = is_on_classic
-        self.is_serverless = is_serverless
 
     def open_session_when_named(self, info: ExecutionInfo) -> None:
         """Connects to Spark before the first cell that names it: connecting costs time.
@@ -97,8 +98,6 @@ class Magics:
         if "spark" not in self.shell.user_ns:
             session = open_session(self.is_on_classic)
             self.shell.push({"spark": session})
-            if self.is_serverless:
-                serverless.prepare()
             if self.is_on_classic:
                 context = classic.sql_context(session)
                 self.shell.push({"sc": session.sparkContext, "sqlContext": context})
@@ -213,7 +212,8 @@ def _open_connect_session() -> Any:
     _release_in_one_thread()
     session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     if has_own_packages(Path(sys.prefix)):
-        session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
+        set_any = inspect.unwrap(type(session.conf).set)  # serverless compute refuses it to notebooks
+        set_any(session.conf, "spark.sql.execution.pyspark.python", sys.executable)
     return session
 
 
