@@ -51,6 +51,7 @@ FILES = {
         "tests/test_model_targets.py",
         "tests/test_rolling_back.py",
         "tests/test_security.py",
+        "tests/test_serverless.py",
         "tests/test_the_walk.py",
         "tests/test_unity_catalog.py",
         "tests/test_workflow_runs.py",

@@ -33,7 +33,7 @@ class Team:
         """What a make target prints."""
         program = require_program(self.cli)
         settings = (f"TARGET={self.target}", "WORKSPACE=local", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
-        settings += self.settings
+        settings += ("COMPUTE=existing", *self.settings)
         done = self.workspace.make(*arguments, *settings, checkout=self.checkout, DATABRICKS_CLI=program)
         assert (done.returncode == 0) == ok, done.stdout + done.stderr
         self.printed = done.stdout + done.stderr

@@ -106,7 +106,7 @@ class Far:
         token = self.workspace.profile["token"]
         config.write_text(f"[far]\nhost = {self.proxy.host}\ntoken = {token}\n")
         settings = (f"TARGET={TARGET}", "WORKSPACE=far", "CLUSTER_NAME=azure-databricks-mlops-mlflow")
-        settings += ("NAME_PREFIX=[far] ",)  # else they would be the demo's jobs
+        settings += ("COMPUTE=existing", "NAME_PREFIX=[far] ")  # else they would be the demo's jobs
         given = {"DATABRICKS_CONFIG_FILE": str(config)}
         done = self.workspace.make(*arguments, *settings, checkout=self.checkout, **given)
         assert (done.returncode == 0) == ok, done.stdout + done.stderr

@@ -46,6 +46,7 @@ printf '{"accessToken": "%s", "expiresOn": "2099-01-01 00:00:00.000000", "expire
 ELSEWHERE = {
     "CATALOG": "spark_catalog",
     "SCHEMA": "ci",
+    "COMPUTE": "existing",
     "DATA_ROOT": DATA_ROOT,
     "EXPERIMENT": f"{FOLDER}/azure-databricks-mlops-mlflow",
     "WORKSPACE_FOLDER": f"{FOLDER}/ci",

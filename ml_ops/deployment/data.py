@@ -68,6 +68,21 @@ def address_of(data_root: str, mount_source: str = "") -> str:
     return f"dbfs:{data_root}" if data_root.startswith("/") else data_root
 
 
+def require_serverless_data(data_root: str, credential: str) -> None:
+    """Refuses data that serverless compute cannot read: DBFS, and what takes a credential from a job."""
+    if not data_root.removeprefix("dbfs:").startswith(("/Volumes/", "abfss://")):
+        raise DeploymentError(
+            f"serverless compute has no DBFS and no mounts, so its jobs cannot read data_root {data_root!r}; "
+            "set it to a volume (/Volumes/...) or an external location (abfss://...), or deploy with "
+            "COMPUTE=job"
+        )
+    if credential:
+        raise DeploymentError(
+            f"serverless compute takes no credential from a job, and data_credential is {credential!r}; "
+            f"leave it empty and make {data_root} an external location, or deploy with COMPUTE=job"
+        )
+
+
 def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], overwrite: bool) -> None:
     """Through the Files API, because not every `databricks` program knows volumes."""
     paths = {file: f"{folder}/{file.name}" for file in files}

@@ -11,6 +11,7 @@ from typing import Any
 
 from deployment import git, wheels
 from deployment.clusters import job_cluster, require_cluster
+from deployment.data import require_serverless_data
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.jobs import check_owner, find_job, require_job
@@ -66,6 +67,7 @@ def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
             cluster = {"job_cluster_key": JOB_CLUSTER, "new_cluster": job_cluster(cli.workspace, policy)}
             return none | {"job_cluster_key": JOB_CLUSTER, "job_clusters": [cluster]}
         case "serverless":
+            require_serverless_data(target.text("data_root"), target.text("data_credential"))
             return none
         case other:
             raise DeploymentError(f"compute is existing, job or serverless; got '{other}'")

@@ -27,6 +27,7 @@ GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STORAGE = "Microsoft.Storage/storageAccounts"
 VAULT = "Microsoft.KeyVault/vaults"
 WORKSPACE = "Microsoft.Databricks/workspaces"
+PERIMETER = "Microsoft.Network/networkSecurityPerimeters"
 
 
 class Properties(dict[str, Any]):
@@ -139,6 +140,7 @@ EVERYTHING = {
     "virtualNetworkId": f"{GROUP}/providers/Microsoft.Network/virtualNetworks/ml",
     "publicSubnetName": "host",
     "privateSubnetName": "container",
+    "serverlessServiceTag": "AzureDatabricksServerless.WestEurope",
     "allowedIpRanges": ["203.0.113.0/24"],
     "allowSharedKeyAccess": True,
     "operatorsGroupId": "operators",
@@ -158,13 +160,14 @@ def test_every_name_that_is_declared_is_used_and_the_other_way_round(kind: str) 
 def test_whatever_a_resource_names_is_made_before_it(given: dict[str, Any]) -> None:
     template = rendered(**given)
     ids = [id_of(resource) for resource in template.resources]
+    everything = {id_of(template.value(raw)) for raw in TEMPLATE["resources"]}
 
     assert len(ids) == len(set(ids))
     for raw in TEMPLATE["resources"]:
         template.asked.clear()
         resource = template.value(raw)
         own, before = id_of(resource), resource.pop("dependsOn", [])
-        named = template.asked | {id_ for id_ in ids if f'"{id_}"' in json.dumps(resource)}
+        named = template.asked | {id_ for id_ in everything if f'"{id_}"' in json.dumps(resource)}
         above = {own.rpartition("/")[0].rpartition("/")[0]} if resource["type"].count("/") > 1 else set()
         assert own not in ids or set(before) <= set(ids), own
         assert named | above == set(before), own
@@ -267,6 +270,32 @@ def test_a_virtual_network_of_ones_own_takes_the_clusters_in_and_reaches_the_sto
         "ml/subnets/container",
     ]
     assert network["ipRules"] == [{"value": "203.0.113.0/24", "action": "Allow"}]
+
+
+def test_serverless_compute_reaches_the_storage_through_a_perimeter_and_others_as_before() -> None:
+    template = rendered(**EVERYTHING)
+    account, rule = template.one(STORAGE), template.one(f"{PERIMETER}/profiles/accessRules")
+    association = template.one(f"{PERIMETER}/resourceAssociations")["properties"]
+
+    assert rule["properties"] == {
+        "direction": "Inbound",
+        "serviceTags": ["AzureDatabricksServerless.WestEurope"],
+    }
+    assert association["privateLinkResource"]["id"] == id_of(account)
+    assert association["profile"]["id"] == id_of(template.one(f"{PERIMETER}/profiles"))
+    # With this mode, what no rule of the perimeter lets in is asked of the account's own firewall.
+    assert association["accessMode"] == "Learning"
+    assert account["properties"]["networkAcls"]["virtualNetworkRules"]
+
+
+def test_there_is_no_perimeter_where_nobody_names_a_tag() -> None:
+    template = rendered(**EVERYTHING)
+    without = rendered(
+        **{name: value for name, value in EVERYTHING.items() if name != "serverlessServiceTag"}
+    )
+
+    assert any(resource["type"].startswith(PERIMETER) for resource in template.resources)
+    assert not any(resource["type"].startswith(PERIMETER) for resource in without.resources)
 
 
 def test_the_vault_gets_the_account_key_only_where_keys_open_the_storage() -> None:

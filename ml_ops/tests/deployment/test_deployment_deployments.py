@@ -34,6 +34,53 @@ def test_a_compute_that_is_none_is_refused(cli: DatabricksCli) -> None:
         choose_compute(cli, target)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"data_root": "dbfs:/mlops/data"},
+            "serverless compute has no DBFS and no mounts, so its jobs cannot read data_root "
+            "'dbfs:/mlops/data'; set it to a volume (/Volumes/...) or an external location (abfss://...), "
+            "or deploy with COMPUTE=job",
+        ),
+        (
+            {"data_root": "/mnt/mlops", "mount_source": "abfss://data@account.dfs.core.windows.net"},
+            "serverless compute has no DBFS and no mounts, so its jobs cannot read data_root '/mnt/mlops'; "
+            "set it to a volume (/Volumes/...) or an external location (abfss://...), or deploy with "
+            "COMPUTE=job",
+        ),
+        (
+            {
+                "data_root": "abfss://data@account.dfs.core.windows.net",
+                "data_credential": "account-key",
+            },
+            "serverless compute takes no credential from a job, and data_credential is 'account-key'; leave "
+            "it empty and make abfss://data@account.dfs.core.windows.net an external location, or deploy "
+            "with COMPUTE=job",
+        ),
+    ],
+)
+def test_data_that_serverless_compute_cannot_read_is_refused(
+    cli: DatabricksCli, given: dict[str, str], message: str
+) -> None:
+    target = Target("prod", lambda: User("ada@example.com"), {"compute": "serverless"} | given)
+
+    with pytest.raises(DeploymentError) as refused:
+        choose_compute(cli, target)
+
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    "data_root", ["/Volumes/a/b/c", "dbfs:/Volumes/a/b/c", "abfss://data@account.dfs.core.windows.net"]
+)
+def test_production_runs_serverless_on_what_unity_catalog_has(cli: DatabricksCli, data_root: str) -> None:
+    for name in ("staging", "prod"):
+        chosen = choose_compute(cli, Target(name, lambda: User("ada@example.com"), {"data_root": data_root}))
+
+        assert chosen == {"cluster_id": "", "job_cluster_key": "", "job_clusters": []}
+
+
 def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli: DatabricksCli) -> None:
     target = Target("prod", lambda: User("ada@example.com"))
     target.run_as = {"service_principal_name": "1-2-3"}

@@ -14,7 +14,7 @@ from rest_server import Server
 KEYS = ("diabetes_model_training", "diabetes_batch_scoring", "diabetes_monitoring")
 FOUND: dict[str, Any] = {"version": "0.1.0", "wheels": "0.1.0", "git_commit": "1a2b3c4"}
 CLUSTERS = [
-    {"cluster_id": "7", "cluster_name": "azure-databricks-mlops-mlflow"},
+    {"cluster_id": "7", "cluster_name": "azure-databricks-mlops-mlflow-ada"},
     {"cluster_id": "8", "cluster_name": "trial"},
 ]
 NO_JOB_CLUSTER: dict[str, Any] = {"job_cluster_key": "", "job_clusters": []}
@@ -34,7 +34,7 @@ def compute(server: Server) -> Server:
 
 
 def overridden(**overrides: Any) -> Target:
-    return Target("staging", lambda: User("ada@example.com"), overrides)
+    return Target("dev", lambda: User("ada@example.com"), overrides, own_catalog=lambda: "main")
 
 
 def deployed(key: str, **overrides: Any) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def test_an_override_acts_at_the_run_by_the_widgets_that_it_reaches(
     params = params_of_run(cli, target, "diabetes_batch_scoring", job, {"batch_id": "day"})
 
     assert params == {
-        "data_root": "/Volumes/trial/diabetes/data",
-        "model_name": "trial.diabetes.diabetes",
+        "data_root": "/Volumes/trial/diabetes_ada/data",
+        "model_name": "trial.diabetes_ada.diabetes",
         "output_table": "a.b.c",
         "batch_id": "day",
     }
@@ -96,7 +96,7 @@ def test_an_override_that_the_job_was_deployed_without_acts_or_is_named(
             params = params_of_run(cli, overridden(**{name: other}), key, deployed(key), {})
         except DeploymentError as error:
             assert str(error).startswith(f"{given} cannot act at a run")
-            assert f"make deploy TARGET=staging {given}" in str(error)
+            assert f"make deploy TARGET=dev {given}" in str(error)
         else:
             acts = bool(params) or name == "name_prefix"
             assert capsys.readouterr().out == (
