@@ -137,7 +137,8 @@ def test_the_page_of_a_run_shows_its_notebook(workspace):
     assert "warning: telemetry" not in page.text  # the secret scope has no connection string
 
 
-def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind(workspace):
+@pytest.mark.parametrize("serverless", [False, True], ids=["classic", "connect"])
+def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind(workspace, serverless):
     warm, ended, left = workspace.run_cells(
         "import json, os, signal, subprocess, sys, time\nwarm = 'sklearn' in sys.modules",
         "folder = os.path.join(os.environ['TMPDIR'], 'warm-up')\n"
@@ -151,7 +152,7 @@ def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind
         "after = [table.name for table in spark.catalog.listTables('default')]\n"
         "left = os.path.exists(folder) or after != before\n"
         "dbutils.notebook.exit(json.dumps([warm, ended, left]))",
-        serverless=True,  # the warm-up goes the way of Spark Connect
+        serverless=serverless,  # the warm-up goes both ways
     )
 
     assert warm is (sys.platform == "linux")

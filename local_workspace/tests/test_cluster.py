@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_run_that_comes_first_has_the_machine_for_itself(
     cluster: SparkCluster, monkeypatch: pytest.MonkeyPatch
 ):
     cluster.ensure_running()
-    monkeypatch.setattr(cluster, "_start_warm_up", lambda: pytest.fail("the warm-up began beside a run"))
+    monkeypatch.setattr(cluster, "_start_warm_up", lambda _: pytest.fail("the warm-up began beside a run"))
 
     cluster.end_warm_up()
     cluster.warm_up()
@@ -89,7 +90,8 @@ def test_a_run_that_comes_first_has_the_machine_for_itself(
 def test_a_warm_up_that_has_ended_keeps_neither_a_run_nor_the_stop_from_its_work(
     cluster: SparkCluster, state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cluster, "_start_warm_up", lambda: psutil.Popen([sys.executable, "-c", ""]))
+    monkeypatch.setattr(cluster, "attached", lambda *_: nullcontext({}))
+    monkeypatch.setattr(cluster, "_start_warm_up", lambda _: psutil.Popen([sys.executable, "-c", ""]))
     cluster.ensure_running()
     java = recall(state.spark / PID_FILE)
     cluster.warm_up()

@@ -22,7 +22,7 @@ import pyspark
 
 from local_workspace import process_environment, spark_rights
 from local_workspace.callers import USER_NAME
-from local_workspace.compute import is_classic
+from local_workspace.compute import DEDICATED, STANDARD, is_classic
 from local_workspace.driver import ANNOUNCED_IN, Driver, DriverLost
 from local_workspace.java import find_java
 from local_workspace.notebook.environment import create_environment, python_of
@@ -194,13 +194,14 @@ class SparkCluster:
     def warm_up(self) -> None:
         """Has the server do what runs will ask of it, on tables that nobody sees; returns when it is done.
 
-        Does nothing when a run came first, or when the server was stopped.
+        On Spark Classic first, as the cluster of a demo has it. Does nothing, or no more, when a run came
+        first or when the server was stopped; raises ClusterError.
         """
-        with self._lock:
+        for mode in (DEDICATED, STANDARD):
             if self._is_stopped or not self._is_warm_up_wanted:
                 return
-            self._warm_up = self._start_warm_up()
-        self._warm_up.wait()
+            with self.attached(mode, "warm-up", USER_NAME) as of_mode:
+                self._warm_up_with(of_mode or self.environment)
 
     def end_warm_up(self) -> None:
         """Asks it to end with the step that it is at, or not to begin: a run needs the machine."""
@@ -223,12 +224,19 @@ class SparkCluster:
         shutil.rmtree(self._warm_up_folder, ignore_errors=True)
         (self.folder / PID_FILE).unlink(missing_ok=True)
 
-    def _start_warm_up(self) -> psutil.Popen:
+    def _warm_up_with(self, of_spark: Mapping[str, str]) -> None:
+        with self._lock:
+            if self._is_stopped or not self._is_warm_up_wanted:
+                return
+            self._warm_up = self._start_warm_up(of_spark)
+        self._warm_up.wait()
+
+    def _start_warm_up(self, of_spark: Mapping[str, str]) -> psutil.Popen:
         python = python_of(self.folder / "python")
         with self.log.open("ab") as log:
             return psutil.Popen(
                 [str(python), "-m", "local_workspace.warm_up", str(self._warm_up_folder)],
-                env=self._server_environment(python) | self.environment | mark(self.folder),
+                env={**self._server_environment(python), **of_spark, **mark(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

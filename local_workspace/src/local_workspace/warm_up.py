@@ -9,7 +9,8 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,33 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from local_workspace.notebook import classic
+
 
 def main(folder: Path) -> None:
     """Does one step after another, each on tables under `folder`."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     shutil.rmtree(folder, ignore_errors=True)
-    spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
     try:
-        for step in _steps(spark, f"file:{folder}"):
-            if stop.is_set():
-                break
-            step()
+        with _session() as spark:
+            for step in _steps(spark, f"file:{folder}"):
+                if stop.is_set():
+                    break
+                step()
     finally:
-        spark.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _session() -> Iterator[SparkSession]:
+    """A session on the Spark that the environment leads to; to stop that of Classic would stop all."""
+    if classic.IS_HERE_BY in os.environ:
+        yield classic.open_session()
+        return
+    spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+    yield spark
+    spark.stop()
 
 
 def _steps(spark: SparkSession, folder: str) -> list[Callable[[], Any]]:
