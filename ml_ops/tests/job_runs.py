@@ -45,7 +45,10 @@ class Jobs:
 
     def write(self, table: pd.DataFrame, name: str) -> str:
         path = self.folder / name
-        table.to_parquet(path) if name.endswith(".parquet") else table.to_csv(path, index=False)
+        if name.endswith(".parquet"):
+            table.to_parquet(path, coerce_timestamps="us")  # pandas 2 writes nanoseconds, which Spark refuses
+        else:
+            table.to_csv(path, index=False)
         return str(path)
 
     def train(self, **widgets: str) -> dict[str, Any]:

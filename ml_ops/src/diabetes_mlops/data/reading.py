@@ -225,7 +225,8 @@ def _read_what_spark_takes(
         types = ", ".join(f"{field.name} ({field.type})" for field in schema if field.name.lower() in told)
         raise UnreadableFileError(
             f"{file} has columns that Spark cannot tell apart, or whose type it does not have: {types}; "
-            "rename those that differ in the case of letters alone, or write them with another type"
+            "rename those that differ in the case of letters alone, or write them with another type; "
+            "times in nanoseconds by pandas' to_parquet(..., coerce_timestamps='us')"
         ) from error
     columns = StructType([StructField(name, kind) for name, kind in kept.items()])
     return open_source(lambda: spark.read.schema(columns).parquet(place.pattern), place.name)
