@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from diabetes_mlops.deploy import GateRefusedError, NotApprovedError, UnknownDataError
 from diabetes_mlops.models import registry
-from diabetes_mlops.runs.settings import SettingsError
+from diabetes_mlops.runs.settings import DeploymentSettings, SettingsError
 from mlflow import MlflowClient
-from problems import data_folder
+from problems import PATIENTS, data_folder
 
 BY_THE_JOB = {"promotion": "deployment-job"}
 
@@ -114,6 +114,8 @@ def test_a_version_of_another_origin_says_that_its_data_is_not_known(jobs):
     ],
     ids=["no_version", "no_task"],
 )
-def test_a_task_that_is_not_known_or_has_no_version_is_refused(jobs, widgets, said):
+def test_a_task_that_is_not_known_or_has_no_version_is_refused(widgets, said):
+    given = {"experiment_name": "/tests/none", "model_name": "a.b.c", "model_version": "1"} | widgets
+
     with pytest.raises(SettingsError, match=re.escape(said)):
-        jobs.deploy(**{"task": "evaluate", "version": "1"} | widgets)
+        DeploymentSettings.from_widgets(given, PATIENTS)
