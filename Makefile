@@ -358,7 +358,7 @@ models: which-workspace ## List the versions: aliases, metrics, the gate's verdi
 	@$(DEPLOYMENT) models
 
 .PHONY: promote
-promote: which-workspace ## Make a version the champion; VERSION=3
+promote: which-workspace ## Make a version the champion, or approve it for the deployment job; VERSION=3
 	@$(DEPLOYMENT) promote
 
 .PHONY: rollback

@@ -41,6 +41,7 @@ FILES = {
         "docs/notebook_fidelity.md",
         "docs/security.md",
         "tests/science.py",
+        "tests/test_approved_versions.py",
         "tests/test_catalog_setup.py",
         "tests/test_data_roots.py",
         "tests/test_deployments.py",

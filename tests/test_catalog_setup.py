@@ -83,19 +83,19 @@ def test_what_is_missing_is_made_and_what_is_there_stays(team: Team, capsys):
     assert admin.registered_models.get("made.diabetes.diabetes").owner == OWNERS
 
 
-@pytest.mark.parametrize("promotion", ["automatic", "manual"])
-def test_the_owners_promote_and_the_jobs_only_where_the_gate_does(team: Team, promotion: str):
-    catalog = f"by_{promotion}"
+@pytest.mark.parametrize("promotion", ["automatic", "manual", "deployment-job"])
+def test_the_owners_promote_and_the_jobs_only_where_a_job_does(team: Team, promotion: str):
+    catalog, by_a_job = f"by_{promotion}", promotion != "manual"
     team.init(ADMIN, given(catalog, promotion=promotion))
     model = f"{catalog}.diabetes.diabetes"
 
     def set_alias(who: str) -> None:
         team.client(who).registered_models.set_alias(model, "champion", 1)
 
-    for who in (team.promoter, *([team.jobs] if promotion == "automatic" else [])):
+    for who in (team.promoter, *([team.jobs] if by_a_job else [])):
         with pytest.raises((NotFound, InvalidParameterValue)):  # it may, and there is no version yet
             set_alias(who)
-    for who in (team.outsider, *([] if promotion == "automatic" else [team.jobs])):
+    for who in (team.outsider, *([] if by_a_job else [team.jobs])):
         with pytest.raises(PermissionDenied):
             set_alias(who)
 

@@ -98,7 +98,7 @@ def test_every_target_runs_with_it(team: Team) -> None:
 
     assert "TERMINATED SUCCESS" in said("run", "diabetes_monitoring")
     assert "[dev local_user] diabetes_monitoring" in said("summary")
-    assert "Destroy: 3 deleted" in said("destroy", "--auto-approve")
+    assert "Destroy: 4 deleted" in said("destroy", "--auto-approve")
 
 
 def bundle(

@@ -11,6 +11,7 @@ from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
 from deployment.databricks_cli import DatabricksCli
+from deployment.deployment_job import find_linked_job, go_on
 from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
 from deployment.jobs import require_job
@@ -205,7 +206,14 @@ def _describe_model() -> str:
 
 def _promote(_: str) -> None:
     number = versions.require_number(os.environ.get("VERSION", ""), _describe_model)
-    _models(moves_champion=True).promote(number)
+    wait = read_flag("WAIT", default=True)
+    cli = _cli()
+    model = _models(moves_champion=True)
+    if job_id := find_linked_job(cli.workspace, model.name):
+        if model.approve(number):
+            go_on(cli, job_id, model.name, number, wait=wait)
+    else:
+        model.promote(number)
 
 
 def _roll_back(_: str) -> None:

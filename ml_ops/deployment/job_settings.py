@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from diabetes_mlops.runs.settings import (
     OF_THE_RUN,
     AccessSettings,
+    DeploymentSettings,
     MonitoringSettings,
     ScoringSettings,
     TrainingSettings,
@@ -19,6 +20,7 @@ from deployment.settings import DEFINITION, FOUND_OUT, ROOT, read_yaml
 
 JOBS: dict[str, type] = {
     "diabetes_model_training": TrainingSettings,
+    "diabetes_model_deployment": DeploymentSettings,
     "diabetes_batch_scoring": ScoringSettings,
     "diabetes_monitoring": MonitoringSettings,
 }
@@ -53,8 +55,11 @@ def widgets_of(job: str) -> dict[str, Widget]:
 def parameters_of(job: str) -> dict[str, str]:
     """What the definition of a job gives each widget, with the names of variables in it."""
     definition = read_yaml(ROOT / "ml_ops/deployment/databricks/jobs" / f"{job}.yml")
-    (task,) = definition["resources"]["jobs"][job]["tasks"]
-    return dict(task["notebook_task"]["base_parameters"])
+    settings = definition["resources"]["jobs"][job]
+    given: dict[str, str] = {each["name"]: each["default"] for each in settings.get("parameters", [])}
+    for task in settings["tasks"]:
+        given |= task["notebook_task"]["base_parameters"]
+    return given
 
 
 def _section(title: str, widgets: Mapping[str, Widget], given: Mapping[str, str]) -> Iterator[str]:

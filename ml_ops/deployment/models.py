@@ -74,6 +74,28 @@ class RegisteredModel:
         replaced = f"in place of version {before}; `make rollback` goes back" if before else "the first one"
         print(f"Version {number} is the champion of {self.name}, {replaced}")
 
+    def approve(self, number: str) -> bool:
+        """Lets the model's deployment job make a version the champion; False where it is that already.
+
+        Raises DeploymentError for one that the gate refused, or that the code cannot score with.
+        """
+        with _refusals_explained():
+            version = registry.resolve_version(self.client, self.name, number)
+            champion = registry.find_champion(self.client, self.name)
+            if champion and str(champion.version) == number:
+                print(f"Version {number} is the champion of {self.name} already")
+                return False
+            if version.tags.get("gate") == "refused":
+                raise DeploymentError(
+                    f"the gate refused version {number} of {self.name}, so that its deployment job does not "
+                    f"deploy it: {version.tags.get('gate_reasons', '')}. Where people are to decide all the "
+                    "same, `make deploy PROMOTION=manual`, then promote it"
+                )
+            self._check(number, version.tags, f"make promote VERSION={number}")
+            registry.approve(self.client, version, by=self.user)
+        print(f"Version {number} of {self.name} is approved by {self.user}", flush=True)
+        return True
+
     def roll_back(self) -> None:
         """Makes the version champion again that was it before the present one; which one, nobody chooses.
 

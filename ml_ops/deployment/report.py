@@ -21,7 +21,7 @@ def print_report(cli: DatabricksCli, target: Target) -> None:
     training, scoring = exit_value(cli, training_run), exit_value(cli, scoring_run)
     print("\nMetrics on the holdout")
     print(format_values(training["metrics"]))
-    version, alias = training["model_version"], training["alias"] or "none, the gate refused it"
+    version, alias = training["model_version"], training["alias"] or _why_none(training)
     print(f"\nModel {training['model_name']}, version {version}, alias {alias}")
     print(f"\nRows of {scoring['output_table']}, batch {scoring['batch_id']}")
     print(format_table(read_scored_rows(scoring)))
@@ -35,6 +35,11 @@ def print_report(cli: DatabricksCli, target: Target) -> None:
             }
         )
     )
+
+
+def _why_none(training: Mapping[str, Any]) -> str:
+    decided = training.get("decision")
+    return "none, the gate refused it" if decided else "none of the training, its deployment job decides"
 
 
 def last_success(cli: DatabricksCli, job_name: str) -> dict[str, Any]:

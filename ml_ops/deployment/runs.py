@@ -52,9 +52,9 @@ def run_job(cli: DatabricksCli, name: str, params: Mapping[str, str], *, wait: b
     run_id = cli.run_now(int(job["job_id"]), params)
     print(f"Run {run_id} of '{name}': {get_run(cli, run_id)['run_page_url']}", flush=True)
     if wait:
-        run = _follow(cli, run_id)
+        run = follow(cli, run_id)
         if not succeeded(run):
-            raise RunFailedError(_failure(cli, name, run))
+            raise RunFailedError(describe_failure(cli, name, run))
         print(format_values(exit_value(cli, run)))
 
 
@@ -96,7 +96,8 @@ def _words(text: str) -> list[str]:
         raise DeploymentError(f"PARAMS cannot be read: {error}; got {text}") from error
 
 
-def _follow(cli: DatabricksCli, run_id: int) -> dict[str, Any]:
+def follow(cli: DatabricksCli, run_id: int) -> dict[str, Any]:
+    """Waits until a run has ended, and prints its states meanwhile."""
     start = time.monotonic()
     shown = ""
     while True:
@@ -110,7 +111,8 @@ def _follow(cli: DatabricksCli, run_id: int) -> dict[str, Any]:
         time.sleep(poll_seconds(elapsed))
 
 
-def _failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
+def describe_failure(cli: DatabricksCli, name: str, run: Mapping[str, Any]) -> str:
+    """Why a run failed, with the end of the trace that is the project's own."""
     lines = [
         f"run {run['run_id']} of '{name}' ended as {state_of(run)}: {run['state'].get('state_message', '')}"
     ]
@@ -138,6 +140,7 @@ def _without_java(error: str) -> list[str]:
 
 
 def _output(cli: DatabricksCli, run: Mapping[str, Any]) -> dict[str, Any]:
-    """The output of the run's last task; the Jobs API keeps it by task."""
-    task_run_id = run["tasks"][-1]["run_id"] if run.get("tasks") else run["run_id"]
-    return cli.run_output(int(task_run_id))
+    """The output of the run's last task, or of the one that failed; the Jobs API keeps it by task."""
+    tasks = list({task.get("task_key"): task for task in run.get("tasks", [])}.values())  # the last attempts
+    failed = [task for task in tasks if task.get("state", {}).get("result_state") == "FAILED"]
+    return cli.run_output(int([run, *tasks, *failed][-1]["run_id"]))

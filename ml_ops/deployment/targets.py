@@ -186,13 +186,13 @@ def _defaults(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty(node: Any) -> Any:
-    """`node` without its empty texts, but for the values of a notebook's widgets."""
+    """`node` without its empty texts, but for the values of widgets and of a job's parameters."""
     if isinstance(node, list):
         return [_without_empty(value) for value in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: value if key == "base_parameters" else _without_empty(value)
+        key: value if key in ("base_parameters", "parameters") else _without_empty(value)
         for key, value in node.items()
         if value != ""
     }

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from diabetes_mlops.models.approval import DEPLOYMENT_JOB
+
 from deployment import azure
 from deployment.errors import DeploymentError
 from deployment.targets import Target
@@ -31,7 +33,7 @@ OF_THE_JOBS = {
     "volume": ("READ_VOLUME",),
     "model": ("EXECUTE", "CREATE_MODEL_VERSION"),
 }
-# Besides: to make the model, where nobody has; to move the champion, where the gate does it by itself.
+# Besides: to make the model, where nobody has; to move the champion, where a job does it.
 TO_MAKE_A_MODEL, TO_PROMOTE = {"schema": ("CREATE_MODEL",)}, {"model": ("MANAGE",)}
 # Of databricks.yml.
 VARIABLES = (
@@ -47,7 +49,9 @@ VARIABLES = (
 
 
 def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
-    """Ensures the target's catalog, schema, volume and, with an owner, model, and what is granted on them.
+    """Ensures the target's catalog, schema, volume and what is granted on them.
+
+    The model too, where it is to have an owner, or is to be linked to its deployment job.
 
     What is there stays as it is, but for grants that are added, and for the owner of the model. Raises
     DeploymentError, which names what is missing, for what the user may not make or grant.
@@ -60,9 +64,9 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
         _ensure(workspace, "volume", volume, {"volume_type": "MANAGED"})
         there["volume"] = volume
     model = target.text("model_name")
-    if target.text("model_owner"):
+    if is_made := bool(target.text("model_owner")) or target.text("promotion") == DEPLOYMENT_JOB:
         _ensure(workspace, "model", model, {})
-    if target.text("model_owner") or (target.runs_as and _find(workspace, "model", model)):
+    if is_made or (target.runs_as and _find(workspace, "model", model)):
         there["model"] = model
     _grant_to_the_jobs(workspace, target, there)
     _give_the_model(workspace, target, there)
@@ -111,8 +115,8 @@ def _grant_to_the_jobs(workspace: Workspace, target: Target, there: Mapping[str,
     """Where the jobs run as somebody else than who deploys them, they get what they need."""
     if not (jobs := target.runs_as):
         return
-    of_gate = TO_PROMOTE if target.text("promotion") == "automatic" else {}
-    more = {**({} if "model" in there else TO_MAKE_A_MODEL), **of_gate}
+    by_a_job = TO_PROMOTE if target.text("promotion") in ("automatic", DEPLOYMENT_JOB) else {}
+    more = {**({} if "model" in there else TO_MAKE_A_MODEL), **by_a_job}
     for schema in dict.fromkeys(map(_schema_of, there.values())):
         _let_in(workspace, schema, jobs)
     for kind, name in there.items():

@@ -11,8 +11,8 @@ import pandas as pd
 import problems
 import pytest
 from diabetes.tabular import Problem
-from diabetes_mlops import batch_score, train
-from diabetes_mlops.runs.settings import ScoringSettings, TrainingSettings
+from diabetes_mlops import batch_score, deploy, train
+from diabetes_mlops.runs.settings import DeploymentSettings, ScoringSettings, TrainingSettings
 from diabetes_mlops.runs.telemetry import Target
 from mlflow.entities import Run
 from pyspark.sql import DataFrame, SparkSession
@@ -27,7 +27,7 @@ needs_skops = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Jobs:
-    """Runs both jobs for one test: with a folder, an experiment, a model and a table of its own."""
+    """Runs the jobs for one test: with a folder, an experiment, a model and a table of its own."""
 
     spark: SparkSession
     folder: Path
@@ -55,6 +55,11 @@ class Jobs:
         settings = {"training_data": str(problems.data_folder() / "data_raw.csv")}
         given = TrainingSettings.from_widgets(self._common() | settings | widgets, self.problem)
         return train.run(self.spark, given, self.problem, self.target)
+
+    def deploy(self, task: str, version: str, **widgets: str) -> dict[str, Any]:
+        settings = {"task": task, "model_version": version, "job_run_id": "7"}
+        given = DeploymentSettings.from_widgets(self._common() | settings | widgets, self.problem)
+        return deploy.run(self.spark, given, self.problem, self.target)
 
     def score(self, **widgets: str) -> dict[str, Any]:
         data = problems.data_folder() / "data_batch_input.csv"

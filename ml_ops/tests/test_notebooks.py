@@ -37,7 +37,7 @@ def run_notebook(name: str, spark: Any, parameters: dict[str, str]) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("name", ["train", "batch_score", "monitor"])
+@pytest.mark.parametrize("name", ["train", "deploy", "batch_score", "monitor"])
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_a_notebook_without_its_wheels_says_which_widget_to_fill_in(name: str, empty: str):
     with pytest.raises(AssertionError, match="wheel_dir must not be empty"):

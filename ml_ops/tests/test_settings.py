@@ -12,6 +12,7 @@ from diabetes.tabular.drift import DriftThresholds
 from diabetes_mlops.runs.settings import (
     OF_THE_RUN,
     AccessSettings,
+    DeploymentSettings,
     MonitoringSettings,
     ScoringSettings,
     Thresholds,
@@ -40,12 +41,18 @@ MONITORING = {
     "output_table": "main.diabetes.scored",
     "experiment_name": "/Shared/project",
 }
+DEPLOYMENT = {
+    "experiment_name": "/Shared/project",
+    "model_name": "main.diabetes.diabetes",
+    "model_version": "3",
+}
 # Each job by the end of its notebook's name: its settings, and what stands in for those that are needed.
 ORCHESTRATOR = Path(__file__).parents[1] / "orchestrator"
 JOBS: dict[str, tuple[type, dict[str, str]]] = {
     "train": (TrainingSettings, TRAINING),
     "batch_score": (ScoringSettings, SCORING),
     "monitor": (MonitoringSettings, MONITORING),
+    "deploy": (DeploymentSettings, DEPLOYMENT),
 }
 
 
@@ -348,7 +355,7 @@ def test_a_wrong_threshold_of_drift_is_named_with_its_value(widget: str, value: 
         ("thresholds", "r2>=nan", f"{THRESHOLDS}; got 'r2>=nan'"),
         ("thresholds", "r2", f"{THRESHOLDS}; got 'r2'"),
         ("margin", "low", "margin must be a number; got 'low'"),
-        ("promotion", "later", "promotion must be automatic or manual; got 'later'"),
+        ("promotion", "later", "promotion must be automatic or manual or deployment-job; got 'later'"),
         ("model_name", "diabetes", "model_name must be catalog.schema.model; got 'diabetes'"),
         ("experiment_name", " ", "experiment_name must not be empty"),
         ("data_root", "", "data_root must not be empty"),

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from local_workspace import notebook_page
-from local_workspace.clock import now
 from local_workspace.cluster import DRIVER_MEMORY, PID_FILE
 from local_workspace.compute import access_mode, access_mode_of, described
 from local_workspace.database import Database, Document
+from local_workspace.deployment_jobs import models_of, version_of
 from local_workspace.document_index import Search
 from local_workspace.error_responses import to_response
 from local_workspace.errors import DoesNotExist, refusal_of
@@ -28,6 +28,7 @@ from local_workspace.rest.fields import Fields
 from local_workspace.rest.paging import page
 from local_workspace.run_documents import (
     NOT_ENDED,
+    duration,
     has_ended,
     is_in,
     latest_attempts,
@@ -148,6 +149,7 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
             clusters=clusters,
             modes=modes,
             environments=environments,
+            models=models_of(database, job["job_id"]),
         )
 
 
@@ -328,7 +330,21 @@ def _summary(run: Document) -> Document:
         "when": _moment(run["start_time"], "%d %b, %H:%M %Z"),
         "duration": _took(run),
         "trigger": run.get("trigger", ""),
+        "version": version_of(run),
+        "repair": _repair(run),
     }
+
+
+def _repair(run: Document) -> Document | None:
+    """What runs again what has failed in a run; None for a run without that."""
+    if not has_ended(run) or run["state"].get("result_state") in (
+        "SUCCESS",
+        "MAXIMUM_CONCURRENT_RUNS_REACHED",
+    ):
+        return None
+    last = run.get("repair_history", [{}])[-1].get("id")
+    wanted = {"run_id": run["run_id"], "rerun_all_failed_tasks": True, "rerun_dependent_tasks": True}
+    return wanted | ({"latest_repair_id": last} if last else {})
 
 
 def _run_parts(run: Document, state: StateFolder, mlflow_runs: MlflowRuns) -> list[Part]:
@@ -445,8 +461,7 @@ def _moment(milliseconds: int, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
 
 def _took(record: Document) -> str:
     """How long a run or task took, or takes so far."""
-    end = record.get("end_time") if has_ended(record) else now()
-    return _duration((end or record["start_time"]) - record["start_time"])
+    return _duration(duration(record))
 
 
 def _duration(milliseconds: float) -> str:

@@ -3,7 +3,7 @@
 A run has one record a task attempt in `tasks`: a task that is retried has several with its key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
 # The fields of `run_as`.
 RUN_AS = ("user_name", "service_principal_name")
 NOT_STARTED = ("QUEUED", "BLOCKED")
+# An excluded task counts as a success.
+GOOD = ("SUCCESS", "EXCLUDED")
 ACTIVE = ("PENDING", "RUNNING", "TERMINATING")
 NOT_ENDED = ("QUEUED", *ACTIVE)
 # How API 2.2 calls the states that have another name there.
@@ -107,6 +109,51 @@ def next_attempt(database: Database, run: Document, task: Document) -> Document:
     return attempt
 
 
+def to_repair(run: Document, keys: Collection[str], *, failed: bool, dependents: bool) -> list[str]:
+    """The tasks that a repair runs again: these, all that did not succeed, and those behind them."""
+    latest = latest_attempts(run)
+    ended = {key: task["state"].get("result_state", "") for key, task in latest.items()}
+    wanted = {*keys, *(key for key, result in ended.items() if failed and result not in GOOD)}
+    while dependents and (
+        behind := {key for key, task in latest.items() if wanted.intersection(upstream(task))} - wanted
+    ):
+        wanted |= behind
+    return [key for key in latest if key in wanted]
+
+
+def repair(database: Database, run: Document, settings: Document, keys: Sequence[str]) -> int:
+    """Put a run that has ended back into the queue, with one more attempt of these tasks by these settings.
+
+    Gives the id of the repair.
+    """
+    moment, number = now(), database.next_id("run")
+    first = {"type": "ORIGINAL", "start_time": run["start_time"], "task_run_ids": _run_ids(run)}
+    history = run.setdefault("repair_history", [first | _ending(run)])
+    before = latest_attempts(run)
+    run["settings"] = settings
+    for key in keys:
+        attempt = next_attempt(database, run, before[key])
+        attempt |= states("BLOCKED" if upstream(attempt) else "QUEUED")
+    of_repair = _run_ids(run)[-len(keys) :]
+    history.append({"type": "REPAIR", "id": number, "start_time": moment, "task_run_ids": of_repair})
+    run |= {"end_time": 0, **states("QUEUED")}
+    return number
+
+
+def _parts(record: Document) -> list[Document]:
+    """The run as it was first, and each repair; a task, and a run that was not repaired, is one part."""
+    parts: list[Document] = record.get("repair_history") or [record]
+    return parts
+
+
+def _run_ids(run: Document) -> list[int]:
+    return [task["run_id"] for task in run["tasks"]]
+
+
+def _ending(record: Document) -> Document:
+    return {name: record[name] for name in ("end_time", "state", "status")}
+
+
 def latest_attempts(run: Document) -> dict[str, Document]:
     """The newest record of each task, by task key."""
     return {task["task_key"]: task for task in run["tasks"]}
@@ -163,7 +210,7 @@ def end(record: Document, outcome: Outcome) -> None:
     if has_ended(record):
         return
     record["end_time"] = now()
-    record["run_duration"] = record["end_time"] - record["start_time"]
+    record["run_duration"] = duration(record)
     if not _has_many_tasks(record):
         record["execution_duration"] = max(0, record["run_duration"] - record["setup_duration"])
     record["state"] = {
@@ -175,6 +222,15 @@ def end(record: Document, outcome: Outcome) -> None:
     fault = FAULTS.get(outcome.code, "CLIENT_ERROR")
     details = {"code": outcome.code, "type": fault, "message": outcome.message}
     record["status"] = {"state": "TERMINATED", "termination_details": details}
+    if "repair_history" in record:
+        record["repair_history"][-1] |= _ending(record)
+
+
+def duration(record: Document) -> int:
+    """How long a run or task took, or takes so far; of one that was repaired without the time between."""
+    end = record["end_time"] or now()
+    *before, last = _parts(record)
+    return int(sum(each["end_time"] - each["start_time"] for each in before) + end - last["start_time"])
 
 
 def outcome_of(record: Document) -> Outcome:
@@ -187,9 +243,12 @@ def outcome_of(record: Document) -> Outcome:
 def launch(record: Document) -> None:
     """Write that a run or task has left the queue; from here on its time counts."""
     moment = now()
-    if "tasks" in record:
-        record["queue_duration"] = moment - record["start_time"]
-    record["start_time"] = moment
+    if "repair_history" in record:
+        record["repair_history"][-1]["start_time"] = moment
+    else:
+        if "tasks" in record:
+            record["queue_duration"] = moment - record["start_time"]
+        record["start_time"] = moment
     record |= states("PENDING")
 
 
@@ -197,14 +256,14 @@ def begin(record: Document) -> None:
     """Write that a run or task is running; one that runs or has ended stays as it is."""
     if is_in(record, "PENDING"):
         if not _has_many_tasks(record):
-            record["setup_duration"] = now() - record["start_time"]
+            record["setup_duration"] = now() - _parts(record)[-1]["start_time"]
         record |= states("RUNNING")
 
 
 def shown(run: Document, host: str, version: str) -> Document:
     """A run as the API answers it, with the addresses of its page."""
     url = f"{host}/jobs/{run['job_id']}/runs/{run['run_id']}"
-    reply = {name: value for name, value in run.items() if name != "settings"}
+    reply = {name: value for name, value in run.items() if name not in ("settings", "repair_history")}
     reply |= {"run_page_url": url, "tasks": [{**task, "run_page_url": url} for task in run["tasks"]]}
     if version == "2.0" and len(latest_attempts(run)) == 1:
         task = run["tasks"][-1]

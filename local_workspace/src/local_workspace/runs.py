@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,16 @@ from local_workspace.run_documents import (
     has_ended,
     internal_error,
     is_in,
+    latest_attempts,
     launch,
     next_attempt,
     search_states,
     states,
     task_record,
     timed_out,
+    to_repair,
 )
+from local_workspace.run_documents import repair as begin_repair
 from local_workspace.state import StateFolder
 from local_workspace.task_conditions import launch_ready, summary_of
 from local_workspace.task_processes import (
@@ -120,6 +123,41 @@ class RunManager:
         with self._lock:
             for run in self._runs_in("QUEUED", *(() if only_queued else ACTIVE), job_id=job_id):
                 self._interrupt(run["run_id"], CANCELED)
+
+    def repair(
+        self, run_id: int, keys: Collection[str], *, failed: bool, dependents: bool, latest: int | None
+    ) -> int:
+        """Run tasks of a run that has ended once more, as its job says now; gives the id of the repair.
+
+        Raises InvalidState while the run is active, and InvalidParameter for what cannot be repaired, or
+        where `latest` is not the repair before this one.
+        """
+        with self._lock, self._database.transaction():
+            run = self.find(run_id)
+            run_id = run["run_id"]
+            if not has_ended(run) or any(task["run_id"] in self._stops for task in run["tasks"]):
+                raise InvalidState(f"Run {run_id} is active; it can be repaired when it has ended")
+            if unknown := sorted(set(keys).difference(latest_attempts(run))):
+                raise InvalidParameter(f"run {run_id} has no tasks {unknown}: {list(latest_attempts(run))}")
+            last = run.get("repair_history", [{}])[-1].get("id")
+            if latest != last:
+                raise InvalidParameter(f"latest_repair_id of run {run_id} must be {last}, not {latest}")
+            chosen = to_repair(run, keys, failed=failed, dependents=dependents)
+            if not chosen:
+                raise InvalidParameter(f"Run {run_id} has no task to repair: all have succeeded")
+            settings, made = self._settings_now(run), list[int]()
+            self._change(
+                run_id, lambda each: made.append(begin_repair(self._database, each, settings, chosen))
+            )
+        self.submit(run_id)
+        return made[0]
+
+    def _settings_now(self, run: Document) -> Document:
+        """What the job of a run says now; what it said then where the job, or one of its tasks, is gone."""
+        job = self._database.get("job", str(run["job_id"])) if run["run_type"] == "JOB_RUN" else None
+        now: Document = job["settings"] if job else run["settings"]
+        is_like_it = {task["task_key"] for task in now["tasks"]} == latest_attempts(run).keys()
+        return now if is_like_it else run["settings"]
 
     def delete(self, run_id: int) -> None:
         """Forget a run and what it kept on disk; InvalidState while it, or a process of it, is alive."""

@@ -23,6 +23,7 @@ from local_workspace.clock import now
 from local_workspace.cluster import ClusterError, SparkCluster
 from local_workspace.connections import BoundedProtocol
 from local_workspace.database import Database, Document
+from local_workspace.deployment_jobs import DeploymentJobs, watch
 from local_workspace.error_responses import add_handlers
 from local_workspace.fork_server import ForkServer
 from local_workspace.job_starts import create_scheduled_run
@@ -158,7 +159,7 @@ def create_app(
         [
             access.router(keyring, cookie_name),
             pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
-            _mlflow_page(),
+            _mlflow_site(DeploymentJobs(database, runs.submit)),
             *rest_routers(state, profile, database, runs, cluster, store, sources, writing),
             _cluster_router(cluster),
             openapi.router(),
@@ -194,7 +195,7 @@ def rest_routers(
     # It imports MLflow, whose environment is set before.
     from local_workspace.rest import catalogs, models, unity_catalog
 
-    rights = Securables(database)
+    rights, deployment = Securables(database), DeploymentJobs(database, runs.submit)
     inventory = catalogs.Inventory(state, store, Warehouse(cluster), rights)
     return [
         identity.router(profile.host, database),
@@ -208,9 +209,9 @@ def rest_routers(
         secrets.router(database, state),
         permissions.router(database),
         policies.router(database),
-        unity_catalog.router(store, state, sources, writing, rights),
+        unity_catalog.router(store, state, sources, writing, rights, deployment),
         catalogs.router(inventory),
-        models.router(inventory, writing),
+        models.router(inventory, writing, deployment),
         questions_of_spark.router(rights),
         artifact_addresses.router(state),
     ]
@@ -235,10 +236,11 @@ def _cluster_router(cluster: SparkCluster) -> APIRouter:
     return routes
 
 
-def _mlflow_page() -> APIRouter:
-    """MLflow's page at an address of its own, since `/` is the workspace's."""
+def _mlflow_site(jobs: DeploymentJobs) -> APIRouter:
+    """MLflow's page at an address of its own, since `/` is the workspace's; what it registers starts jobs."""
     from mlflow.server import app as mlflow_site
 
+    watch(mlflow_site, jobs)
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/mlflow")

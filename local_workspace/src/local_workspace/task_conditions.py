@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from local_workspace.database import Document
 from local_workspace.run_documents import (
+    GOOD,
     NOT_STARTED,
     SUCCESS,
     Outcome,
@@ -20,19 +21,17 @@ UPSTREAM_FAILED = Outcome("SKIPPED", "UPSTREAM_FAILED", "Upstream tasks failed."
 UPSTREAM_CANCELED = Outcome("SKIPPED", "UPSTREAM_CANCELED", "Upstream tasks were canceled.", "SKIPPED")
 EXCLUDED = Outcome("SKIPPED", "EXCLUDED", "The run_if condition of the task was not met.", "SKIPPED")
 
-# An excluded task counts as a success.
-_GOOD = ("SUCCESS", "EXCLUDED")
 _CANCELED = ("CANCELED", "UPSTREAM_CANCELED")
 _SKIPPED = ("UPSTREAM_FAILED", "UPSTREAM_CANCELED")
 
 # `run_if`: does a task run when its upstream tasks have these result states?
 CONDITIONS: dict[str, Callable[[list[str]], bool]] = {
-    "ALL_SUCCESS": lambda results: all(result in _GOOD for result in results),
-    "AT_LEAST_ONE_SUCCESS": lambda results: any(result in _GOOD for result in results),
-    "NONE_FAILED": lambda results: all(r in _GOOD for r in results) and "SUCCESS" in results,
+    "ALL_SUCCESS": lambda results: all(result in GOOD for result in results),
+    "AT_LEAST_ONE_SUCCESS": lambda results: any(result in GOOD for result in results),
+    "NONE_FAILED": lambda results: all(r in GOOD for r in results) and "SUCCESS" in results,
     "ALL_DONE": lambda results: True,
-    "AT_LEAST_ONE_FAILED": lambda results: any(result not in _GOOD for result in results),
-    "ALL_FAILED": lambda results: all(result not in _GOOD for result in results),
+    "AT_LEAST_ONE_FAILED": lambda results: any(result not in GOOD for result in results),
+    "ALL_FAILED": lambda results: all(result not in GOOD for result in results),
 }
 _ABOUT_FAILURES = ("AT_LEAST_ONE_FAILED", "ALL_FAILED")
 
@@ -64,7 +63,7 @@ def why_skipped(task: Document, results: list[str]) -> Outcome | None:
         return None
     if condition in _ABOUT_FAILURES:
         return EXCLUDED
-    failures = [result for result in results if result not in _GOOD]
+    failures = [result for result in results if result not in GOOD]
     return UPSTREAM_CANCELED if all(result in _CANCELED for result in failures) else UPSTREAM_FAILED
 
 
@@ -77,7 +76,7 @@ def summary_of(run: Document) -> Outcome | None:
     if not all(has_ended(task) for task in tasks.values()):
         return None
     outcomes = {key: outcome_of(task) for key, task in tasks.items()}
-    failed = {key: o for key, o in outcomes.items() if o.result not in (*_GOOD, *_SKIPPED)}
+    failed = {key: o for key, o in outcomes.items() if o.result not in (*GOOD, *_SKIPPED)}
     if not failed:
         return SUCCESS
     # A failure says more than a cancelled task beside it.
@@ -86,6 +85,6 @@ def summary_of(run: Document) -> Outcome | None:
     message = f"Task {key} failed with message: {first.message}."
     message += " This caused all downstream tasks to get skipped." * skipped
     inner = {other for task in tasks.values() for other in upstream(task)}
-    if all(outcomes[leaf].result in _GOOD for leaf in tasks if leaf not in inner):
+    if all(outcomes[leaf].result in GOOD for leaf in tasks if leaf not in inner):
         return Outcome("TERMINATED", "SUCCESS_WITH_FAILURES", message, "SUCCESS_WITH_FAILURES")
     return Outcome(first.life_cycle, first.result, message, first.code)

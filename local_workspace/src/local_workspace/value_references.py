@@ -113,7 +113,7 @@ def _of_run(run: Document) -> Document:
         "job.id": run["job_id"],
         "job.name": run["run_name"],
         "job.run_id": run["run_id"],
-        "job.repair_count": 0,
+        "job.repair_count": len(run.get("repair_history", [0])) - 1,
         "job.trigger.type": run["trigger"].lower(),
         "workspace.id": WORKSPACE_ID,
     }

@@ -1,7 +1,7 @@
 """The training job: reads the table, fits and assesses a pipeline, registers it and takes it to the gate."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mlflow
@@ -16,6 +16,7 @@ from diabetes.tabular.parameters import Value, fill_in, list_short, show_short
 from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities.model_registry import ModelVersion
@@ -25,10 +26,12 @@ from sklearn.pipeline import Pipeline
 from diabetes_mlops.data import delta_tables
 from diabetes_mlops.data.places import reaching
 from diabetes_mlops.data.reading import read_table
-from diabetes_mlops.models import assessment, model_files, promotion, registry, search
+from diabetes_mlops.models import assessment, model_files, registry, search
+from diabetes_mlops.models.approval import DEPLOYMENT_JOB
+from diabetes_mlops.models.promotion import Verdict, find_champion_columns, settle
 from diabetes_mlops.reports import plots, report
 from diabetes_mlops.runs import telemetry
-from diabetes_mlops.runs.settings import TrainingSettings
+from diabetes_mlops.runs.settings import Promotion, Thresholds, TrainingSettings
 from diabetes_mlops.runs.telemetry import say, step
 from diabetes_mlops.runs.tracking import dataset_source, describe_code, digest_rows, log_input, open_run
 
@@ -53,7 +56,7 @@ def run(
         _log_settings(settings, problem)
         delta_tables.ensure_schema(spark, settings.model_name)  # Unity Catalog makes none for a model
         with step("read"):
-            extra = promotion.find_champion_columns(MlflowClient(), settings.model_name, problem.schema)
+            extra = find_champion_columns(MlflowClient(), settings.model_name, problem.schema)
             train, holdout, of_champion = read(spark, settings.training_data, problem, extra)
             data = describe_data(train, holdout, settings.training_data)
             mlflow.set_tags(data)
@@ -73,28 +76,29 @@ def run(
         with step("register"):
             version = _log_and_register(problem, model, train, measured, settings.model_name, tags)
             telemetry.describe(model_version=str(version.version))
-        with step("gate"):
-            verdict = promotion.settle(
-                problem,
-                version,
-                measured,
-                holdout.join(of_champion),
-                thresholds=settings.thresholds,
-                promotion=settings.promotion,
-                seed=settings.seed,
-            )
-        say(f"registered {version.name} version {version.version}, alias {verdict.alias or 'none'}")
-
         chosen = {name: show_short(value) for name, value in params.items()}
-        origin = {"run": active.info.run_id} | chosen | {"seed": str(settings.seed)} | tags
-        page = report.render(problem.evaluation, version, verdict, measured, figures, origin)
-        mlflow.log_text(page, "report.html")
+        verdict = None
+        if settings.promotion != DEPLOYMENT_JOB:
+            with step("gate"):
+                verdict = take_to_gate(
+                    problem,
+                    version,
+                    measured,
+                    figures,
+                    holdout.join(of_champion),
+                    thresholds=settings.thresholds,
+                    promotion=settings.promotion,
+                    seed=settings.seed,
+                    origin={"run": active.info.run_id} | chosen | {"seed": str(settings.seed)} | tags,
+                )
+        alias = verdict.alias if verdict else ""
+        say(f"registered {version.name} version {version.version}, alias {alias or 'none'}")
         return {
             "model_name": version.name,
             "model_version": str(version.version),
-            "alias": verdict.alias,
+            "alias": alias,
             "metrics": assessment.defined(measured.metrics),
-            "decision": verdict.as_json(),
+            "decision": verdict.as_json() if verdict else {},
             "model_params": params,
             "run_id": active.info.run_id,
             "experiment_id": active.info.experiment_id,
@@ -119,6 +123,28 @@ def read(
     telemetry.count(rows_in=len(table))
     say(f"read {len(table)} rows of {source}: {len(train)} to train on, {len(holdout)} held out")
     return train, holdout, table.loc[holdout.index, list(table.columns[len(schema.columns) :])]
+
+
+def take_to_gate(
+    problem: Problem,
+    version: ModelVersion,
+    measured: assessment.Assessment,
+    figures: Mapping[str, Figure],
+    holdout: pd.DataFrame,
+    *,
+    thresholds: Thresholds,
+    promotion: Promotion,
+    seed: int,
+    origin: Mapping[str, str],
+) -> Verdict:
+    """Let a version meet the gate as `settle` does, and log the report of it into the active run."""
+    verdict = settle(
+        problem, version, measured, holdout, thresholds=thresholds, promotion=promotion, seed=seed
+    )
+    mlflow.log_text(
+        report.render(problem.evaluation, version, verdict, measured, figures, origin), "report.html"
+    )
+    return verdict
 
 
 def describe_data(train: pd.DataFrame, holdout: pd.DataFrame, source: str) -> dict[str, str]:

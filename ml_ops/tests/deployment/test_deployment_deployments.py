@@ -99,7 +99,7 @@ def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli:
     roll_back(cli, target, "0.1.0")
 
     sent = [body for path, body in server.received if path == "/api/2.1/jobs/reset"]
-    assert [int(body["job_id"]) for body in sent] == [0, 1, 2]
+    assert [int(body["job_id"]) for body in sent] == list(range(len(names)))
     for settings in (body["new_settings"] for body in sent):
         assert settings["run_as"] == {"service_principal_name": "1-2-3"}
         parameters = settings["tasks"][0]["notebook_task"]["base_parameters"]

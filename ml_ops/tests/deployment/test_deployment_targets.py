@@ -12,7 +12,12 @@ from deployment.errors import DeploymentError
 from deployment.targets import Target
 from deployment.workspace import User
 from diabetes import PROBLEM
-from diabetes_mlops.runs.settings import MonitoringSettings, ScoringSettings, TrainingSettings
+from diabetes_mlops.runs.settings import (
+    DeploymentSettings,
+    MonitoringSettings,
+    ScoringSettings,
+    TrainingSettings,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 # What `databricks bundle validate` made of this databricks.yml, with the version of that program.
@@ -51,7 +56,12 @@ def test_a_targets_jobs_are_those_that_the_bundle_makes(
 ) -> None:
     recorded = json.loads(RECORDING.read_text())["targets"][f"{target}-{compute}"]
 
-    assert rendered(target, given).jobs() == recorded
+    assert {key: in_order(job) for key, job in rendered(target, given).jobs().items()} == recorded
+
+
+def in_order(job: dict[str, Any]) -> dict[str, Any]:
+    """A job with its tasks in the order of their keys, as the bundle puts them."""
+    return job | {"tasks": sorted(job["tasks"], key=lambda task: str(task["task_key"]))}
 
 
 def test_two_people_in_one_workspace_share_nothing() -> None:
@@ -82,9 +92,9 @@ def test_targets_differ_where_they_must() -> None:
 
     for name in ("workspace_folder", "catalog", "data_root", "name_prefix"):
         assert staging.text(name) != prod.text(name)
-    paused = {job["schedule"]["pause_status"] for job in staging.jobs().values()}
-    assert paused == {"PAUSED"}
-    assert {job["schedule"]["pause_status"] for job in prod.jobs().values()} == {"UNPAUSED"}
+    for target, status in ((staging, "PAUSED"), (prod, "UNPAUSED")):
+        schedules = [job["schedule"] for job in target.jobs().values() if "schedule" in job]
+        assert {schedule["pause_status"] for schedule in schedules} == {status}
 
 
 def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
@@ -94,6 +104,7 @@ def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
     assert {key: job["tasks"][0]["notebook_task"]["notebook_path"] for key, job in jobs.items()} == {
         "diabetes_batch_scoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_batch_score",
         "diabetes_monitoring": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_monitor",
+        "diabetes_model_deployment": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_deploy",
         "diabetes_model_training": f"{folder}/ml_ops/orchestrator/diabetes_orchestrator_train",
     }
     assert "${" not in json.dumps(jobs)
@@ -101,20 +112,25 @@ def test_every_job_runs_its_notebook_from_the_folder_of_the_version() -> None:
 
 def test_parameters_of_a_job_are_the_widgets_of_its_notebook() -> None:
     for job in rendered("staging", EXISTING).jobs().values():
-        task = job["tasks"][0]["notebook_task"]
-        name = Path(task["notebook_path"]).name
-        source = (ROOT / "ml_ops" / "orchestrator" / f"{name}.py").read_text()
-        widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
+        of_the_job = [parameter["name"] for parameter in job.get("parameters", [])]
+        for task in (each["notebook_task"] for each in job["tasks"]):
+            name = Path(task["notebook_path"]).name
+            source = (ROOT / "ml_ops" / "orchestrator" / f"{name}.py").read_text()
+            widgets = re.findall(r'dbutils\.widgets\.\w+\(\s*"(\w+)",', source)
 
-        assert sorted(task["base_parameters"]) == sorted(widgets)
+            assert sorted([*task["base_parameters"], *of_the_job]) == sorted(widgets)
 
 
 # Where a target's own variables differ from the defaults of the jobs, and what has none.
 OF_THE_TARGET = ("data_root", "secret_scope", "experiment_name", "model_name", "output_table", "git_commit")
+# What the job of a model is told of its version, and what only a run knows.
+OF_THE_VERSION = {"model_name": "a.b.c", "model_version": "3"}
+OF_THE_RUN = ("task", "job_run_id")
 JOBS: dict[str, tuple[type, tuple[str, ...]]] = {
     "diabetes_model_training": (TrainingSettings, ("training_data", *OF_THE_TARGET)),
     "diabetes_batch_scoring": (ScoringSettings, ("input_data", *OF_THE_TARGET)),
     "diabetes_monitoring": (MonitoringSettings, OF_THE_TARGET),
+    "diabetes_model_deployment": (DeploymentSettings, (*OF_THE_TARGET, *OF_THE_RUN)),
 }
 
 
@@ -123,9 +139,11 @@ def test_what_a_job_hands_over_is_the_default_of_its_settings(key: str) -> None:
     settings, of_the_target = JOBS[key]
     given = rendered("staging", EXISTING).jobs()[key]["tasks"][0]["notebook_task"]["base_parameters"]
     needed = {name: value for name, value in given.items() if name in of_the_target}
+    needed = {name: value for name, value in needed.items() if name != "task"}
+    needed |= {name: value for name, value in OF_THE_VERSION.items() if name not in given}
 
     assert set(of_the_target) & given.keys() and given.keys() - set(of_the_target)
-    for name, value in given.items():
+    for name, value in ((name, value) for name, value in given.items() if name not in OF_THE_RUN):
         assert settings.from_widgets(needed | {name: value}, PROBLEM) == settings.from_widgets(
             needed, PROBLEM
         ), name

@@ -10,7 +10,7 @@ from local_workspace.callers import caller
 from local_workspace.database import Database, Document
 from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, NotSupported
-from local_workspace.job_checks import check_runs_as
+from local_workspace.job_checks import REFUSED_OF_JOBS, check_runs_as, refuse
 from local_workspace.principals import Principals
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.paging import page
@@ -89,11 +89,14 @@ def _add_submit(routes: APIRouter, database: Database, runs: RunManager) -> None
 def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, version: str) -> None:
     @routes.get("/runs/get")
     def get(fields: RequestFields) -> dict[str, Any]:
-        """One run, or one task of it, with its state."""
-        for name in ("include_history", "include_resolved_values"):
-            if fields.flag(name):
-                raise NotSupported(f"{name} is not part of the local workspace")
-        return _run_or_task(runs, fields.integer("run_id"), version)
+        """One run, or one task of it, with its state; with `include_history` also its repairs."""
+        if fields.flag("include_resolved_values"):
+            raise NotSupported("include_resolved_values is not part of the local workspace")
+        run_id = fields.integer("run_id")
+        found = _run_or_task(runs, run_id, version)
+        return found | (
+            {"repair_history": _history(runs.find(run_id))} if fields.flag("include_history") else {}
+        )
 
     @routes.get("/runs/list")
     def list_runs(fields: RequestFields) -> dict[str, Any]:
@@ -129,6 +132,22 @@ def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> Non
         runs.cancel_all(job_id, only_queued)
         return {}
 
+    @routes.post("/runs/repair")
+    def repair(fields: RequestFields) -> dict[str, Any]:
+        """Run tasks of a run that has ended once more: those that are named, or all that did not succeed."""
+        refuse(fields, (*REFUSED_OF_JOBS, "job_parameters", "notebook_params"), "")
+        keys, failed = fields.texts("rerun_tasks"), fields.flag("rerun_all_failed_tasks")
+        if bool(keys) == failed:
+            raise InvalidParameter("repair needs rerun_tasks or rerun_all_failed_tasks, and not both")
+        number = runs.repair(
+            fields.integer("run_id"),
+            keys,
+            failed=failed,
+            dependents=fields.flag("rerun_dependent_tasks"),
+            latest=fields.integer("latest_repair_id") if fields.get("latest_repair_id") is not None else None,
+        )
+        return {"repair_id": number}
+
     @routes.post("/runs/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a run that has ended, and what it kept."""
@@ -147,6 +166,14 @@ def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
     of_run: Document = {name: run[name] for name in shared} | trigger
     of_run.update(task, job_run_id=run["run_id"])
     return of_run
+
+
+def _history(run: Document) -> list[Document]:
+    """The run as it was first, and each repair of it."""
+    first = {name: run[name] for name in ("start_time", "end_time", "state", "status")}
+    ids = [task["run_id"] for task in run["tasks"]]
+    found: list[Document] = run.get("repair_history", [{"type": "ORIGINAL", **first, "task_run_ids": ids}])
+    return found
 
 
 def _only_task(runs: RunManager, run_id: int) -> Document:

@@ -11,6 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from local_workspace.callers import USER_NAME
 from local_workspace.database import Document
+from local_workspace.deployment_jobs import DeploymentJobs
 from local_workspace.errors import DoesNotExist
 from local_workspace.rest import unity_catalog
 from local_workspace.rest.catalogs import METASTORE_ID, PREFIX, Inventory, change, shown
@@ -19,16 +20,18 @@ from local_workspace.rest.unity_catalog import KNOWING
 from local_workspace.securables import MODEL, Securable, securable
 
 
-def router(inventory: Inventory, writing: AbstractContextManager[Any]) -> APIRouter:
+def router(inventory: Inventory, writing: AbstractContextManager[Any], jobs: DeploymentJobs) -> APIRouter:
     """Models, their versions and aliases."""
     routes = APIRouter(prefix=f"{PREFIX}/models", route_class=unity_catalog.MlflowRoute)
-    _add_models(routes, inventory, writing)
+    _add_models(routes, inventory, writing, jobs)
     _add_versions(routes, inventory, writing)
     _add_aliases(routes, inventory)
     return routes
 
 
-def _add_models(routes: APIRouter, inventory: Inventory, writing: AbstractContextManager[Any]) -> None:
+def _add_models(
+    routes: APIRouter, inventory: Inventory, writing: AbstractContextManager[Any], jobs: DeploymentJobs
+) -> None:
     store, rights = inventory.store, inventory.rights
 
     @routes.post("")
@@ -64,7 +67,7 @@ def _add_models(routes: APIRouter, inventory: Inventory, writing: AbstractContex
     def delete(full_name: str) -> dict[str, Any]:
         """Remove a model with its versions and their files."""
         one = _existing(inventory, full_name)
-        unity_catalog.delete_model(store, inventory.state, writing, rights, one.name)
+        unity_catalog.delete_model(store, inventory.state, writing, rights, one.name, jobs)
         return {}
 
 

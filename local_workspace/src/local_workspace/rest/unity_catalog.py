@@ -26,6 +26,7 @@ from mlflow.utils.search_utils import SearchUtils
 
 from local_workspace.callers import USER_NAME, caller
 from local_workspace.database import Document
+from local_workspace.deployment_jobs import DeploymentJobs
 from local_workspace.errors import DoesNotExist, InvalidParameter, InvalidState, NotSupported
 from local_workspace.rest import files
 from local_workspace.rest.fields import Fields, RequestFields
@@ -68,15 +69,16 @@ def router(
     sources: Sources,
     writing: AbstractContextManager[Any],
     rights: Securables,
+    jobs: DeploymentJobs,
 ) -> APIRouter:
     """The registry behind `databricks-uc`, and the files of its models under `/api/2.0/fs`.
 
     `writing` keeps other writers away while a row and its files change together.
     """
     routes = APIRouter(prefix=PREFIX, route_class=MlflowRoute)
-    _add_models(routes, store, state, writing, rights)
+    _add_models(routes, store, state, writing, rights, jobs)
     _add_model_tags_and_aliases(routes, store, rights)
-    _add_versions(routes, store, state, sources, writing, rights)
+    _add_versions(routes, store, state, sources, writing, rights, jobs)
     _add_version_tags(routes, store, rights)
     _add_storage(routes, store, rights)
     both = APIRouter()
@@ -120,46 +122,64 @@ def _add_models(
     state: StateFolder,
     writing: AbstractContextManager[Any],
     rights: Securables,
+    jobs: DeploymentJobs,
 ) -> None:
+    def shown(model: RegisteredModel) -> Document:
+        deployment = {
+            "deployment_job_id": jobs.job_of(model.name),
+            "deployment_job_state": jobs.state_of(model.name),
+        }
+        return _model(model, rights) | deployment
+
     @routes.post("/registered-models/create")
     def create(fields: RequestFields) -> dict[str, Any]:
         """Make a model of three levels, without versions; it belongs to who makes it."""
         tags = [RegisteredModelTag(key, value) for key, value in _tags(fields)]
-        name = _name(fields)
+        name, job_id = _name(fields), fields.text("deployment_job_id", "")
         _folder(state, name)  # refuses a name that no folder can have
+        if job_id:
+            jobs.check(job_id)
         made = create_model(store, rights, name, tags, fields.text("description", ""))
-        return {"registered_model": _model(made, rights)}
+        if job_id:
+            jobs.connect(name, job_id)
+        return {"registered_model": shown(made)}
 
     @routes.get("/registered-models/get")
     def get_model(fields: RequestFields) -> dict[str, Any]:
         """One model with its aliases and tags."""
         name = _name(fields)
         rights.require(Securable(MODEL, name), *KNOWING)
-        return {"registered_model": _model(store.get_registered_model(name), rights)}
+        return {"registered_model": shown(store.get_registered_model(name))}
 
     @routes.get("/registered-models/search")
     def search_models(fields: RequestFields) -> dict[str, Any]:
         """The models that the caller may see, page by page."""
         found = store.search_registered_models(None, _length(fields), None, _page_token(fields))
         return {
-            "registered_models": [_model(model, rights) for model in found if visible(rights, model.name)],
+            "registered_models": [shown(model) for model in found if visible(rights, model.name)],
             "next_page_token": found.token,
         }
 
     @routes.patch("/registered-models/update")
     def update_model(fields: RequestFields) -> dict[str, Any]:
-        """Change a model's description."""
+        """Change a model's description, and the job that each new version of it starts."""
         name, new_name = _name(fields), fields.text("new_name", "")
         if new_name:
             raise NotSupported(f"model {name} cannot be renamed to {new_name!r} here; register it anew")
         rights.require(Securable(MODEL, name), "MANAGE")
-        changed = store.update_registered_model(name, fields.text("description", ""))
-        return {"registered_model": _model(changed, rights)}
+        changed = store.get_registered_model(name)
+        if job_id := fields.text("deployment_job_id", ""):
+            jobs.connect(name, job_id)
+        elif "deployment_job_id" in fields:
+            jobs.disconnect(name)
+        if "description" in fields or "deployment_job_id" not in fields:
+            changed = store.update_registered_model(name, fields.text("description", ""))
+        return {"registered_model": shown(changed)}
 
     @routes.delete("/registered-models/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
         """Remove a model with its versions and their files."""
-        delete_model(store, state, writing, rights, _name(fields))
+        delete_model(store, state, writing, rights, _name(fields), jobs)
         return {}
 
 
@@ -182,12 +202,14 @@ def delete_model(
     writing: AbstractContextManager[Any],
     rights: Securables,
     name: str,
+    jobs: DeploymentJobs,
 ) -> None:
-    """Removes a model with its versions, their files and what was granted on it."""
+    """Removes a model with its versions, their files, its job and what was granted on it."""
     rights.require(Securable(MODEL, name), "MANAGE")
     with writing:
         store.delete_registered_model(name)
         _remove_files(state, _folder(state, name))
+    jobs.disconnect(name)
     rights.removed(Securable(MODEL, name))
 
 
@@ -278,6 +300,7 @@ def _add_versions(
     sources: Sources,
     writing: AbstractContextManager[Any],
     rights: Securables,
+    jobs: DeploymentJobs,
 ) -> None:
     @routes.post("/model-versions/create")
     def create_version(fields: RequestFields) -> dict[str, Any]:
@@ -306,10 +329,14 @@ def _add_versions(
 
     @routes.post("/model-versions/finalize")
     def finalize_version(fields: RequestFields) -> dict[str, Any]:
-        """Say that the files are there; they do not change any more."""
+        """Say that the files are there; they do not change any more. Starts the model's deployment job."""
         name, version = _name(fields), fields.natural("version")
         rights.require(Securable(MODEL, name), *ADDING)
-        _write(store, name, version, status=READY)
+        with writing:  # of two that say so, one starts the job
+            was_pending = store.get_model_version(name, version).status == PENDING
+            _write(store, name, version, status=READY)
+        if was_pending:
+            jobs.start(name, str(version))
         return {"model_version": _version(store.get_model_version(name, version))}
 
     @routes.get("/model-versions/get")

@@ -1,7 +1,7 @@
 """Lets a new version meet the champion at the gate, and gives it the alias that it has earned."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -20,7 +20,7 @@ from diabetes_mlops.models.assessment import Assessment
 from diabetes_mlops.models.contract import CONTRACT, Contract
 from diabetes_mlops.models.gate import Champion, Decision, Evidence, Slice, decide
 from diabetes_mlops.models.registry import ChampionChangedError, ModelNotFoundError
-from diabetes_mlops.runs.settings import Thresholds
+from diabetes_mlops.runs.settings import Promotion, Thresholds
 from diabetes_mlops.runs.telemetry import say
 
 ATTEMPTS = 3
@@ -64,7 +64,7 @@ def settle(
     holdout: pd.DataFrame,
     *,
     thresholds: Thresholds,
-    promotion: Literal["automatic", "manual"],
+    promotion: Promotion,
     seed: int,
 ) -> Verdict:
     """Decide on a version and act on it: champion, challenger that waits for a person, or no alias.
@@ -163,13 +163,13 @@ def _act(
     version: ModelVersion,
     decision: Decision,
     champion: Champion | None,
-    promotion: Literal["automatic", "manual"],
+    promotion: Promotion,
 ) -> str:
     """Give the version its alias and return it."""
     if not decision.promote:
         registry.drop_challenger(client, version)
         return ""
-    if promotion == "manual":
+    if promotion != "automatic":
         registry.set_challenger(client, version)
         return registry.CHALLENGER
     expected = champion.version if champion else None

@@ -15,11 +15,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 
-from diabetes_mlops.models import champions
+from diabetes_mlops.models import approval, champions
 from diabetes_mlops.models.contract import CODE_VERSION
 
 CHAMPION, HISTORY, LONGEST_TAG = champions.CHAMPION, champions.HISTORY, champions.LONGEST_TAG
 CHALLENGER = "challenger"
+# The tag that says who approved a version, where that was by `approve`.
+APPROVED_BY = "approved_by"
 # The tag with the names of the metrics that a version was judged by, between commas.
 METRICS = "metrics"
 LISTED_TAGS = (
@@ -122,6 +124,13 @@ def promote(client: MlflowClient, version: ModelVersion, *, by: str, expected_ch
     if champions.play(changes)[-1:] != [number]:  # else somebody has promoted it at the same moment
         client.set_registered_model_tag(name, HISTORY, champions.encode([*changes, f"+{number}"]))
     _sign(client, name, number, "promoted", by)
+
+
+def approve(client: MlflowClient, version: ModelVersion, *, by: str) -> None:
+    """Let a version through at its deployment job, and write down who did it."""
+    number = str(version.version)
+    client.set_model_version_tag(version.name, number, approval.APPROVAL, approval.APPROVED)
+    _sign(client, version.name, number, "approved", by)
 
 
 def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion:

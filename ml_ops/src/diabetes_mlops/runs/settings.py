@@ -46,6 +46,7 @@ _MOUNT = re.compile(r"(?:dbfs:)?(/mnt/[^/]+)(/.*)?")
 _CONTAINER_FORM = "abfss://<container>@<account>.dfs.core.windows.net[/<folder>]"
 _THRESHOLD = re.compile(r"([\w-]+)\s*(<=|>=)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 Credential = Literal["", "account-key", "service-principal"]
+Promotion = Literal["automatic", "manual", "deployment-job"]
 
 # What every notebook has beside its settings, for itself and for telemetry.
 OF_THE_RUN = {
@@ -108,7 +109,8 @@ class TrainingSettings:
     `model_params` are those that are given; the others have the defaults of the problem. With `search_trials`
     above 0 that many sets of them are tried, and the given one is the first; one after another on the driver,
     or side by side on the Spark workers, with the same outcome.
-    With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it.
+    With `promotion` "manual" a version that passes the gate stays challenger until a person promotes it. With
+    "deployment-job" the version is registered alone, and meets the gate in the deployment job of its model.
     """
 
     training_data: str = field(metadata=widget("Labelled data: file or table", DATA))
@@ -125,8 +127,8 @@ class TrainingSettings:
         default="driver", metadata=widget("Where they are tried", one_of("driver", "workers"))
     )
     seed: int = field(default=0, metadata=widget("Seed of everything random", WHOLE_NUMBER))
-    promotion: Literal["automatic", "manual"] = field(
-        default="automatic", metadata=widget("What passes the gate", one_of("automatic", "manual"))
+    promotion: Promotion = field(
+        default="automatic", metadata=widget("What passes the gate", one_of(*get_args(Promotion)))
     )
     git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
 
@@ -138,6 +140,27 @@ class TrainingSettings:
             model_params=_model_params(widgets, problem),
             thresholds=_thresholds(widgets, problem.evaluation),
         )
+
+
+@dataclass(frozen=True)
+class DeploymentSettings:
+    """What a task of the deployment job needs to know; `task` is its name."""
+
+    model_name: str = field(metadata=widget("Model: catalog.schema.name", MODEL))
+    model_version: str = field(metadata=widget("Version to deploy", VERSION))
+    experiment_name: str = field(metadata=widget(_EXPERIMENT, TEXT))
+    thresholds: Thresholds = field(metadata=widgets_of(_GATE))
+    task: Literal["evaluate", "approval", "deploy"] = field(
+        default="evaluate", metadata=widget("Task of the job", one_of("evaluate", "approval", "deploy"))
+    )
+    seed: int = field(default=0, metadata=widget("Seed of everything random", WHOLE_NUMBER))
+    git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
+    job_run_id: str = field(default="", metadata=widget(OF_THE_RUN["job_run_id"].text, TEXT))
+
+    @classmethod
+    def from_widgets(cls, widgets: Widgets, problem: Problem) -> Self:
+        """Read and check the widgets of the deployment notebook; raises SettingsError."""
+        return cls(**read_declared(cls, widgets), thresholds=_thresholds(widgets, problem.evaluation))
 
 
 @dataclass(frozen=True)

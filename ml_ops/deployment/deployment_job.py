@@ -1,0 +1,149 @@
+"""Links the model to its deployment job, and lets that job go on with a version that is approved."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diabetes_mlops.models.approval import DEPLOYMENT_JOB
+
+from deployment.databricks_cli import DatabricksCli
+from deployment.errors import DeploymentError, RunFailedError
+from deployment.jobs import find_job_in
+from deployment.runs import ENDED, describe_failure, follow, get_run, succeeded
+from deployment.targets import Target
+from deployment.workspace import NotAllowedError, Workspace
+
+KEY = "diabetes_model_deployment"
+MODELS = "/api/2.0/mlflow/unity-catalog/registered-models"
+RUNS = "/api/2.2/jobs/runs"
+MAY_RUN = "CAN_MANAGE_RUN"
+
+
+def settle_link(workspace: Workspace, target: Target) -> None:
+    """Links the model to the target's deployment job where `promotion` says so; elsewhere undoes that.
+
+    Raises DeploymentError where there is no model yet, or the right is missing.
+    """
+    name = target.text("model_name")
+    if target.text("promotion") == DEPLOYMENT_JOB:
+        _link(workspace, target, name)
+        return
+    try:
+        linked = find_linked_job(workspace, name)
+        job = find_job_in(workspace, target.job_name(KEY)) if linked else None
+    except DeploymentError as error:
+        print(f"Note: it was not looked whether {name} is linked to a deployment job: {error}")
+        return
+    if job and str(job["job_id"]) == linked:
+        _set_link(workspace, name, "")
+        print(f"Model '{name}' is linked to job '{job['settings']['name']}' no more")
+
+
+def find_linked_job(workspace: Workspace, name: str) -> str | None:
+    """The id of the job that a new version of the model starts; empty without one, None without a model."""
+    found = workspace.find(f"{MODELS}/get", name=name)
+    return str(found["registered_model"].get("deployment_job_id") or "") if found else None
+
+
+def go_on(cli: DatabricksCli, job_id: str, name: str, number: str, *, wait: bool) -> None:
+    """Lets the job go on with an approved version: where it ended it is repaired, or it runs once more.
+
+    With `wait` it follows the run, and raises when that fails.
+    """
+    run = _find_run(cli.workspace, job_id, name, number)
+    if run is None or succeeded(run):
+        wanted = {"job_id": int(job_id), "job_parameters": {"model_name": name, "model_version": number}}
+        run_id, does = _ask(cli.workspace, number, "/api/2.2/jobs/run-now", wanted)["run_id"], "starts"
+    elif run["state"]["life_cycle_state"] in ENDED:
+        run_id, does = run["run_id"], "goes on"
+        _ask(cli.workspace, number, f"{RUNS}/repair", _repair(cli.workspace, run_id))
+    else:
+        run_id, does = run["run_id"], "is under way"
+    print(f"Run {run_id} of its deployment job {does}: {get_run(cli, run_id)['run_page_url']}", flush=True)
+    if wait and not succeeded(ended := follow(cli, run_id)):
+        raise RunFailedError(describe_failure(cli, KEY, ended))
+
+
+def _link(workspace: Workspace, target: Target, name: str) -> None:
+    job = find_job_in(workspace, target.job_name(KEY))
+    if job is None:
+        raise DeploymentError(
+            f"there is no job '{target.job_name(KEY)}' to link '{name}' to; deploy it first"
+        )
+    job_id, title = str(job["job_id"]), job["settings"]["name"]
+    linked = find_linked_job(workspace, name)
+    if linked is None:
+        raise DeploymentError(
+            f"there is no model '{name}' to link to job '{title}'; make it with `make databricks-init`, then "
+            "`make databricks-deploy-jobs`"
+        )
+    _let_owner_run(workspace, target, job_id)
+    if linked != job_id:
+        _set_link(workspace, name, job_id)
+    print(f"Model '{name}' is linked to job '{title}': each new version starts it")
+
+
+def _let_owner_run(workspace: Workspace, target: Target, job_id: str) -> None:
+    """The job starts as the owner of the model, and the owner's people repair its runs."""
+    owner = target.text("model_owner")
+    who = {"group_name": owner} if owner else target.run_as
+    if not who:  # whoever makes both owns both
+        return
+    try:
+        entries = {"access_control_list": [{**who, "permission_level": MAY_RUN}]}
+        workspace.call("PATCH", f"/api/2.0/permissions/jobs/{job_id}", repeats=True, json=entries)
+    except NotAllowedError as error:
+        raise DeploymentError(
+            f"you may not give '{next(iter(who.values()))}', the owner of the model, {MAY_RUN} on job "
+            f"{job_id}: {error.said}. The owner of the job may, or an administrator"
+        ) from error
+
+
+def _set_link(workspace: Workspace, name: str, job_id: str) -> None:
+    body = {"name": name, "deployment_job_id": job_id}
+    aim = f"link model '{name}' to job {job_id}" if job_id else f"unlink model '{name}' from its job"
+    try:
+        workspace.call("PATCH", f"{MODELS}/update", repeats=True, json=body)
+    except NotAllowedError as error:
+        raise DeploymentError(
+            f"you may not {aim}: {error.said}. It takes MANAGE on the model, and {MAY_RUN} on the job; "
+            "whoever has both can run `make databricks-deploy-jobs` once"
+        ) from error
+
+
+def _find_run(workspace: Workspace, job_id: str, name: str, number: str) -> dict[str, Any] | None:
+    """The newest run of the job for a version of the model."""
+    wanted = {"model_name": name, "model_version": number}
+    return next((run for run in _runs_of(workspace, job_id) if wanted.items() <= _given(run).items()), None)
+
+
+def _given(run: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that a run was started with."""
+    parameters = run.get("job_parameters", [])
+    return {each["name"]: str(each.get("value", each.get("default", ""))) for each in parameters}
+
+
+def _runs_of(workspace: Workspace, job_id: str) -> Iterator[dict[str, Any]]:
+    page: dict[str, Any] = {"next_page_token": ""}
+    while (token := page.get("next_page_token")) is not None:
+        params = {"job_id": job_id} | ({"page_token": token} if token else {})
+        page = workspace.call("GET", f"{RUNS}/list", params=params)
+        yield from page.get("runs", [])
+
+
+def _repair(workspace: Workspace, run_id: int) -> dict[str, Any]:
+    """What asks for a repair; a later one has to name the one before it."""
+    params = {"run_id": str(run_id), "include_history": "true"}
+    history = workspace.call("GET", f"{RUNS}/get", params=params).get("repair_history", [])
+    repairs = [each["id"] for each in history if each.get("type") == "REPAIR"]
+    latest = {"latest_repair_id": repairs[-1]} if repairs else {}
+    return {"run_id": run_id, "rerun_all_failed_tasks": True, "rerun_dependent_tasks": True, **latest}
+
+
+def _ask(workspace: Workspace, number: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return workspace.call("POST", path, json=body)
+    except NotAllowedError as error:
+        raise DeploymentError(
+            f"version {number} is approved, but you may not let its deployment job go on: {error.said}. "
+            f"Whoever has {MAY_RUN} on the job repairs its run, or gives this command again"
+        ) from error
