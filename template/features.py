@@ -46,6 +46,7 @@ FILES = {
         "tests/test_deployments.py",
         "tests/test_end_to_end.py",
         "tests/test_gaps.py",
+        "tests/test_job_access.py",
         "tests/test_mended_deployments.py",
         "tests/test_with_go_cli.py",
         "tests/test_model_targets.py",

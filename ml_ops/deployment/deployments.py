@@ -12,6 +12,7 @@ from deployment import git, wheels
 from deployment.clusters import job_cluster, require_cluster
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
+from deployment.job_access import check_access
 from deployment.jobs import check_owner, find_job, require_job
 from deployment.model_registry import ModelVersion, find_needed, require_version
 from deployment.records import find_versions, read_files, read_record, write_record
@@ -49,7 +50,9 @@ def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Targe
     version, commit = wheels.version(root), wheels.read_code(root).commit
     given = dict(settings.overrides) | choose_compute(cli, target)
     given |= {"version": version, "wheels": _as_pattern(version), "git_commit": commit}
-    return Target(settings.target, cli.workspace.user, given, root)
+    target = Target(settings.target, cli.workspace.user, given, root)
+    check_access(target.variable("job_permissions"), target.variable("notify_webhooks"))
+    return target
 
 
 def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
