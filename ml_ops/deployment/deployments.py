@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,10 @@ def _folder(target: Target, version: str) -> str:
 
 def check_owners(cli: DatabricksCli, target: Target) -> None:
     """Refuses a target whose jobs the other command line has deployed."""
+    cli.keep_variables(target)  # for what a refusal says to do
     bundle = cli.bundle_state(target)
     for key in target.job_keys():
-        check_owner(cli, target.job_name(key), bundle)
+        check_owner(cli, target.job_name(key), bundle, partial(cli.is_bound, target))
 
 
 def print_deployments(cli: DatabricksCli, target: Target) -> None:

@@ -76,6 +76,12 @@ class PipCli(DatabricksCli):
     def bundle_state(self, target: Target) -> str:
         return ""
 
+    def is_bound(self, target: Target, job_id: int) -> bool:
+        return False
+
+    def keep_variables(self, target: Target) -> None:
+        """Nowhere: no command of this program reads databricks.yml."""
+
     def deploy_job(self, settings: Mapping[str, Any]) -> int:
         """Creates the job, or resets the one that has its name; returns its id."""
         name = settings["name"]
