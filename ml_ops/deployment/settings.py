@@ -130,4 +130,4 @@ def _parse_list(name: str, text: str) -> list[Any]:
         return list(yaml.safe_load(text))
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
-        raise DeploymentError(f"{name.upper()} begins as a list and is none: {text!r} ({said})") from error
+        raise DeploymentError(f"{name.upper()} begins as a list and is not one: {text!r} ({said})") from error

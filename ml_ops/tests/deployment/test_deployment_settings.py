@@ -45,7 +45,7 @@ def test_a_list_of_more_than_texts_is_written_as_in_the_definition() -> None:
         {"group_name": "ml, all", "level": "CAN_VIEW"},
         {"user_name": "jo@x.y", "level": "CAN_MANAGE"},
     ]
-    with pytest.raises(DeploymentError, match=r"^JOB_PERMISSIONS begins as a list and is none: '\[\{'"):
+    with pytest.raises(DeploymentError, match=r"^JOB_PERMISSIONS begins as a list and is not one: '\[\{'"):
         Settings.from_environment(GIVEN | {"JOB_PERMISSIONS": "[{"})
 
 
