@@ -50,6 +50,8 @@ FILES = {
         "tests/test_mended_deployments.py",
         "tests/test_with_go_cli.py",
         "tests/test_model_targets.py",
+        "tests/proxy.py",
+        "tests/test_torn_deployments.py",
         "tests/test_rolling_back.py",
         "tests/test_security.py",
         "tests/test_the_walk.py",
