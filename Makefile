@@ -335,6 +335,10 @@ deployments: which-workspace ## List the deployed versions, the jobs that point 
 rollback-code: which-workspace ## Point the jobs at the code of a deployed version; VERSION=1a2b3c4, or MODEL_VERSION=3: what trained it
 	@$(DEPLOYMENT) roll-back-code
 
+.PHONY: destroy-trial
+destroy-trial: which-workspace ## Remove what was deployed under own names; NAME_PREFIX=... SCHEMA=... WORKSPACE_FOLDER=...
+	@$(DEPLOYMENT) destroy-trial
+
 .PHONY: run-diabetes-model-training
 run-diabetes-model-training: $(INSTALLED) ## Run training and wait; PARAMS='alpha=0.3', WAIT=0
 	@$(DEPLOYMENT) run diabetes_model_training

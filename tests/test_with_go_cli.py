@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databricks.sdk.service.jobs import Job  # only: pip-cli
 from deployment import command_lines
 from deployment.command_lines import open_cli
 from deployment.errors import CliError
 from deployment.go_cli import GoCli, write_overrides
+from deployment.pip_cli import PipCli  # only: pip-cli
 from programs import require_program
 from rest_server import program, workspace_at
 from science import PRIMARY
@@ -79,6 +81,42 @@ def validated(workspace: WorkspaceUnderTest, checkout: Path, target: str) -> dic
     return {key: {n: v for n, v in job.items() if n not in ADDED} for key, job in jobs.items()}
 
 
+# only: pip-cli
+@pytest.mark.parametrize("team", [GoCli], indirect=True)
+def test_a_target_that_databricks_cli_has_deployed_is_handed_over(team: Team) -> None:
+    """As docs/ci_cd.md says it, and as the refusal says it."""
+    team.settings = ("WORKSPACE_FOLDER=/Shared/handed_over", "NAME_PREFIX=[handed over] ")
+    team.cli = PipCli
+    team.deploy("before")
+    ids = [job.job_id for job in jobs_of(team)]
+    team.cli = GoCli
+
+    told = team.make("deploy", ok=False)
+    assert "was deployed without a bundle" in told
+    for job in jobs_of(team):
+        key = job.settings.name.rpartition(" ")[2]
+        bundle(
+            team.workspace,
+            team.checkout,
+            team.target,
+            "deployment",
+            "bind",
+            key,
+            str(job.job_id),
+            "--auto-approve",
+        )
+    version = team.deploy("after")
+
+    assert [job.job_id for job in jobs_of(team)] == ids
+    assert all(version in job.settings.tasks[0].notebook_task.notebook_path for job in jobs_of(team))
+
+
+def jobs_of(team: Team) -> list[Job]:
+    listed = team.workspace.client.jobs.list(expand_tasks=True)
+    return [job for job in listed if job.settings.name.startswith("[handed over] ")]
+
+
+# end only
 @pytest.mark.parametrize("team", [GoCli], indirect=True)
 def test_every_target_runs_with_it(team: Team) -> None:
     shutil.copytree(ROOT / "ml_data", team.checkout / "ml_data")

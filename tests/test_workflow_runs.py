@@ -25,11 +25,16 @@ from test_workflows import (
     CLIENT_ID,
     Job,
     azure_job,  # only: azure-pipelines
+    # only: azure-pipelines
+    azure_setup,  # only: go-cli
+    # end only
     github_job,
+    integration_job,
 )
 from workspace_under_test import DATA_ROOT, FOLDER, WorkspaceUnderTest
 
 SUBJECT = "repo:octo-org@123456/octo-repo@456789:environment:"
+TRUSTED = (f"{SUBJECT}staging", f"{SUBJECT}integration")
 AZURE_HOST = "http://adb-1234567890123456.7.azuredatabricks.net"
 TENANT = "22222222-3333-4444-5555-666666666666"
 # only: azure-pipelines
@@ -62,7 +67,7 @@ def run(job: Job, workspace: WorkspaceUnderTest, **environment: str) -> subproce
         finished = subprocess.run(
             ["bash", "-e", "-c", step],
             cwd=ROOT,
-            env=clean_environment() | own | job.environment | environment,
+            env=clean_environment() | job.environment | own | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,7 +111,7 @@ class Cloud(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         claims = json.loads(form["subject_token"][0])
-        if form["client_id"] == [CLIENT_ID] and claims["sub"] == f"{SUBJECT}staging":
+        if form["client_id"] == [CLIENT_ID] and claims["sub"] in TRUSTED:
             token = self.workspace.profile["token"]
             self.answer({"access_token": token, "token_type": "Bearer", "expires_in": 3600})
         else:
@@ -181,6 +186,56 @@ def test_github_lets_no_job_in_that_is_of_another_environment(workspace, from_gi
     assert not [job for job in workspace.client.jobs.list() if job.settings.name.startswith("[prod]")]
 
 
+def test_a_pull_request_is_deployed_trains_scores_and_leaves_nothing(workspace, from_github):
+    Cloud.environment = "integration"
+    job = integration_job(7, workspace.profile["host"])
+    here = of_the_trial(job, from_github)
+
+    finished = run(job, workspace, **here, DATA_ROOT=DATA_ROOT)
+
+    assert finished.returncode == 0, finished.stdout
+    assert re.search(count_rows(), finished.stdout)
+    assert "Table 'spark_catalog.diabetes_pr_7.diabetes_scored' is deleted" in finished.stdout
+    assert "Model 'spark_catalog.diabetes_pr_7.diabetes' is deleted" in finished.stdout
+    assert left_of("7", workspace) == []
+
+
+def test_a_pull_request_that_fails_leaves_nothing_either(workspace, from_github):
+    Cloud.environment = "integration"
+    job = integration_job(8, workspace.profile["host"])
+    here = of_the_trial(job, from_github)
+
+    failed = run(job, workspace, **here, DATA_ROOT="dbfs:/nowhere")
+    assert failed.returncode != 0 and "dbfs:/nowhere" in failed.stdout
+    assert "jobs" in left_of("8", workspace)
+
+    removed = run(Job(job.steps[-1:], job.environment), workspace, **here)
+
+    assert removed.returncode == 0, removed.stdout
+    assert left_of("8", workspace) == []
+    again = run(Job(job.steps[-1:], job.environment), workspace, **here)
+    assert again.returncode == 0 and "deleted" not in again.stdout
+
+
+def of_the_trial(job: Job, from_github: dict[str, str]) -> dict[str, str]:
+    """What is other on the local workspace, but for the names that the job has of its own."""
+    others = {name: value for name, value in from_github.items() if name not in job.environment}
+    return {name: value for name, value in others.items() if name != "EXPERIMENT"}
+
+
+def left_of(number: str, workspace: WorkspaceUnderTest) -> list[str]:
+    """What there is of a pull request."""
+    client = workspace.client
+    folder, schema = f"{FOLDER}/pull_requests", f"diabetes_pr_{number}"
+    found = {
+        "jobs": [job for job in client.jobs.list() if job.settings.name.startswith(f"[pr {number}] ")],
+        "folder": [each for each in client.workspace.list(folder) if each.path.endswith(f"/{number}")],
+        "schema": [each for each in client.schemas.list("spark_catalog") if each.name == schema],
+        "models": [each for each in client.registered_models.list() if each.schema_name == schema],
+    }
+    return [name for name, each in found.items() if each]
+
+
 # only: azure-pipelines
 def test_azure_signs_in_with_its_service_connection(workspace, cloud, tmp_path):
     az = tmp_path / "az"
@@ -199,4 +254,43 @@ def test_azure_signs_in_with_its_service_connection(workspace, cloud, tmp_path):
     assert f"account get-access-token --resource {DATABRICKS} --output json --tenant {TENANT}" in calls
 
 
+# end only
+
+
+# only: azure-pipelines
+# only: go-cli
+# In place of the action's script, at the edge where GitHub begins: what it reads, and what it writes.
+SCRIPT = """
+test "$VERSION $RUNNER_OS $RUNNER_ARCH" = "1.13.0 Linux X64"
+echo "$RUNNER_TEMP/program" >> "$GITHUB_PATH"
+"""
+CURL = f"""#!/bin/bash
+while [ "$1" != --output ]; do shift; done
+cat > "$2" <<'END'{SCRIPT}END
+"""
+
+
+def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps(tmp_path):
+    curl = tmp_path / "curl"
+    curl.write_text(CURL)
+    curl.chmod(0o700)
+    agent = {"Agent.OS": "Linux", "Agent.OSArchitecture": "X64", "Agent.TempDirectory": str(tmp_path)}
+    step = azure_setup()
+    given = {
+        name: re.sub(r"\$\(([\w.]+)\)", lambda found: agent[found[1]], value)
+        for name, value in step["env"].items()
+    }
+
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["script"]],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"##vso[task.prependpath]{tmp_path}/program\n"
+
+
+# end only
 # end only

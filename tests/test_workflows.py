@@ -1,5 +1,6 @@
 """What the pipelines do with a change: which branch or tag reaches which target, by which Make targets."""
 
+import json  # only: go-cli
 import re
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -7,8 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from deployment import telemetry_wheels
+from deployment import telemetry_wheels, trials
+from deployment.targets import Target
+from deployment.workspace import User
 from machine import ROOT
+from test_deployment_targets import RECORDING  # only: go-cli
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 MAIN, TAG, BRANCH, PULL = "refs/heads/main", "refs/tags/v1.2.0", "refs/heads/fix", "refs/pull/7/merge"
@@ -19,10 +23,15 @@ def read(path: str) -> dict[Any, Any]:
 
 
 GITHUB = read(".github/workflows/deploy.yml")
+INTEGRATION = read(".github/workflows/integration.yml")
 # only: azure-pipelines
 AZURE = read(".azure-pipelines/ci_cd.yml")
 STAGES = {stage["stage"]: stage for stage in AZURE["stages"]}
 # end only
+# Variables of an environment or a repository that sets none of them.
+OF_THE_RUNNER = {
+    f"vars.{name}": "" for name in ("DATABRICKS_CLI", "COMPUTE", "CLUSTER_NAME", "CLUSTER_POLICY")
+}
 TRIGGERS = GITHUB[True]  # `on` is a truth value in YAML 1.1
 
 
@@ -36,7 +45,7 @@ class Job:
     @property
     def targets(self) -> list[str]:
         """The Make targets that the steps call, in their order."""
-        return [target for step in self.steps for target in step.removeprefix("make ").split()]
+        return [target for step in self.steps for target in step.split()[1:]]
 
 
 def github_job(target: str, host: str, telemetry: str = "") -> Job:
@@ -45,9 +54,26 @@ def github_job(target: str, host: str, telemetry: str = "") -> Job:
         "vars.DATABRICKS_HOST": host,
         "vars.DATABRICKS_CLIENT_ID": CLIENT_ID,
         "vars.TELEMETRY": telemetry,
+        **OF_THE_RUNNER,
     }
     environment = {name: fill_in(value, values) for name, value in job["env"].items()}
-    return Job([step["run"] for step in job["steps"] if "run" in step], environment)
+    return Job(calls_of(job), environment)
+
+
+def integration_job(number: int, host: str) -> Job:
+    """The steps for a pull request, all of them: the last one is for a failure of those before it too."""
+    job = INTEGRATION["jobs"]["integration"]
+    values = {
+        "vars.DATABRICKS_HOST": host,
+        "vars.DATABRICKS_CLIENT_ID": CLIENT_ID,
+        "github.event.pull_request.number": str(number),
+        **OF_THE_RUNNER,
+    }
+    return Job(calls_of(job), {name: fill_in(value, values) for name, value in job["env"].items()})
+
+
+def calls_of(job: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
 
 
 # only: azure-pipelines
@@ -57,9 +83,10 @@ def azure_job(target: str, host: str, **parameters: str) -> Job:
     values = {f"parameters.{name}": str(value) for name, value in (use["parameters"] | parameters).items()}
     (job,) = yaml.safe_load(fill_in(template, values))["jobs"]
     steps = job["strategy"]["runOnce"]["deploy"]["steps"]
-    scripts = [step.get("script") or step.get("inputs", {}).get("inlineScript") for step in steps]
+    scripts = [step.get("script") or step.get("inputs", {}).get("inlineScript") or "" for step in steps]
     given = {variable["name"]: variable["value"] for variable in job["variables"] if "name" in variable}
-    return Job([script for script in scripts if script], given | {"DATABRICKS_HOST": host})
+    calls = [script for script in scripts if script.startswith("make ")]
+    return Job(calls, given | {"DATABRICKS_HOST": host})
 
 
 # end only
@@ -126,13 +153,16 @@ def test_a_repository_that_is_not_set_up_deploys_nothing():
     assert not github_allows("prod", TAG)
 
 
-def test_no_pull_request_comes_near_a_token():
+def test_no_pull_request_comes_near_a_token_but_that_of_its_own_environment():
     tests = read(".github/workflows/ci.yml")
     signing_in = {name for name, job in GITHUB["jobs"].items() if "id-token" in job["permissions"]}
+    (integration,) = INTEGRATION["jobs"].values()
 
     assert set(TRIGGERS) == {"push"}
     assert signing_in == {"staging", "prod"}
-    assert GITHUB["permissions"] == tests["permissions"] == {}
+    assert integration["environment"] == "integration"
+    assert integration["permissions"] == {"contents": "read", "id-token": "write"}
+    assert GITHUB["permissions"] == INTEGRATION["permissions"] == tests["permissions"] == {}
     assert [job["permissions"] for job in tests["jobs"].values()] == [{"contents": "read"}]
     assert all(job["runs-on"] == "ubuntu-24.04" for job in tests["jobs"].values())
 
@@ -163,3 +193,93 @@ def test_a_variable_of_the_repository_turns_telemetry_on(target, telemetry, monk
         monkeypatch.setenv(name, value)
 
     assert telemetry_wheels.are_wanted() == bool(telemetry)
+
+
+def integrates(label: str, repository: str, deploy: str = "true") -> bool:
+    """Whether a pull request of a repository is deployed when it is given a label."""
+    pull_request = SimpleNamespace(head=SimpleNamespace(repo=SimpleNamespace(full_name=repository)))
+    event = SimpleNamespace(label=SimpleNamespace(name=label), pull_request=pull_request)
+    names = {
+        "github": SimpleNamespace(event=event, repository="octo-org/octo-repo"),
+        "vars": SimpleNamespace(DEPLOY=deploy),
+    }
+    condition = INTEGRATION["jobs"]["integration"]["if"].replace("&&", "and")
+    return bool(eval(condition, names))
+
+
+def test_a_pull_request_of_the_repository_itself_is_deployed_when_it_is_given_the_label():
+    assert integrates("integration", "octo-org/octo-repo")
+    assert not integrates("integration", "somebody/octo-repo")
+    assert not integrates("documentation", "octo-org/octo-repo")
+    assert not integrates("integration", "octo-org/octo-repo", deploy="")
+    # What is pushed afterwards is not what somebody has looked at before they gave it.
+    assert INTEGRATION[True] == {"pull_request": {"types": ["labeled"]}}
+
+
+def test_what_a_pull_request_deploys_is_beside_staging_and_removed_whatever_happens():
+    given = integration_job(7, "").environment
+    names = {name.lower(): value for name, value in given.items() if name not in ("TARGET", "DATA_ROOT")}
+    overrides = {name: value for name, value in names.items() if value and not name.startswith("databricks")}
+    trial, staging = (Target("staging", lambda: User("ada"), values) for values in (overrides, {}))
+
+    trials.check_names(trial, staging)
+    assert given["DATA_ROOT"] == staging.text("data_root")
+    assert {name: trial.text(name) for name in ("model_name", "experiment")} == {
+        "model_name": "staging.diabetes_pr_7.diabetes",
+        "experiment": "/Shared/azure-databricks-mlops-mlflow/pull_requests/7/azure-databricks-mlops-mlflow",
+    }
+    last = INTEGRATION["jobs"]["integration"]["steps"][-1]
+    assert last == {"run": "make destroy-trial", "if": "always()"}
+
+
+# only: go-cli
+SETUP = re.compile(r"uses: databricks/setup-cli@(?P<commit>[0-9a-f]{40}) # v(?P<named>\S+)")
+DEPLOYING = {"deploy.yml": ("staging", "prod"), "integration.yml": ("integration",)}
+RECORDED_WITH = json.loads(RECORDING.read_text())["program"]
+
+
+@pytest.mark.parametrize(("file", "job"), [(file, job) for file, jobs in DEPLOYING.items() for job in jobs])
+def test_a_job_that_deploys_has_the_version_that_the_tests_were_recorded_with(file, job):
+    text = (ROOT / ".github" / "workflows" / file).read_text()
+    steps = yaml.safe_load(text)["jobs"][job]["steps"]
+    uses = [step.get("uses", "").partition("@")[0] for step in steps]
+    setup = steps[uses.index("databricks/setup-cli")]
+
+    assert uses.index("databricks/setup-cli") < [step.get("run") for step in steps].index("make deploy")
+    assert f"Databricks CLI v{setup['with']['version']}" == RECORDED_WITH
+    assert {found["named"] for found in SETUP.finditer(text)} == {setup["with"]["version"]}
+    assert setup["if"] == "vars.DATABRICKS_CLI == ''"
+
+
+# only: azure-pipelines
+def azure_setup() -> dict[str, Any]:
+    """The step of Azure Pipelines that installs the program."""
+    (job,) = read(".azure-pipelines/deploy.yml")["jobs"]
+    steps = job["strategy"]["runOnce"]["deploy"]["steps"]
+    return next(step for step in steps if "setup-cli" in step.get("script", ""))
+
+
+def test_both_systems_install_the_same_program():
+    setup = azure_setup()
+    text = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+
+    assert SETUP.search(text)["commit"] in setup["script"]
+    assert f"Databricks CLI v{setup['env']['VERSION']}" == RECORDED_WITH
+
+
+# end only
+# end only
+# only: azure-pipelines
+def test_a_sign_in_that_is_good_for_an_hour_is_renewed_in_a_stage_that_may_take_longer():
+    (job,) = read(".azure-pipelines/deploy.yml")["jobs"]
+    (signed_in,) = [
+        step
+        for step in job["strategy"]["runOnce"]["deploy"]["steps"]
+        if "task" in step and "AzureCLI" in step["task"]
+    ]
+
+    assert int(job["timeoutInMinutes"]) > 60
+    assert signed_in["inputs"]["keepAzSessionActive"] is True
+
+
+# end only

@@ -75,7 +75,24 @@ def states(local) -> Callable[..., list[str]]:
         ({"job_clusters": [{"new_cluster": {}}]}, InvalidParameterValue, "needs a job_cluster_key"),
         ({"job_clusters": "one"}, InvalidParameterValue, "job_clusters must be a list"),
         ({"git_source": {"git_url": "x"}}, NotImplementedHere, "git_source is not part"),
-        ({"email_notifications": {"on_failure": ["a@b.c"]}}, NotImplementedHere, r"a@b\.c"),
+        (
+            {"email_notifications": {"on_failure": "a@b.c"}},
+            InvalidParameterValue,
+            "each of it an address, not",
+        ),
+        ({"email_notifications": {"on_failure": [{"id": "1"}]}}, InvalidParameterValue, "an address, not"),
+        ({"email_notifications": {"on_fire": ["a@b.c"]}}, InvalidParameterValue, "has no 'on_fire'"),
+        ({"webhook_notifications": ["1"]}, InvalidParameterValue, "webhook_notifications must be an object"),
+        (
+            {"webhook_notifications": {"on_failure": ["1"]}},
+            InvalidParameterValue,
+            r'each of it {"id": "<its id>"}',
+        ),
+        (
+            {"webhook_notifications": {"on_failure": [{"id": "1"}] * 4}},
+            InvalidParameterValue,
+            "on_failure has 4 destinations; at most 3 are called",
+        ),
         ({"run_as": {"user_name": "somebody"}}, InvalidParameterValue, "somebody"),
         ({"task": {"max_retries": -2}}, InvalidParameterValue, "Task 'main': max_retries .* not -2"),
         ({"task": {"min_retry_interval_millis": "1"}}, InvalidParameterValue, "min_retry_interval_millis"),
@@ -105,7 +122,11 @@ def states(local) -> Callable[..., list[str]]:
             "Task 'main': new_cluster must be an object with a spark_version",
         ),
         ({"task": {"disabled": True}}, NotImplementedHere, "Task 'main': disabled"),
-        ({"task": {"webhook_notifications": {"on_start": [{"id": "1"}]}}}, NotImplementedHere, "on_start"),
+        (
+            {"task": {"webhook_notifications": {"on_start": [{"id": ""}]}}},
+            InvalidParameterValue,
+            r"Task 'main': webhook_notifications\.on_start must be a list",
+        ),
         ({"task": {"for_each_task": {"inputs": "[1]"}}}, NotImplementedHere, "for_each_task is not part"),
     ],
 )
@@ -127,6 +148,15 @@ def test_empty_fields_of_what_is_not_here_ask_for_nothing(local, create):
 
     kept = local.client.jobs.get(job_id).settings
     assert (kept.tags, kept.description) == ({"team": "a"}, "x")
+
+
+def test_whom_a_job_would_tell_is_kept(local, create):
+    told = {"on_failure": [{"id": "0481"}], "on_success": []}
+    job_id = create(webhook_notifications=told, email_notifications={"on_start": ["a@b.c"]})
+
+    kept = local.client.jobs.get(job_id).settings
+    assert kept.webhook_notifications.as_dict() == {"on_failure": [{"id": "0481"}]}
+    assert kept.email_notifications.on_start == ["a@b.c"]
 
 
 @pytest.mark.parametrize("name", ["only", "jar_params", "python_params", "sql_params"])

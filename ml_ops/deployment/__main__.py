@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from deployment import azure, deployments, model_registry, unity_catalog, versions, wheels
+from deployment import azure, deployments, model_registry, trials, unity_catalog, versions, wheels
 from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
 from deployment.data import SAMPLE_TARGETS, upload_data
@@ -160,6 +160,13 @@ def _list_deployments(_: str) -> None:
     deployments.print_deployments(cli, _target(cli.workspace, *CODE))
 
 
+def _destroy_trial(_: str) -> None:
+    workspace = _workspace()
+    trial = _target(workspace, *trials.OWN, "catalog", "model_name", "output_table")
+    trials.check_names(trial, Target(trial.name, workspace.user))
+    trials.destroy(workspace, trial)
+
+
 def _roll_back_code(_: str) -> None:
     code, model = os.environ.get("VERSION", ""), os.environ.get("MODEL_VERSION", "")
     versions.refuse_both(code, model)
@@ -239,6 +246,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "deploy": lambda _: _deploy(code=True, jobs=True),
     "deployments": _list_deployments,
     "roll-back-code": _roll_back_code,
+    "destroy-trial": _destroy_trial,
     "run": _run,
     "models": lambda _: _models().print_versions(),
     "promote": _promote,

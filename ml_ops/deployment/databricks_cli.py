@@ -51,6 +51,14 @@ class DatabricksCli(ABC):
         """Where the bundle that deploys the target keeps its metadata, empty without a bundle."""
 
     @abstractmethod
+    def is_bound(self, target: Target, job_id: int) -> bool:
+        """Whether a person has handed a job over to the bundle, which has not deployed it yet."""
+
+    @abstractmethod
+    def keep_variables(self, target: Target) -> None:
+        """Keeps the target's variables where a command that a person gives this program finds them."""
+
+    @abstractmethod
     def clusters(self) -> list[Document]:
         """Every cluster of the workspace."""
 

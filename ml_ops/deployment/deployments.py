@@ -15,6 +15,7 @@ from deployment.data import require_serverless_data
 from deployment.databricks_cli import DatabricksCli
 from deployment.deployment_job import settle_link
 from deployment.errors import DeploymentError
+from deployment.job_access import check_access
 from deployment.jobs import check_owner, find_job, require_job
 from deployment.model_registry import ModelVersion, find_needed, require_version
 from deployment.records import find_versions, read_files, read_record, write_record
@@ -54,7 +55,9 @@ def open_deployment(cli: DatabricksCli, settings: Settings, root: Path) -> Targe
     version, commit = wheels.version(root), wheels.read_code(root).commit
     given = dict(settings.overrides) | choose_compute(cli, target)
     given |= {"version": version, "wheels": _as_pattern(version), "git_commit": commit}
-    return named(given=given | {"catalog": target.text("catalog")})
+    target = named(given=given | {"catalog": target.text("catalog")})
+    check_access(target.variable("job_permissions"), target.variable("notify_webhooks"))
+    return target
 
 
 def choose_compute(cli: DatabricksCli, target: Target) -> dict[str, Any]:
@@ -183,9 +186,10 @@ def _folder(target: Target, version: str) -> str:
 
 def check_owners(cli: DatabricksCli, target: Target) -> None:
     """Refuses a target whose jobs the other command line has deployed."""
+    cli.keep_variables(target)  # for what a refusal says to do
     bundle = cli.bundle_state(target)
     for key in target.job_keys():
-        check_owner(cli, target.job_name(key), bundle)
+        check_owner(cli, target.job_name(key), bundle, partial(cli.is_bound, target))
 
 
 def print_deployments(cli: DatabricksCli, target: Target) -> None:

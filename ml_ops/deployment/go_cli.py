@@ -43,6 +43,14 @@ class GoCli(DatabricksCli):
     def bundle_state(self, target: Target) -> str:
         return f"{target.text('root_path')}/state/metadata.json"
 
+    def is_bound(self, target: Target, job_id: int) -> bool:
+        finished = self._call_bundle("summary", target, "--output", "json", stdout=subprocess.PIPE)
+        jobs = json.loads(finished.stdout)["resources"]["jobs"].values()
+        return str(job_id) in [str(job.get("id")) for job in jobs]
+
+    def keep_variables(self, target: Target) -> None:
+        write_overrides(target.root, target.name, target.given)
+
     def clusters(self) -> list[Document]:
         return list(self._json("clusters", "list") or [])
 
@@ -93,18 +101,24 @@ class GoCli(DatabricksCli):
 
     def _bundle(self, command: str, target: Target) -> None:
         """Runs `databricks bundle` for the target; what it says is shown."""
-        write_overrides(target.root, target.name, target.given)
-        arguments = [*self._sign_in(), "bundle", command, "--target", target.name]
-        print("databricks", *arguments, flush=True)
+        print("databricks", *self._sign_in(), "bundle", command, "--target", target.name, flush=True)
+        self._call_bundle(command, target)
+
+    def _call_bundle(
+        self, command: str, target: Target, *more: str, stdout: int | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        self.keep_variables(target)
         finished = subprocess.run(
-            [self.program, *arguments],
+            [self.program, *self._sign_in(), "bundle", command, "--target", target.name, *more],
             cwd=target.root,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             check=False,
         )
         if finished.returncode != 0:
             raise CliError(f"`databricks bundle {command}` ended with {finished.returncode}; see above")
+        return finished
 
     def _json(self, *arguments: str) -> Any:
         return self.run(*arguments, "--output", "json")

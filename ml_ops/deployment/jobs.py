@@ -1,6 +1,6 @@
 """The jobs in the workspace: found by name, each deployed by one owner."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from deployment.databricks_cli import DatabricksCli
@@ -8,19 +8,25 @@ from deployment.errors import DeploymentError
 from deployment.workspace import Workspace
 
 
-def check_owner(cli: DatabricksCli, name: str, bundle: str) -> None:
+def check_owner(
+    cli: DatabricksCli, name: str, bundle: str, is_bound: Callable[[int], bool] = lambda _: False
+) -> None:
     """Refuses to deploy a job that somebody else has deployed: each would undo what the other has done.
 
-    `bundle` is where the bundle that deploys keeps its metadata, empty without a bundle.
+    `bundle` is where the bundle that deploys keeps its metadata, empty without a bundle; `is_bound` tells
+    whether it has taken a job over that it has not deployed yet.
     """
     job = find_job(cli, name)
     if job is None:
         return
     where, owner = f"job '{name}' ({job['job_id']})", _bundle_of(job)
     if bundle and not owner:
+        if is_bound(int(job["job_id"])):
+            return
         raise DeploymentError(
             f"{where} was deployed without a bundle, by databricks-cli or by hand. Delete it, or let the "
-            f"bundle own it: `databricks bundle deployment bind <its key in databricks.yml> {job['job_id']}`"
+            f"bundle own it: `databricks bundle deployment bind <its key in databricks.yml> {job['job_id']} "
+            "--target <target>`"
         )
     if owner != bundle:
         raise DeploymentError(

@@ -1,5 +1,6 @@
 """What the variables that override those of databricks.yml bring about: at a deployment, and at a run."""
 
+import json
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,10 @@ from deployment.targets import Target
 
 # What the jobs run on is not in their definitions by name: a deployment looks it up.
 CLUSTER_SETTINGS = {"existing": "cluster_name", "job": "cluster_policy"}
+
+
+# Of a job's definition, by the way to them: a run cannot be told them, or does not care.
+NOT_FIXED = (("name",), ("permissions",))
 
 
 def show_overrides(target: Target, used: Collection[str]) -> None:
@@ -112,11 +117,14 @@ def _overrides_behind(target: Target, raw: Any) -> set[str]:
 
 
 def _fixed(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """What a job's definition says beside its name and its widgets, each value with the way to it."""
+    """What a job's settings say beside its name and its widgets, each value with the way to it.
+
+    Its permissions are not among its settings.
+    """
     if isinstance(node, Mapping | list):
         items = node.items() if isinstance(node, Mapping) else enumerate(node)
         for name, value in items:
-            if (*path, name) != ("name",) and name != "base_parameters":
+            if (*path, name) not in NOT_FIXED and name != "base_parameters":
                 yield from _fixed(value, (*path, name))
     else:
         yield path, node
@@ -146,4 +154,7 @@ def _list(overrides: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
+    """A value as make takes it."""
+    if not isinstance(value, list):
+        return str(value)
+    return ",".join(value) if all(isinstance(each, str) for each in value) else json.dumps(value)

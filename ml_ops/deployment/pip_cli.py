@@ -14,6 +14,7 @@ from typing import Any
 from deployment.databricks_cli import DatabricksCli, Document, is_script
 from deployment.errors import CliError
 from deployment.gaps import LOOK_FIRST, PAUSES, Refusal
+from deployment.job_access import describe, ensure_permissions
 from deployment.jobs import find_job
 from deployment.targets import Target
 from deployment.uploads import find_uploads
@@ -65,11 +66,21 @@ class PipCli(DatabricksCli):
         self.import_notebooks(target.root / NOTEBOOKS, notebooks)
 
     def deploy_jobs(self, target: Target) -> None:
-        for settings in target.jobs().values():
-            self.deploy_job(settings)
+        jobs = target.jobs().values()
+        permissions = [settings.pop("permissions", []) for settings in jobs]
+        ids = [self.deploy_job(settings) for settings in jobs]
+        for job_id, entries in zip(ids, permissions, strict=True):
+            if ensure_permissions(self.workspace, job_id, entries):
+                print(f"Job {job_id} has its permissions now: {describe(entries)}", flush=True)
 
     def bundle_state(self, target: Target) -> str:
         return ""
+
+    def is_bound(self, target: Target, job_id: int) -> bool:
+        return False
+
+    def keep_variables(self, target: Target) -> None:
+        """Nowhere: no command of this program reads databricks.yml."""
 
     def deploy_job(self, settings: Mapping[str, Any]) -> int:
         """Creates the job, or resets the one that has its name; returns its id."""

@@ -16,6 +16,8 @@ DEFINITION = "databricks.yml"
 REQUIRED = ("workspace", "target")
 # Variables of databricks.yml that `make deploy` finds out, so that nobody can give them.
 FOUND_OUT = ("version", "wheels", "cluster_id", "job_cluster_key", "job_clusters", "wheel_dir", "git_commit")
+# Lists whose texts between commas are the values of this field each.
+IDS = {"notify_webhooks": "id"}
 # One of them is called like a variable of the Makefile, which means a version that is there.
 ALSO_OF_MAKE = ("VERSION",)
 
@@ -111,11 +113,21 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
     """The variables of databricks.yml that the environment has a value for, under their names in capitals."""
     variables = read_yaml(ROOT / DEFINITION)["variables"]
     given = {name: environment.get(name.upper(), "") for name in variables if name not in FOUND_OUT}
-    return {name: _value(variables[name], text) for name, text in given.items() if text.strip()}
+    return {name: _value(name, variables[name], text) for name, text in given.items() if text.strip()}
 
 
-def _value(variable: Mapping[str, Any], text: str) -> Any:
-    """The text itself, or the texts between its commas for a variable that is a list."""
+def _value(name: str, variable: Mapping[str, Any], text: str) -> Any:
+    """The text itself; of a list, what stands between its commas, or the list as databricks.yml has it."""
     if variable.get("type") != "complex":
         return text
-    return [part.strip() for part in text.split(",") if part.strip()]
+    if text.lstrip().startswith("["):
+        return _parse_list(name, text)
+    return [{IDS[name]: part} if name in IDS else part for part in map(str.strip, text.split(",")) if part]
+
+
+def _parse_list(name: str, text: str) -> list[Any]:
+    try:
+        return list(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise DeploymentError(f"{name.upper()} begins as a list and is not one: {text!r} ({said})") from error

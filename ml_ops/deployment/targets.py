@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment.errors import DeploymentError
+from deployment.job_access import with_owner
 from deployment.settings import DEFINITION, ROOT, read_yaml
 from deployment.workspace import User
 
@@ -134,6 +135,9 @@ class Target:
             relative = notebook.relative_to(self.root).with_suffix("").as_posix()
             file_path = self._fill(self._workspace["file_path"], DEFINITION, ())
             task["notebook_task"]["notebook_path"] = f"{file_path}/{relative}"
+        permissions = settings.pop("permissions", [])
+        if permissions:  # who owns the job is asked where others have rights, and nowhere else
+            settings["permissions"] = with_owner(permissions, self._user)
         return settings | ({"run_as": self.run_as} if self.run_as else {})
 
     def _fill(self, node: Any, where: str, seen: tuple[str, ...]) -> Any:

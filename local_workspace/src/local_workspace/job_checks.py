@@ -42,7 +42,19 @@ REFUSED_OF_TASKS = (
     "environment_variables_key",
     "health",
 )
+# Whom a job would tell of its runs: kept and shown, and nobody is told.
 NOTIFICATIONS = ("email_notifications", "webhook_notifications")
+EVENTS = (
+    "on_start",
+    "on_success",
+    "on_failure",
+    "on_duration_warning_threshold_exceeded",
+    "on_streaming_backlog_exceeded",
+    "on_maintenance_start",
+    "on_maintenance_complete",
+)
+SKIPPED = "no_alert_for_skipped_runs"
+MOST_WEBHOOKS = 3
 
 
 def check_job(settings: Document) -> None:
@@ -151,14 +163,43 @@ def _check_parameters(parameters: Any) -> None:
         value_references.check(parameter["default"])
 
 
+def receivers(settings: Document) -> dict[str, list[str]]:
+    """Addresses, and ids of destinations, by the event of which a job or a task would tell them."""
+    asked = [(settings.get(name) or {}).items() for name in NOTIFICATIONS]
+    found: dict[str, list[str]] = {}
+    for event, who in (item for items in asked for item in items):
+        if event in EVENTS:
+            found.setdefault(event, []).extend(_receiver(each) for each in who or [])
+    return {event: names for event, names in found.items() if names}
+
+
 def _check_notifications(settings: Document, where: str) -> None:
     for name in NOTIFICATIONS:
         asked = settings.get(name) or {}
         if not isinstance(asked, dict):
             raise InvalidParameter(f"{where}{name} must be an object, not {asked!r}")
-        receivers = {event: who for event, who in asked.items() if isinstance(who, list) and who}
-        if receivers:
-            raise NotSupported(f"{where}{name} {NOT_HERE}: nothing is sent to {receivers}")
+        for event, who in asked.items():
+            if event in EVENTS:
+                _check_receivers(who, name, f"{where}{name}.{event}")
+            elif event != SKIPPED:
+                raise InvalidParameter(f"{where}{name} has no {event!r}; it has {EVENTS}")
+
+
+def _check_receivers(who: Any, name: str, where: str) -> None:
+    is_webhook = name == "webhook_notifications"
+    if not isinstance(who or [], list) or not all(_receiver(each, is_webhook) for each in who or []):
+        form = '{"id": "<its id>"}' if is_webhook else "an address"
+        raise InvalidParameter(f"{where} must be a list, each of it {form}, not {who!r}")
+    if is_webhook and len(who or []) > MOST_WEBHOOKS:
+        raise InvalidParameter(f"{where} has {len(who)} destinations; at most {MOST_WEBHOOKS} are called")
+
+
+def _receiver(one: Any, is_webhook: bool | None = None) -> str:
+    """The address or the id, empty where it is not one, or one of the other kind."""
+    if is_webhook is not None and isinstance(one, dict) != is_webhook:
+        return ""
+    named = one.get("id") if isinstance(one, dict) else one
+    return named if isinstance(named, str) else ""
 
 
 def _check_number(settings: Document, name: str, least: int, most: int, where: str) -> None:

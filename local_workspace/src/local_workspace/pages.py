@@ -20,6 +20,7 @@ from local_workspace.deployment_jobs import models_of, version_of
 from local_workspace.document_index import Search
 from local_workspace.error_responses import to_response
 from local_workspace.errors import DoesNotExist, refusal_of
+from local_workspace.job_checks import receivers
 from local_workspace.libraries import described as described_environment
 from local_workspace.notebook.source import read_notebook
 from local_workspace.notebook_page import Part
@@ -150,6 +151,7 @@ def _add_jobs(routes: APIRouter, database: Database) -> None:
             modes=modes,
             environments=environments,
             models=models_of(database, job["job_id"]),
+            told=_told(job["settings"]),
         )
 
 
@@ -258,6 +260,16 @@ def _links(listed: dict[str, Any], **chosen: str) -> dict[str, str]:
 
 def _newest(database: Database, search: Search, most: int) -> list[Document]:
     return [_summary(run) for _, run in database.find(search, newest_first=True, most=most)]
+
+
+def _told(settings: Document) -> list[tuple[str, str]]:
+    """Whom a job and its tasks would tell, by the event."""
+    each = [("", settings), *((f" of {task['task_key']}", task) for task in settings["tasks"])]
+    return [
+        (f"{event.replace('_', ' ')}{whose}", ", ".join(names))
+        for whose, of in each
+        for event, names in receivers(of).items()
+    ]
 
 
 def _job_number(job: str) -> int | None:

@@ -1,5 +1,7 @@
 """What the variables that override those of databricks.yml bring about at a run."""
 
+import json
+import shlex
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ VARIABLES = read_yaml(ROOT / DEFINITION)["variables"]
 OTHERS: dict[str, Any] = {name: "trial" for name in VARIABLES if name not in FOUND_OUT} | {
     "compute": "serverless",
     "notify_on_failure": ["a@example.com", "b@example.com"],
+    "notify_webhooks": [{"id": "0481"}],
+    "job_permissions": [{"group_name": "ml", "level": "CAN_VIEW"}],
 }
 
 
@@ -86,17 +90,25 @@ def test_an_override_that_the_job_was_deployed_with_changes_nothing(
         assert params_of_run(cli, overridden(**{name: value}), key, job, {}) == {}, name
 
 
+def shown(value: Any) -> str:
+    """A value as make takes it."""
+    if not isinstance(value, list):
+        return str(value)
+    return ",".join(value) if isinstance(value[0], str) else json.dumps(value)
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_an_override_that_the_job_was_deployed_without_acts_or_is_named(
     compute: Server, cli: DatabricksCli, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     for name, other in OTHERS.items():
-        given = f"{name.upper()}={','.join(other) if isinstance(other, list) else other}"
+        given = f"{name.upper()}={shown(other)}"
         try:
             params = params_of_run(cli, overridden(**{name: other}), key, deployed(key), {})
         except DeploymentError as error:
             assert str(error).startswith(f"{given} cannot act at a run")
-            assert f"make deploy TARGET=dev {given}" in str(error)
+            typed = f"{name.upper()}={shlex.quote(shown(other))}"
+            assert str(error).endswith(f"make deploy TARGET=dev {typed}")
         else:
             acts = bool(params) or name == "name_prefix"
             assert capsys.readouterr().out == (
@@ -112,6 +124,7 @@ def test_an_override_that_the_job_was_deployed_without_acts_or_is_named(
         ("training_schedule", "diabetes_model_training"),
         ("schedule_status", "diabetes_monitoring"),
         ("notify_on_failure", "diabetes_monitoring"),
+        ("notify_webhooks", "diabetes_model_training"),
         ("workspace_folder", "diabetes_monitoring"),
     ],
 )

@@ -1,5 +1,7 @@
 """What the Makefile hands over: read, refused with its name, or the default."""
 
+from typing import Any
+
 import pytest
 from deployment.errors import DeploymentError
 from deployment.settings import DEFINITION, FOUND_OUT, ROOT, Settings, read_count, read_flag, read_yaml
@@ -27,11 +29,31 @@ VARIABLES = read_yaml(ROOT / DEFINITION)["variables"]
 OVERRIDABLE = [name for name in VARIABLES if name not in FOUND_OUT]
 
 
+LISTS: dict[str, list[Any]] = {
+    "notify_on_failure": ["a", "b"],
+    "notify_webhooks": [{"id": "a"}, {"id": "b"}],
+    "job_permissions": ["a", "b"],
+}
+
+
+def test_a_list_of_more_than_texts_is_written_as_in_the_definition() -> None:
+    written = '[{group_name: "ml, all", level: CAN_VIEW}, {"user_name": "jo@x.y", "level": "CAN_MANAGE"}]'
+
+    overrides = Settings.from_environment(GIVEN | {"JOB_PERMISSIONS": written}).overrides
+
+    assert overrides["job_permissions"] == [
+        {"group_name": "ml, all", "level": "CAN_VIEW"},
+        {"user_name": "jo@x.y", "level": "CAN_MANAGE"},
+    ]
+    with pytest.raises(DeploymentError, match=r"^JOB_PERMISSIONS begins as a list and is not one: '\[\{'"):
+        Settings.from_environment(GIVEN | {"JOB_PERMISSIONS": "[{"})
+
+
 @pytest.mark.parametrize("name", OVERRIDABLE)
 def test_every_variable_is_overridden_by_its_name_in_capitals(name: str) -> None:
     overrides = Settings.from_environment(GIVEN | {name.upper(): "a, b"}).overrides
 
-    assert overrides == {name: ["a", "b"] if name == "notify_on_failure" else "a, b"}
+    assert overrides == {name: LISTS.get(name, "a, b")}
     assert Settings.from_environment(GIVEN | {name.upper(): " "}).overrides == {}
 
 

@@ -37,6 +37,12 @@ JOB = EXISTING | {
     "job_cluster_key": "main",
     "job_clusters": [{"job_cluster_key": "main", "new_cluster": CLUSTER}],
     "notify_on_failure": ["team@example.com"],
+    "notify_webhooks": [{"id": "0481e838-0a59-4eff-9541-a4ca6f149574"}],
+    "job_permissions": [
+        {"group_name": "ml-readers", "level": "CAN_VIEW"},
+        {"group_name": "ml-engineers", "level": "CAN_MANAGE_RUN"},
+        {"service_principal_name": "11111111-2222-3333-4444-555555555555", "level": "CAN_MANAGE"},
+    ],
 }
 SERVERLESS = EXISTING | {"cluster_id": "", "catalog": "trial"}
 CASES = [
