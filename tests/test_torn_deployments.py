@@ -121,7 +121,8 @@ def test_between_the_jobs_each_has_one_whole_version_until_all_have_the_new_one(
 
     torn = team.versions()
     assert torn.keys() == before.keys()
-    assert sorted(map(sorted, torn.values())) == sorted([[new]] * (place - 1) + [[old]] * (len(before) - place + 1))
+    expected = [[new]] * (place - 1) + [[old]] * (len(before) - place + 1)
+    assert sorted(map(sorted, torn.values())) == sorted(expected)
     assert {old, new} <= team.listed().keys()
 
     team.make("deploy")

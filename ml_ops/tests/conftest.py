@@ -9,7 +9,6 @@ from typing import Any
 import mlflow
 import pytest
 from azurite import Azurite
-from diabetes_mlops.data import staged_batch
 from ingestion import Ingestion, open_ingestion
 from job_runs import Jobs
 from pyspark.sql import SparkSession
@@ -86,13 +85,6 @@ def make_jobs(
 def jobs(make_jobs: Callable[[str], Jobs], request: pytest.FixtureRequest) -> Jobs:
     """Jobs with nothing trained and nothing scored."""
     return make_jobs(request.node.name.partition("[")[0])
-
-
-@pytest.fixture(params=["by the driver", "in a table"])
-def staged(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a test's batches be kept until they are published as small ones are, and as others are."""
-    if request.param == "in a table":
-        monkeypatch.setattr(staged_batch, "SMALL_ROWS", 0)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,6 @@ from pyspark.sql.types import StructType
 from sparks import cancel_all
 from test_batch_score import BATCH, expected, found
 
-pytestmark = pytest.mark.usefixtures("staged")
-
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
@@ -115,7 +113,6 @@ def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is
         jobs.spark.sql(f"CREATE TABLE {name} (ID BIGINT) USING DELTA")
 
     own = delta_tables.create_staging_table(jobs.spark, jobs.table, "abc", StructType().add("ID", "long"))
-    delta_tables.drop_left_overs(jobs.spark, jobs.table)
 
     left = {name.rpartition(".")[2] for name in (new, others, own)}
     assert set(staged_tables(jobs)) == left

@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from problems import PATIENTS
 from test_batch_score import BATCH, GOOD, HEADER, expected, found
 
-pytestmark = pytest.mark.usefixtures("staged")
-
 # What Java takes for white space at the ends of a line; a line of nothing else is no row.
 BLANK = bytes(range(33))
 
@@ -181,7 +179,7 @@ def test_too_many_rejected_rows_end_the_run_before_anything_is_published(scored)
 def test_repeated_ids_are_found_across_files_and_every_one_is_set_aside(trained):
     jobs, _ = trained
     table = pd.read_csv(BATCH)
-    (jobs.folder / "night").mkdir(exist_ok=True)
+    (jobs.folder / "night").mkdir()
     table.head(60).to_parquet(jobs.folder / "night" / "a.parquet")
     again = table.iloc[58:].astype({"ID": "int32"})
     again.to_parquet(jobs.folder / "night" / "b.parquet")

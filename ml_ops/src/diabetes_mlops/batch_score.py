@@ -1,11 +1,8 @@
 """The scoring job: reads and scores a batch once, checks it as a whole, and only then publishes it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
@@ -106,12 +103,11 @@ def run(
             say(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
             with step("check"):
                 check_rejected(batch, settings.max_rejected_share)
-                found_drift = measure_drift(model, batch, settings.drift)
-                reported_drift = report_drift(found_drift)
+                found_drift = log_drift(model, batch, settings.drift)
 
             written = {"batch_id": batch_id, "run_id": run_id}
             origin = {"model_name": version.name, "model_version": str(version.version), **written}
-            with step("publish"), meanwhile(partial(log_figure, run_id, model, batch, found_drift)):
+            with step("publish"):
                 rejected = publish_rejected(batch, f"{table}_rejected", written)
                 scored = publish_scored(batch, table, origin, model.schema, carried)
                 say(f"published {scored} rows in {table}, set {rejected} aside")
@@ -119,7 +115,7 @@ def run(
 
         output = {"output_table": table, "experiment_id": active.info.experiment_id}
         sample = read_sample(spark, table, batch_id, model.schema)
-        return counts | origin | output | reported_drift | {"sample": sample}
+        return counts | origin | output | found_drift | {"sample": sample}
 
 
 def log_settings(settings: ScoringSettings) -> None:
@@ -180,39 +176,18 @@ def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) 
     return _publish(batch.rejected_rows, table, REJECTED, origin, moment="rejected_at")
 
 
-def measure_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> Drift | None:
-    """Hold a batch against the rows that the model was trained on.
+def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
+    """Log how far the batch has moved from the rows that the model was trained on.
 
-    None for a model without a profile, and where no row was scored.
+    It is `unknown`, and the run has no tag, for a model without a profile and where no row was scored.
     """
     if model.profile is None or batch.counts is None or not batch.counts.rows:
-        return None
-    return Drift.of(model.profile, batch.counts, thresholds)
-
-
-def report_drift(found: Drift | None) -> dict[str, Any]:
-    """Log how far the batch has moved; where nothing was measured it is `unknown`, and the run has no tag."""
-    if found is None:
         return {"drift": {"status": "unknown"}}
+    found = Drift.of(model.profile, batch.counts, thresholds)
+    mlflow.log_figure(plots.draw_drift(model.profile, batch.counts, found), "plots/drift.png")
     reported = drift.log(found)
     say(f"drift: {reported['status']}", *[f"{name} {size}" for name, size in reported["drifted"].items()])
     return {"drift": reported}
-
-
-def log_figure(run_id: str, model: LoadedModel, batch: StagedBatch, found: Drift | None) -> None:
-    """Draw how far the batch has moved, and log that into the run."""
-    if found is not None and model.profile is not None and batch.counts is not None:
-        figure = plots.draw_drift(model.profile, batch.counts, found)
-        MlflowClient().log_figure(run_id, figure, "plots/drift.png")
-
-
-@contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
-    """Do something in a thread while the inside goes on; raises its error once that has ended well."""
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        yield
-        done.result()
 
 
 def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, int]:

@@ -101,8 +101,12 @@ def read_batch(spark: SparkSession, table: str, batch_id: str) -> DataFrame:
 
 
 def create_staging_table(spark: SparkSession, table: str, run_id: str, columns: StructType) -> str:
-    """Create the table in which a run keeps its rows until they are published; returns its name."""
+    """Create the table in which a run keeps its rows until they are published; returns its name.
+
+    Removes those that killed runs left behind.
+    """
     ensure_schema(spark, table)
+    _drop_left_overs(spark, table)
     name = f"{table}{STAGED}{datetime.now(UTC):%Y%m%d}_{run_id}"
     # Nobody looks rows up in it, so statistics of its columns would be for nothing.
     properties = _properties(columns.names, with_statistics=0)
@@ -116,17 +120,6 @@ def drop_table(spark: SparkSession, table: str) -> None:
     spark.sql(f"DROP TABLE IF EXISTS {quote_name(table)}")
 
 
-def drop_left_overs(spark: SparkSession, table: str) -> None:
-    """Remove the staging tables of a table that killed runs have left."""
-    schema, _, name = table.rpartition(".")
-    prefix = f"{name}{STAGED}".lower()
-    oldest = f"{datetime.now(UTC) - KEPT_STAGED:%Y%m%d}"
-    for row in spark.sql(f"SHOW TABLES IN {quote_name(schema)} LIKE '{prefix}*'").collect():
-        staged = re.fullmatch(r"(\d{8})_[0-9a-f]+", row["tableName"].removeprefix(prefix))
-        if staged and staged[1] < oldest:
-            _drop_left_over(spark, f"{schema}.{row['tableName']}")
-
-
 def _find_version(spark: SparkSession, table: str, commit: str) -> int:
     """The newest version of a table that a commit of this name made."""
     history = spark.sql(f"DESCRIBE HISTORY {quote_name(table)}").where(F.col("userMetadata") == commit)
@@ -134,6 +127,16 @@ def _find_version(spark: SparkSession, table: str, commit: str) -> int:
     if version is None:
         raise LostCommitError(f"{table} has no commit {commit!r} in its history")
     return int(version)
+
+
+def _drop_left_overs(spark: SparkSession, table: str) -> None:
+    schema, _, name = table.rpartition(".")
+    prefix = f"{name}{STAGED}".lower()
+    oldest = f"{datetime.now(UTC) - KEPT_STAGED:%Y%m%d}"
+    for row in spark.sql(f"SHOW TABLES IN {quote_name(schema)} LIKE '{prefix}*'").collect():
+        staged = re.fullmatch(r"(\d{8})_[0-9a-f]+", row["tableName"].removeprefix(prefix))
+        if staged and staged[1] < oldest:
+            _drop_left_over(spark, f"{schema}.{row['tableName']}")
 
 
 def _drop_left_over(spark: SparkSession, table: str) -> None:

@@ -1,17 +1,15 @@
 """Reads, screens and scores a batch once, into a table of the run's own: nothing is published yet."""
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import reduce
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from diabetes.tabular.columns import Column as SchemaColumn
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -47,8 +45,6 @@ from diabetes_mlops.data.worker import (
 )
 from diabetes_mlops.runs import telemetry
 
-# A batch is small that has at most so many rows, and bytes.
-SMALL_ROWS, SMALL_BYTES = 20_000, 64 * 2**20
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
@@ -84,16 +80,6 @@ class StagedBatch:
     def rejected_rows(self) -> DataFrame:
         """The rows that have none."""
         return self.rows.where(F.col(REASONS).isNotNull())
-
-
-@dataclass(frozen=True)
-class _Staged:
-    """Rows as they were staged, and the tallies of the tasks; `count` and `rejected` are of these rows."""
-
-    rows: DataFrame
-    tallies: Sequence[str]
-    count: int
-    rejected: int
 
 
 def predicted_columns(schema: Schema) -> dict[str, DataType]:
@@ -167,98 +153,61 @@ def check_carried(found: DataFrame, carried: tuple[str, ...], table: str) -> Non
 def staging(
     found: DataFrame, model: LoadedModel, carried: tuple[str, ...], *, table: str, run_id: str
 ) -> Iterator[StagedBatch]:
-    """Stage a batch, and remove what was staged on the way out; it is to be published in `table`.
+    """Stage a batch, and remove what was staged on the way out; `table` is where it is to be published.
 
-    A small batch is scored by the driver, which keeps it; another one by the workers, into a table of the
-    run's own. Raises RowCountError unless each row read was staged.
+    Raises RowCountError unless each row read was staged.
     """
-    scorer = Scorer(
-        model.schema,
-        pickle.dumps(model.pipeline),
-        tuple(found.columns),
-        model.profile,
-        carried,
-        is_text=BROKEN_LINE in found.columns,
-    )
-    columns = _staged_columns(found, model.schema, carried)
     spark = found.sparkSession
-    if (small := _read_small(found)) is not None:
-        yield _score(partial(_stage_here, spark, small, columns), scorer)
-    else:
-        staged = delta_tables.create_staging_table(spark, table, run_id, columns)
-        try:
-            yield _score(partial(_stage_in_table, found, columns, staged), scorer)
-        finally:
-            delta_tables.drop_table(spark, staged)
-    delta_tables.drop_left_overs(spark, table)
+    key = model.schema.key.name
+    columns = _staged_columns(found, model.schema, carried)
+    staged = delta_tables.create_staging_table(spark, table, run_id, columns)
+    try:
+        scorer = Scorer(
+            model.schema,
+            pickle.dumps(model.pipeline),
+            tuple(found.columns),
+            model.profile,
+            carried,
+            is_text=BROKEN_LINE in found.columns,
+        )
+        batch = _stage(found, scorer, columns, staged)
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
+            # Rows that are set aside need the row as it was found, and only now it is known which ones are.
+            again = _stage(found, replace(scorer, keep_rows=True), columns, staged)
+            if again.digest != batch.digest:
+                raise RowCountError("the input changed while it was read; run the job again")
+            # `repeated` is not a result yet: it looks into the table as it is now.
+            batch = _reject_repeated(again, repeated, model.schema.key)
+        yield batch
+    finally:
+        delta_tables.drop_table(spark, staged)
 
 
-def _score(stage: Callable[[Scorer], _Staged], scorer: Scorer) -> StagedBatch:
-    """Stage the rows; a second time, where an ID is there twice."""
-    batch, key = _look_at(stage(scorer), scorer), scorer.schema.key
-    if batch.has_distinct_ids or (repeated := _find_repeated(batch.rows, key.name)) is None:
-        return batch
-    # Rows that are set aside need the row as it was found, and only now it is known which ones are.
-    again = _look_at(stage(replace(scorer, keep_rows=True)), scorer)
-    if again.digest != batch.digest:
-        raise RowCountError("the input changed while it was read; run the job again")
-    # `repeated` is not a result yet: it looks at what is staged now.
-    return _reject_repeated(again, repeated, key)
-
-
-def _look_at(staged: _Staged, scorer: Scorer) -> StagedBatch:
-    """Compare what was staged with what the tallies tell, one of each task."""
-    tallies, counts = zip(*map(read_tally, staged.tallies), strict=True) if staged.tallies else ((), ())
+def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
+    """Fill the staging table, whose rows with a tally, one of each task, tell what it ought to hold."""
+    # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
+    places = [str(place) for place in range(len(found.columns))]
+    rows = _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
+    with telemetry.step("stage"):
+        rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
+    table = found.sparkSession.table(quote_name(staged))
+    is_row = F.col(TALLY).isNull()
+    texts, staged_rows, rejected = table.agg(
+        F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
+    ).collect()[0]
+    tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
     rows_in = sum(tally.rows for tally in tallies)
-    if staged.count != rows_in:
-        raise RowCountError(f"{rows_in} rows read, but {staged.count} staged")
+    if staged_rows != rows_in:
+        raise RowCountError(f"{rows_in} rows read, but {staged_rows} staged")
     return StagedBatch(
-        rows=staged.rows,
+        rows=table.where(is_row).drop(TALLY),
         rows_in=rows_in,
         digest=str(sum(tally.digest for tally in tallies) % 2**64),
-        rejected=staged.rejected,
+        rejected=rejected,
         counts=_add_up(counts, scorer.profile),
         # Of texts, no tally knows an order.
         has_distinct_ids=scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
     )
-
-
-def _read_small(found: DataFrame) -> pa.Table | None:
-    """Read a batch whole, None where it is not small."""
-    rows = _by_place(found).limit(SMALL_ROWS + 1).toArrow()
-    return rows if rows.num_rows <= SMALL_ROWS and rows.nbytes <= SMALL_BYTES else None
-
-
-def _stage_here(spark: SparkSession, found: pa.Table, columns: StructType, scorer: Scorer) -> _Staged:
-    """Screen and score what the driver has read, as a worker does with the rows of its task."""
-    kept = StructType([column for column in columns if column.name != TALLY])
-    with telemetry.step("stage"):
-        batches = list(scorer(found.to_batches()))
-    if not batches:
-        return _Staged(spark.createDataFrame([], kept), (), 0, 0)
-    staged = pa.Table.from_batches(batches)
-    rows = staged.filter(pc.is_null(staged[TALLY])).drop_columns([TALLY])
-    rejected = len(rows) - rows[REASONS].null_count
-    tallies = staged[TALLY].drop_null().to_pylist()
-    return _Staged(spark.createDataFrame(rows, kept), tallies, len(rows), rejected)
-
-
-def _stage_in_table(found: DataFrame, columns: StructType, name: str, scorer: Scorer) -> _Staged:
-    """Let the workers screen and score into a table."""
-    with telemetry.step("stage"):
-        staged = _by_place(found).mapInArrow(scorer, columns)
-        staged.write.format("delta").mode("overwrite").saveAsTable(quote_name(name))
-    table = found.sparkSession.table(quote_name(name))
-    is_row = F.col(TALLY).isNull()
-    tallies, count, rejected = table.agg(
-        F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
-    ).collect()[0]
-    return _Staged(table.where(is_row).drop(TALLY), tallies, count, rejected)
-
-
-def _by_place(found: DataFrame) -> DataFrame:
-    """Name columns by their places, because Spark takes a dot or a quote in a name for its own."""
-    return _prepare(found).toDF(*map(str, range(len(found.columns))), DIGEST)
 
 
 def _prepare(found: DataFrame) -> DataFrame:
