@@ -220,9 +220,15 @@ def test_what_a_pull_request_deploys_is_beside_staging_and_removed_whatever_happ
     given = integration_job(7, "").environment
     names = {name.lower(): value for name, value in given.items() if name not in ("TARGET", "DATA_ROOT")}
     overrides = {name: value for name, value in names.items() if value and not name.startswith("databricks")}
-    trial, staging = (Target("staging", lambda: User("ada"), values) for values in (overrides, {}))
+    targets = [
+        Target(name, lambda: User("ada"), own_catalog=lambda: "main")
+        for name in read("databricks.yml")["targets"]
+    ]
+    trial = Target("staging", lambda: User("ada"), overrides)
+    (staging,) = [target for target in targets if target.name == "staging"]
 
-    trials.check_names(trial, staging)
+    trials.check_names(trial, targets)
+    assert trial.text("promotion") == "automatic"
     assert given["DATA_ROOT"] == staging.text("data_root")
     assert {name: trial.text(name) for name in ("model_name", "experiment")} == {
         "model_name": "staging.diabetes_pr_7.diabetes",

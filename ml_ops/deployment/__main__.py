@@ -163,7 +163,7 @@ def _list_deployments(_: str) -> None:
 def _destroy_trial(_: str) -> None:
     workspace = _workspace()
     trial = _target(workspace, *trials.OWN, "catalog", "model_name", "output_table")
-    trials.check_names(trial, Target(trial.name, workspace.user))
+    trials.check_names(trial, trials.every_target(workspace, trial))
     trials.destroy(workspace, trial)
 
 
