@@ -11,6 +11,11 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+# only: azure-pipelines
+from pathlib import Path  # only: go-cli
+
+# end only
 from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -261,6 +266,7 @@ def test_azure_signs_in_with_its_service_connection(workspace, cloud, tmp_path):
 # only: go-cli
 # In place of the action's script, at the edge where GitHub begins: what it reads, and what it writes.
 SCRIPT = """
+set -e
 test "$VERSION $RUNNER_OS $RUNNER_ARCH" = "1.13.0 Linux X64"
 echo "$RUNNER_TEMP/program" >> "$GITHUB_PATH"
 """
@@ -270,26 +276,43 @@ cat > "$2" <<'END'{SCRIPT}END
 """
 
 
-def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps(tmp_path):
-    curl = tmp_path / "curl"
-    curl.write_text(CURL)
-    curl.chmod(0o700)
-    agent = {"Agent.OS": "Linux", "Agent.OSArchitecture": "X64", "Agent.TempDirectory": str(tmp_path)}
+def install(folder: Path, curl: str) -> subprocess.CompletedProcess[str]:
+    """Runs the step that installs the program as Azure Pipelines does, without `-e`."""
+    program = folder / "curl"
+    program.write_text(curl)
+    program.chmod(0o700)
+    agent = {"Agent.OS": "Linux", "Agent.OSArchitecture": "X64", "Agent.TempDirectory": str(folder)}
     step = azure_setup()
     given = {
         name: re.sub(r"\$\(([\w.]+)\)", lambda found: agent[found[1]], value)
         for name, value in step["env"].items()
     }
-
-    done = subprocess.run(
-        ["bash", "-e", "-c", step["script"]],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"} | given,
+    return subprocess.run(
+        ["bash", "-c", step["script"]],
+        env={"PATH": f"{folder}:{os.environ['PATH']}"} | given,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
 
+
+def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps(tmp_path):
+    done = install(tmp_path, CURL)
+
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"##vso[task.prependpath]{tmp_path}/program\n"
+
+
+@pytest.mark.parametrize(
+    "curl",
+    ["#!/bin/bash\nexit 22\n", CURL.replace("1.13.0", "1.12.0"), CURL.replace("echo", "exit #")],
+    ids=["nothing comes", "the script fails", "the script installs nothing"],
+)
+def test_a_step_that_installs_nothing_fails_and_names_no_path(tmp_path, curl):
+    done = install(tmp_path, curl)
+
+    assert done.returncode != 0
+    assert done.stdout == ""
 
 
 # end only
