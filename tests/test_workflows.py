@@ -257,6 +257,15 @@ def test_a_job_that_deploys_has_the_version_that_the_tests_were_recorded_with(fi
     assert setup["if"] == "vars.DATABRICKS_CLI == ''"
 
 
+# only: pip-cli
+def test_every_job_of_a_target_is_handed_over_to_the_bundle() -> None:
+    page = (ROOT / "docs" / "ci_cd.md").read_text()
+
+    bound = re.findall(r"^databricks bundle deployment bind (\w+) \d+ --target staging$", page, re.MULTILINE)
+    assert sorted(bound) == sorted(Target("staging", lambda: User("ada")).job_keys())
+
+
+# end only
 # only: azure-pipelines
 def azure_setup() -> dict[str, Any]:
     """The step of Azure Pipelines that installs the program."""
