@@ -212,7 +212,10 @@ def print_deployments(cli: DatabricksCli, target: Target) -> None:
 
 
 def roll_back(cli: DatabricksCli, target: Target, wanted: str) -> None:
-    """Points every job at the code of an earlier version; what else the jobs say stays as it is."""
+    """Points every job at the code of an earlier version; what else the jobs say stays as it is.
+
+    A job whose notebook that version does not have yet stays with the code that it has.
+    """
     found = list_deployments(cli, target)
     _point_jobs_at(cli, target, found, _pick(_finished(found), wanted))
 
@@ -233,6 +236,13 @@ def _point_jobs_at(cli: DatabricksCli, target: Target, found: Sequence[Deploymen
         settings = _with_version(job["settings"], [each.version for each in found], version)
         if settings == job["settings"]:
             print(f"Job '{settings['name']}' runs the code of {version} already", flush=True)
+            continue
+        if missing := _missing_notebooks(cli.workspace, settings):
+            print(
+                f"Note: job '{settings['name']}' stays with the code that it has: {version} has no "
+                f"{', '.join(missing)}",
+                flush=True,
+            )
             continue
         settings = _with_commit(settings, version, target.root)
         if target.run_as:  # the workspace does not tell it, and forgets it when it is not told
@@ -311,6 +321,13 @@ def _active_runs(workspace: Workspace) -> Iterator[dict[str, Any]]:
 def _mentions(text: str, version: str) -> bool:
     """Whether a path in the text has a part that is this version, as a whole."""
     return re.search(rf'/{re.escape(version)}(?=[/"])', text) is not None
+
+
+def _missing_notebooks(workspace: Workspace, settings: Mapping[str, Any]) -> list[str]:
+    """The notebooks of a job that are not there: a version may be older than the job."""
+    paths = [task["notebook_task"].get("notebook_path", "") for task in settings["tasks"]]
+    wanted = [path.removeprefix("/Workspace") for path in dict.fromkeys(paths) if path]
+    return [path for path in wanted if workspace.find("/api/2.0/workspace/get-status", path=path) is None]
 
 
 def _with_version(settings: Mapping[str, Any], known: Sequence[str], version: str) -> dict[str, Any]:

@@ -106,6 +106,34 @@ def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli:
         assert parameters == {"wheel_dir": f"{folder}/0.1.0/dist/0.1.0"}
 
 
+def test_a_job_that_is_newer_than_the_code_stays_with_what_it_has(
+    server: Server, cli: DatabricksCli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+    folder = f"/Workspace{target.deployments_folder}"
+    jobs = [listed_job(i, target.job_name(key)) for i, key in enumerate(target.job_keys())]
+    newer = jobs[1]["settings"]
+    for job in jobs:
+        notebook = job["settings"]["tasks"][0]["notebook_task"]
+        notebook["base_parameters"]["wheel_dir"] = f"{folder}/0.2.0/dist/0.2.0"
+    newer["tasks"][0]["notebook_task"]["notebook_path"] = f"{folder}/0.2.0/ml_ops/newer"
+    record = b64encode(b'{"deployed_at": "2026-11-25 05:00:00"}').decode()
+    server.replies |= {
+        "/api/2.0/workspace/list": {"objects": [{"path": f"{folder}/{v}"} for v in ("0.1.0", "0.2.0")]},
+        "/api/2.0/workspace/export": {"content": record},
+        "/api/2.1/jobs/list": {"jobs": jobs},
+        "/api/2.1/jobs/runs/list": {},
+        "/api/2.1/jobs/reset": {},
+    }
+
+    roll_back(cli, target, "0.1.0")
+
+    sent = [int(body["job_id"]) for path, body in server.received if path == "/api/2.1/jobs/reset"]
+    assert sent == [0, 2, 3]
+    lacks = f"0.1.0 has no {target.deployments_folder}/0.1.0/ml_ops/newer\n"
+    assert f"Note: job '{newer['name']}' stays with the code that it has: {lacks}" in capsys.readouterr().out
+
+
 def with_old_code(server: Server, target: Target) -> str:
     """Lets the workspace have three versions of the code, of which the jobs use none; gives their folder."""
     folder = f"/Workspace{target.deployments_folder}"
