@@ -26,6 +26,9 @@ def named(target: str = "staging", **given: Any) -> Target:
     return Target(target, lambda: User("ada@example.com"), given, own_catalog=lambda: "main")
 
 
+SCHEMA = named().text("schema")
+
+
 def targets(server: Server, cli: DatabricksCli, trial: Target) -> list[Target]:
     """All of databricks.yml, as the workspace of ada has them."""
     server.replies |= {METASTORE: {"default_catalog_name": "main"}, ME: {"userName": "ada@example.com"}}
@@ -40,16 +43,29 @@ def targets(server: Server, cli: DatabricksCli, trial: Target) -> list[Target]:
             r"\['name_prefix', 'schema', 'workspace_folder'\] are those of target 'staging'",
         ),
         ({"schema": ""}, r"\['schema'\] are those of .* make destroy-trial TARGET=staging NAME_PREFIX="),
-        ({"schema": "DIABETES"}, r"\['schema'\] are those of target 'staging' itself"),
-        ({"catalog": "Prod", "schema": "Diabetes"}, r"\['schema'\] are those of target 'staging' itself"),
-        ({"catalog": "MAIN", "schema": "diabetes_Ada"}, "schema 'MAIN.diabetes_Ada' is that of target 'dev'"),
+        ({"schema": SCHEMA.upper()}, r"\['schema'\] are those of target 'staging' itself"),
+        ({"catalog": "Prod", "schema": SCHEMA.title()}, r"\['schema'\] are those of target 'staging' itself"),
+        (
+            {"target": "dev", "catalog": "Prod", "schema": SCHEMA.upper()},
+            f"schema 'Prod.{SCHEMA.upper()}' is that of target 'prod'",
+        ),
+        (
+            {"catalog": "MAIN", "schema": f"{SCHEMA}_Ada"},
+            f"schema 'MAIN.{SCHEMA}_Ada' is that of target 'dev'",
+        ),
         ({"name_prefix": "[staging] "}, r"\['name_prefix'\] are those of"),
         ({"name_prefix": "[dev ada] "}, r"name_prefix '\[dev ada\] ' is that of target 'dev'"),
-        ({"output_table": "STAGING.diabetes.Diabetes_Scored"}, "output_table 'STAGING.* of target 'staging'"),
-        ({"output_table": "prod.diabetes.diabetes_scored_rejected"}, "output_table .* of target 'prod'"),
         (
-            {"model_name": "prod.Diabetes.diabetes"},
-            "model_name 'prod.Diabetes.diabetes' is that of .* 'prod'",
+            {"output_table": named().text("output_table").upper()},
+            "output_table 'STAGING.* of target 'staging'",
+        ),
+        (
+            {"output_table": f"{named('prod').text('output_table')}_rejected"},
+            "output_table .* of target 'prod'",
+        ),
+        (
+            {"model_name": named("prod").text("model_name").title()},
+            "model_name '.*' is that of target 'prod'",
         ),
     ],
 )
@@ -109,8 +125,8 @@ def test_a_workspace_without_a_catalog_of_its_own_has_trials_of_staging_too(
     trial = named(**NAMES)
     check_names(trial, every_target(cli.workspace, trial))
 
-    with pytest.raises(DeploymentError, match=r"schema 'staging\.diabetes_ada' is that of target 'dev'"):
-        check_names(named(**NAMES | {"schema": "diabetes_ada"}), every_target(cli.workspace, trial))
+    with pytest.raises(DeploymentError, match=f"schema 'staging.{SCHEMA}_ada' is that of target 'dev'"):
+        check_names(named(**NAMES | {"schema": f"{SCHEMA}_ada"}), every_target(cli.workspace, trial))
 
 
 def test_a_trial_of_a_target_in_the_workspaces_own_catalog_is_destroyed(
