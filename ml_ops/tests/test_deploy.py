@@ -86,6 +86,31 @@ def test_a_version_that_the_gate_refuses_ends_the_job_with_the_reasons(jobs):
     assert jobs.last_run().info.status == "FINISHED"  # it did what it was to do
 
 
+def test_a_task_that_is_started_by_itself_deploys_nothing_that_was_not_let_through(jobs):
+    for _ in range(3):
+        jobs.train(**BY_THE_JOB)
+    approve(jobs, "1")
+    with pytest.raises(GateRefusedError, match=r"version 1 of .* has not passed the gate"):
+        jobs.deploy("deploy", "1")
+    for version in ("1", "2", "3"):
+        jobs.deploy("evaluate", version)
+    with pytest.raises(NotApprovedError, match=r"version 2 of .* waits for a person"):
+        jobs.deploy("deploy", "2")
+    assert "champion" not in aliases_of(jobs)
+
+    for version in ("2", "3"):
+        approve(jobs, version)
+    jobs.deploy("deploy", "3")
+    with pytest.raises(
+        registry.ChampionChangedError, match=r"is version 3; version 2 was compared with none; `m"
+    ):
+        jobs.deploy("deploy", "2")
+    jobs.deploy("evaluate", "2")
+    assert jobs.deploy("deploy", "2")["replaced"] == "3"
+    assert jobs.deploy("evaluate", "2")["alias"] == "champion"
+    assert tags_of(jobs, "2")["gate"] == "passed"
+
+
 def test_rows_that_came_since_the_training_are_told(jobs, capsys):
     table = pd.read_csv(data_folder() / "data_raw.csv")
     data = jobs.write(table.head(300), "growing.csv")
