@@ -244,7 +244,10 @@ def test_what_is_so_already_is_said_and_is_no_error(story: Story) -> None:
 
 def test_what_has_nothing_to_go_back_to_or_to_show_says_what_is_missing(story: Story) -> None:
     assert "deploy it with `make deploy`" in story.printed["report before anything"]
-    assert "version 1 is the only one so far" in story.printed["rollback once more"]
+    assert (
+        "version 1 was the first champion; `make promote VERSION=<number>` goes"
+        in story.printed["rollback once more"]
+    )
 
 
 JOBS = 3

@@ -270,9 +270,10 @@ cat > "$2" <<'END'{SCRIPT}END
 """
 
 
-def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps(tmp_path):
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps(tmp_path, answers: bool):
     curl = tmp_path / "curl"
-    curl.write_text(CURL)
+    curl.write_text(CURL if answers else "#!/bin/sh\nexit 22\n")
     curl.chmod(0o700)
     agent = {"Agent.OS": "Linux", "Agent.OSArchitecture": "X64", "Agent.TempDirectory": str(tmp_path)}
     step = azure_setup()
@@ -282,14 +283,15 @@ def test_what_the_script_of_the_action_installs_is_on_the_path_of_the_next_steps
     }
 
     done = subprocess.run(
-        ["bash", "-e", "-c", step["script"]],
+        ["bash", "-c", step["script"]],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"} | given,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
 
-    assert done.stdout == f"##vso[task.prependpath]{tmp_path}/program\n"
+    assert (done.returncode == 0) is answers
+    assert done.stdout == (f"##vso[task.prependpath]{tmp_path}/program\n" if answers else "")
 
 
 # end only

@@ -230,8 +230,13 @@ def roll_back_with_model(cli: DatabricksCli, target: Target, wanted: str) -> Non
 
 def _point_jobs_at(cli: DatabricksCli, target: Target, found: Sequence[Deployment], version: str) -> None:
     require_code(cli.workspace, target, version)
+    files = {path.removesuffix(".py") for path in read_files(read_record(cli.workspace, target, version))}
     for job in [require_job(cli, target.job_name(key)) for key in target.job_keys()]:
         settings = _with_version(job["settings"], [each.version for each in found], version)
+        lost = [path for path in _notebooks_of(settings) if _within(target, version, path) not in files]
+        if files and lost:  # the job is younger than this version
+            print(f"Note: {version} has no {lost[0]}; job '{settings['name']}' stays as it is", flush=True)
+            continue
         if settings == job["settings"]:
             print(f"Job '{settings['name']}' runs the code of {version} already", flush=True)
             continue
@@ -242,6 +247,16 @@ def _point_jobs_at(cli: DatabricksCli, target: Target, found: Sequence[Deploymen
         print(f"Job '{settings['name']}' runs the code of {version}", flush=True)
     warn_of_champion(cli.workspace, target)
     print("The next `make deploy` brings the code of the checkout again.")
+
+
+def _notebooks_of(settings: Mapping[str, Any]) -> list[str]:
+    paths = (task.get("notebook_task", {}).get("notebook_path") for task in settings["tasks"])
+    return [str(path) for path in paths if path]
+
+
+def _within(target: Target, version: str, path: str) -> str:
+    """A path of the workspace as the record of a version has it."""
+    return path.removeprefix("/Workspace").removeprefix(f"{_folder(target, version)}/")
 
 
 def prune(cli: DatabricksCli, target: Target, keep: int) -> None:

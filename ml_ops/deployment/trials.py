@@ -1,49 +1,158 @@
 """A trial: a target deployed under names of its own, beside the target itself; all of it is removed again."""
 
+import json
+import posixpath
+import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from deployment.errors import DeploymentError
 from deployment.jobs import find_job_in
 from deployment.runs import poll_seconds
+from deployment.settings import DEFINITION, read_yaml
 from deployment.targets import Target
 from deployment.unity_catalog import API, COLLECTIONS
 from deployment.workspace import RestError, Workspace
 
 # What has to be the trial's own, so that nothing of the target itself can be meant.
 OWN = ("name_prefix", "schema", "workspace_folder")
+# What scoring puts beside its table: the rows that were set aside, and those of a run that has not published.
+BESIDE = r"_rejected|_staged_\d{8}_[0-9a-f]+"
+LEVELS = 3
 ENDING_SECONDS = 300
 
 
-def check_names(trial: Target, itself: Target) -> None:
-    """Refuses a trial whose names are those of the target, or that lies around the target's folder."""
-    if shared := [name for name in OWN if not trial.text(name) or trial.text(name) == itself.text(name)]:
-        words = " ".join(f"{name.upper()}=..." for name in OWN)
+def every_target(workspace: Workspace, trial: Target) -> list[Target]:
+    """Every target of databricks.yml as it stands there, without what the trial overrides.
+
+    Where the workspace has no catalog of its own, a target that names none is in whichever one the trial is.
+    """
+    own = workspace.own_catalog() or trial.text("catalog")
+    names = read_yaml(trial.root / DEFINITION)["targets"]
+    return [Target(name, workspace.user, root=trial.root, own_catalog=lambda: own) for name in names]
+
+
+def check_names(trial: Target, targets: Sequence[Target]) -> None:
+    """Refuses a trial of which a name is that of a target, or whose folder has to do with that of one."""
+    itself = next(target for target in targets if target.name == trial.name)
+    words = " ".join(f"{name.upper()}=..." for name in OWN)
+    way_out = f"Name a trial as it was deployed: make destroy-trial TARGET={itself.name} {words}"
+    if shared := [name for name in OWN if _is_shared(trial.text(name), itself.text(name))]:
+        said = f"{shared} are those of target '{itself.name}' itself, which is not destroyed"
+        raise DeploymentError(f"{said}. {way_out}")
+    folder = _folder(trial)
+    if len(folder.strip("/").split("/")) < LEVELS:
         raise DeploymentError(
-            f"{shared} are those of target '{itself.name}' itself, which is not destroyed. "
-            f"Name a trial as it was deployed: make destroy-trial TARGET={itself.name} {words}"
+            f"workspace_folder {folder} is not one of a trial, which is {LEVELS} levels deep at least, "
+            f"such as /Users/<me>/try. {way_out}"
         )
-    folder = trial.text("workspace_folder").rstrip("/")
-    if f"{itself.text('workspace_folder')}/".startswith(f"{folder}/"):
-        raise DeploymentError(f"workspace_folder {folder} has the folder of target '{itself.name}' in it")
-    for name in ("model_name", "output_table"):
-        if trial.text(name) == itself.text(name):
-            raise DeploymentError(f"{name} {trial.text(name)} is that of target '{itself.name}' itself")
+    for target in targets:
+        if clash := next(chain(_names_of(trial, target), _folders_of(folder, target, targets)), ""):
+            raise DeploymentError(f"{clash} of target '{target.name}', which is not destroyed. {way_out}")
+
+
+def _is_shared(name: str, other: str) -> bool:
+    return not name or name.lower() == other.lower()
+
+
+def _names_of(trial: Target, target: Target) -> Iterator[str]:
+    """What of the trial is called as a target's; Unity Catalog makes no difference between a and A."""
+    pairs = {"schema": (_schema(trial), _schema(target))}
+    pairs |= {name: (trial.text(name), target.text(name)) for name in ("name_prefix", "model_name")}
+    for name, (own, other) in pairs.items():
+        if _is_shared(own, other):
+            yield f"{name} '{own}' is that"
+    own, other = trial.text("output_table"), target.text("output_table")
+    if _is_table_of(own, other) or _is_table_of(other, own):
+        yield f"output_table '{own}' is one"
+
+
+def _folders_of(folder: str, target: Target, targets: Sequence[Target]) -> Iterator[str]:
+    """What a trial's folder has to do with a target's.
+
+    One that has folders of other targets in it has room for a trial beside these.
+    """
+    whole = _folder(target)
+    parts = [normal(target.text(name)) for name in ("root_path", "experiment")]
+    has_others = any(_is_in(_folder(other), whole) for other in targets if _folder(other) != whole)
+    if around := next((each for each in (whole, *parts) if _is_in(each, folder)), ""):
+        yield f"workspace_folder {folder} has in it, or is, {around}"
+    elif inside := next(
+        (each for each in (*([] if has_others else [whole]), *parts) if _is_in(folder, each)), ""
+    ):
+        yield f"workspace_folder {folder} is in {inside}"
+
+
+def _schema(target: Target) -> str:
+    return f"{target.text('catalog')}.{target.text('schema')}"
+
+
+def _folder(target: Target) -> str:
+    return normal(target.text("workspace_folder"))
+
+
+def normal(path: str) -> str:
+    """A path of the workspace as one writes it who knows one name of it alone."""
+    plain = posixpath.normpath(f"/{path.strip('/')}")
+    return re.sub(r"^/Workspace(?=/|$)", "", plain, flags=re.IGNORECASE) or "/"
+
+
+def _is_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or is in it."""
+    return f"{path.lower()}/".startswith(f"{folder.lower()}/")
+
+
+def _is_table_of(table: str, output_table: str) -> bool:
+    """Whether a table is the one that scoring writes, or one that it puts beside it."""
+    return re.fullmatch(rf"{re.escape(output_table)}(?:{BESIDE})?", table, re.IGNORECASE) is not None
 
 
 def destroy(workspace: Workspace, trial: Target) -> None:
-    """Removes jobs, tables, model, schema and folder, each where it is there; what is of others stays."""
-    for key in trial.job_keys():
-        _delete_job(workspace, trial.job_name(key))
-    _delete_tables(workspace, trial.text("output_table"))
-    _delete(workspace, "model", trial.text("model_name"))
-    _delete_schema(workspace, f"{trial.text('catalog')}.{trial.text('schema')}")
-    _delete_folder(workspace, trial.text("workspace_folder"))
-    # What the Databricks CLI keeps of the jobs of its last deployment, which are gone.
-    shutil.rmtree(trial.root / ".databricks" / "bundle" / trial.name, ignore_errors=True)
+    """Removes jobs, tables, model, schema and folder, each where it is there; what is of others stays.
+
+    What cannot be removed keeps nothing else; DeploymentError says at the end what it is.
+    """
+    jobs = [partial(_delete_job, workspace, trial.job_name(key)) for key in trial.job_keys()]
+    rest = [
+        partial(_delete_tables, workspace, trial.text("output_table")),
+        partial(_delete, workspace, "model", trial.text("model_name")),
+        partial(_delete_schema, workspace, _schema(trial)),
+        partial(_delete_folder, workspace, _folder(trial)),
+        partial(_forget, trial),
+    ]
+    try:
+        _take_all([*jobs, *rest])
+    except DeploymentError as error:
+        raise DeploymentError(
+            f"not all of the trial could be removed: {error}. The rest is; once this is mended, "
+            "`make destroy-trial` removes what is left"
+        ) from error
+
+
+def _take_all(steps: Iterable[Callable[[], None]]) -> None:
+    """Takes every step, also after one that fails; raises DeploymentError with what all of these say."""
+    said = []
+    for step in steps:
+        try:
+            step()
+        except DeploymentError as error:
+            said.append(str(error))
+    if said:
+        raise DeploymentError("; ".join(dict.fromkeys(said)))
+
+
+def _forget(trial: Target) -> None:
+    """Removes what the Databricks CLI keeps of its last deployment here, where that was the trial's."""
+    kept = trial.root / ".databricks" / "bundle" / trial.name
+    variables = kept / "variable-overrides.json"
+    given = json.loads(variables.read_text()) if variables.is_file() else {}
+    if normal(given.get("workspace_folder", "")) == _folder(trial):
+        shutil.rmtree(kept)
 
 
 def _delete_job(workspace: Workspace, name: str) -> None:
@@ -68,18 +177,28 @@ def _wait_for_runs(workspace: Workspace, name: str, which: Mapping[str, Any]) ->
 
 
 def _delete_tables(workspace: Workspace, output_table: str) -> None:
-    """Deletes the table that scoring writes, and those beside it, whose names begin with its name."""
-    catalog, schema, name = output_table.split(".")
-    params = {"catalog_name": catalog, "schema_name": schema}
-    try:
-        listed = workspace.call("GET", f"{API}/tables", params=params).get("tables", [])
-    except RestError as error:
-        if error.status != 404:
-            raise
-        return
-    for table in listed:
-        if table["name"].lower().startswith(name.lower()):
-            _delete(workspace, "table", f"{catalog}.{schema}.{table['name']}")
+    """Deletes the table that scoring writes, and those that it puts beside it."""
+    schema, _, _ = output_table.rpartition(".")
+    names = [f"{schema}.{name}" for name in _list_tables(workspace, schema)]
+    of_it = [name for name in names if _is_table_of(name, output_table)]
+    _take_all(partial(_delete, workspace, "table", name) for name in of_it)
+
+
+def _list_tables(workspace: Workspace, schema: str) -> Iterator[str]:
+    """The names of a schema's tables, without it; none where the schema is not there."""
+    catalog, _, name = schema.partition(".")
+    params = {"catalog_name": catalog, "schema_name": name}
+    while True:
+        try:
+            page = workspace.call("GET", f"{API}/tables", params=params)
+        except RestError as error:
+            if error.status != 404:
+                raise
+            return
+        yield from (table["name"] for table in page.get("tables", []))
+        if not (token := page.get("next_page_token")):
+            return
+        params |= {"page_token": token}
 
 
 def _delete_schema(workspace: Workspace, name: str) -> None:

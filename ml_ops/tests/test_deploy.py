@@ -30,7 +30,7 @@ def approve(jobs, version: str) -> None:
 
 def test_a_version_becomes_champion_when_the_gate_and_a_person_have_let_it_through(jobs, capsys):
     trained = jobs.train(**BY_THE_JOB)
-    before = tags_of(jobs, "1")
+    before, printed = tags_of(jobs, "1"), capsys.readouterr().out
 
     evaluated = jobs.deploy("evaluate", "1")
     with pytest.raises(NotApprovedError) as waits:
@@ -40,6 +40,7 @@ def test_a_version_becomes_champion_when_the_gate_and_a_person_have_let_it_throu
     approved, deployed = jobs.deploy("approval", "1"), jobs.deploy("deploy", "1")
 
     assert (trained["alias"], trained["decision"]) == ("", {}) and "gate" not in before
+    assert "version 1 starts the deployment job of the model: `make models` shows when it waits" in printed
     assert evaluated["metrics"] == pytest.approx(trained["metrics"])
     assert evaluated["decision"]["promote"] and evaluated["alias"] == "challenger"
     assert "other holdout rows" not in capsys.readouterr().out
