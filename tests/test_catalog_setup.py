@@ -32,7 +32,7 @@ class Team:
         self.jobs = str(principal.application_id)
         token = admin.token_management.create_obo_token(self.jobs, lifetime_seconds=3600)
         self._tokens[self.jobs] = str(token.token_value)
-        self.promoter, self.outsider = "ada@example.com", "bo@example.com"
+        self.promoter, self.outsider = "ida@example.com", "ivo@example.com"
         for person in (self.promoter, self.outsider):
             self._tokens[person] = workspace.make_user(person)
         member = ComplexValue(value=self.client(self.promoter).current_user.me().id)
