@@ -8,11 +8,13 @@ import yaml
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import InvalidParameterValue, NotFound, PermissionDenied
 from databricks.sdk.service.iam import ComplexValue
+from deployment.data import upload_data
 from deployment.errors import DeploymentError
 from deployment.settings import DEFINITION, ROOT
 from deployment.targets import Target
 from deployment.unity_catalog import ensure_unity_catalog
 from deployment.workspace import User, Workspace
+from programs import any_cli
 from workspace_under_test import WorkspaceUnderTest
 
 ADMIN = "local.user@localhost"
@@ -30,7 +32,7 @@ class Team:
         self.jobs = str(principal.application_id)
         token = admin.token_management.create_obo_token(self.jobs, lifetime_seconds=3600)
         self._tokens[self.jobs] = str(token.token_value)
-        self.promoter, self.outsider = "ada@example.com", "bo@example.com"
+        self.promoter, self.outsider = "ida@example.com", "ivo@example.com"
         for person in (self.promoter, self.outsider):
             self._tokens[person] = workspace.make_user(person)
         member = ComplexValue(value=self.client(self.promoter).current_user.me().id)
@@ -45,7 +47,10 @@ class Team:
         definition["targets"]["prod"]["run_as"] = {"service_principal_name": self.jobs}
         (self._folder / DEFINITION).write_text(yaml.safe_dump(definition))
         target = Target("prod", lambda: User(who), given, self._folder)
-        ensure_unity_catalog(Workspace(who, None, self.host, lambda: self._tokens[who]), target)
+        ensure_unity_catalog(self.workspace(who), target)
+
+    def workspace(self, who: str) -> Workspace:
+        return Workspace(who, None, self.host, lambda: self._tokens[who])
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +111,35 @@ def test_whoever_may_not_make_it_is_told_what_is_missing(team: Team, capsys):
 
     said = str(error.value)
     assert said.startswith("you may not make catalog 'of_nobody', which is not there: ")
-    assert said.endswith(
-        "this workspace's own catalog is 'spark_catalog': take it with CATALOG=spark_catalog"
+    assert "this workspace's own catalog is 'spark_catalog': take it with CATALOG=spark_catalog." in said
+    assert "CREATE_CATALOG" in said.upper().replace(" ", "_") and said.endswith(
+        "Or let whoever has that run `make databricks-init` for this target once"
     )
-    assert "CREATE_CATALOG" in said.upper().replace(" ", "_") and "make databricks-init" in said
+    assert f"Ask for CREATE CATALOG on the metastore for '{team.outsider}'" in said
     assert "is created" not in capsys.readouterr().out
+
+
+def test_whoever_makes_their_own_is_told_what_to_ask_for_and_not_to_let_somebody_else_make_it(team: Team):
+    own = Target("dev", lambda: User(team.outsider), {"catalog": "spark_catalog"})
+
+    with pytest.raises(DeploymentError) as error:
+        ensure_unity_catalog(team.workspace(team.outsider), own)
+
+    said = str(error.value)
+    assert said.endswith(
+        f". Ask for USE CATALOG and CREATE SCHEMA on catalog 'spark_catalog' for '{team.outsider}'"
+    )
+    assert "CATALOG=" not in said and "databricks-init" not in said
+
+
+def test_an_upload_before_the_schema_is_there_says_that_it_may_not_be(team: Team, tmp_path: Path):
+    cli, folder = any_cli(team.workspace(team.outsider)), "/Volumes/spark_catalog/not_there/data"
+
+    with pytest.raises(DeploymentError) as error:
+        upload_data(cli, folder, files=[ROOT / "ml_data" / "data_raw.csv"])
+
+    said = str(error.value)
+    assert said.endswith("or it is not there yet: run `make databricks-init`") and ".." not in said
 
 
 def test_a_location_without_a_connector_is_asked_for(team: Team):

@@ -11,6 +11,7 @@ from test_deployments import Team, make_checkout
 
 READERS = {"group_name": "readers", "level": "CAN_VIEW"}
 RUNNERS = {"group_name": "runners", "level": "CAN_MANAGE_RUN"}
+JOBS = 4
 WEBHOOK = "0481e838-0a59-4eff-9541-a4ca6f149574"
 
 
@@ -48,7 +49,7 @@ def test_groups_get_their_level_on_every_job_and_lose_it_again(team: Team) -> No
     owner = {"local.user@localhost": "IS_OWNER"}
 
     version = team.deploy("permitted", permit(READERS, RUNNERS))
-    assert rights(team) == [owner | {"readers": "CAN_VIEW", "runners": "CAN_MANAGE_RUN"}] * 3
+    assert rights(team) == [owner | {"readers": "CAN_VIEW", "runners": "CAN_MANAGE_RUN"}] * JOBS
     if team.cli.notebooks_alone:
         assert "permissions now: readers CAN_VIEW, runners CAN_MANAGE_RUN, local.user@" in team.printed
 
@@ -56,13 +57,13 @@ def test_groups_get_their_level_on_every_job_and_lose_it_again(team: Team) -> No
     assert "permissions now" not in team.printed
 
     team.make("rollback-code", f"VERSION={version}")
-    assert rights(team) == [owner | {"readers": "CAN_VIEW", "runners": "CAN_MANAGE_RUN"}] * 3
+    assert rights(team) == [owner | {"readers": "CAN_VIEW", "runners": "CAN_MANAGE_RUN"}] * JOBS
 
     team.make("deploy", permit(READERS))
-    assert rights(team) == [owner | {"readers": "CAN_VIEW"}] * 3
+    assert rights(team) == [owner | {"readers": "CAN_VIEW"}] * JOBS
 
     team.make("deploy")
-    assert rights(team) == [owner | {"readers": "CAN_VIEW"}] * 3  # without the variable they are left alone
+    assert rights(team) == [owner | {"readers": "CAN_VIEW"}] * JOBS  # the variable is not there
 
 
 def test_a_failure_of_every_job_calls_the_destinations(team: Team) -> None:
@@ -71,7 +72,7 @@ def test_a_failure_of_every_job_calls_the_destinations(team: Team) -> None:
     deployed = jobs(team)
     assert [[each.id for each in job.settings.webhook_notifications.on_failure] for job in deployed] == [
         [WEBHOOK]
-    ] * 3
+    ] * JOBS
     profile = team.workspace.profile
     page = requests.get(
         f"{profile['host']}/jobs/{deployed[0].job_id}",

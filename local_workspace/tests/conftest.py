@@ -150,7 +150,7 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     app = FastAPI()
     add_handlers(app)
     keyring = access.Keyring("x", host)
-    app.include_router(access.router(keyring, "session"))
+    app.include_router(access.router(keyring, "session", Principals(database).of_token))
     app.include_router(identity.router(host, database))
     app.include_router(scim.router(database))
     app.include_router(tokens.router(database))

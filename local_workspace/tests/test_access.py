@@ -50,14 +50,15 @@ class Browser:
 def browser(keyring: Keyring, served) -> Iterator[Browser]:
     """A browser before a small site of its own, whose wrong tokens no other test feels."""
     app = FastAPI()
-    app.include_router(access.router(keyring, "session"))
+    users = {"of-ada": "ada@example.com"}
+    app.include_router(access.router(keyring, "session", users.get))
 
     @app.api_route("/page", methods=["GET", "POST"])
     def page() -> dict[str, str]:
         return {"seen": "yes"}
 
-    nobody = {"user_of_run": lambda _: None, "user_of_token": lambda _: None}
-    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name="session", **nobody)
+    known = {"user_of_run": lambda _: None, "user_of_token": users.get}
+    app.add_middleware(access.AccessCheck, keyring=keyring, cookie_name="session", **known)
     with served(app) as host:
         yield Browser(host)
 
@@ -184,6 +185,17 @@ def test_a_session_ends_with_its_days_and_with_the_server_and_cannot_be_made_up(
     later = time.monotonic() + access.SESSION_SECONDS + 1
     monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: later))
     assert not keyring.knows_session(session)
+
+
+def test_somebody_elses_token_is_told_that_it_opens_the_api_and_not_the_pages(browser):
+    answers = [browser.post("/login", data={"token": "of-ada"}) for _ in range(FAILURES_PER_MINUTE + 1)]
+
+    assert {answer.status_code for answer in answers} == {403}, "a token that is good is no failure"
+    said = answers[-1].text
+    assert "for whoever started the workspace" in said and "of ada@example.com, opens the API" in said
+    assert "set-cookie" not in answers[-1].headers
+    as_ada = {"Authorization": "Bearer of-ada"}
+    assert browser.get("/page", headers=as_ada).json() == {"seen": "yes"}
 
 
 def test_after_ten_wrong_tokens_a_minute_has_to_pass(browser, monkeypatch):

@@ -400,7 +400,7 @@ def test_a_keyboard_reaches_the_content_and_the_buttons(page, ticker: int):
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
     reached = set()
-    for _ in range(20):
+    for _ in range(40):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.text")

@@ -107,15 +107,15 @@ def _init(_: str) -> None:
     target = _target(cli.workspace, "compute", *folders, *cluster, *unity_catalog.VARIABLES)
     create = read_flag("CREATE_CLUSTER", default=cli.workspace.is_local)
     cli.make_folder(target.text("workspace_folder"))
-    if compute == "existing":
-        policy = target.text("cluster_policy")
-        name, user = target.text("cluster_name"), target.cluster_user
-        ensure_cluster(cli, name, create=create, policy=policy, user=user)
     unity_catalog.ensure_unity_catalog(cli.workspace, target)
     ensure_experiment(cli.workspace, target.text("experiment"))
     vault_id, readers = os.environ.get("KEY_VAULT_ID", ""), os.environ.get("SECRETS_READERS", "")
     vault = azure.find_key_vault(vault_id, target.name) if vault_id else None
     ensure_scope(cli, target.text("secret_scope"), vault, readers)
+    if compute == "existing":  # last: where there is none, all else is made
+        policy = target.text("cluster_policy")
+        name, user = target.text("cluster_name"), target.cluster_user
+        ensure_cluster(cli, name, create=create, policy=policy, user=user)
 
 
 def _put_secrets(_: str) -> None:

@@ -31,7 +31,8 @@ def require_cluster(cli: DatabricksCli, name: str) -> str:
     if cluster is None:
         raise DeploymentError(
             f"no cluster is called '{name}'; name yours with CLUSTER_NAME=<name>, "
-            "or let `make databricks-init CREATE_CLUSTER=1` create it"
+            "let `make databricks-init CREATE_CLUSTER=1` create it, or go without one: COMPUTE=serverless, "
+            "for `make databricks-init` and for `make deploy`"
         )
     return str(cluster["cluster_id"])
 

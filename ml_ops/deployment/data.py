@@ -8,7 +8,7 @@ from urllib.parse import quote
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, refuse_existing
 from deployment.settings import ROOT
-from deployment.workspace import RestError, Workspace
+from deployment.workspace import NotAllowedError, RestError, Workspace
 
 FILES = (ROOT / "ml_data" / "data_raw.csv", ROOT / "ml_data" / "data_batch_input.csv")
 # The targets whose data is the sample; elsewhere files of these names may be a team's own.
@@ -88,7 +88,7 @@ def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], 
     paths = {file: f"{folder}/{file.name}" for file in files}
     if not overwrite:
         refuse_existing([path for path in paths.values() if _size_in_volume(workspace, path) is not None])
-    workspace.call("PUT", f"/api/2.0/fs/directories{quote(folder)}", repeats=True)
+    _make_folder(workspace, folder)
     for file, path in paths.items():
         with file.open("rb") as content:
             target, params = f"/api/2.0/fs/files{quote(path)}", {"overwrite": "true"}
@@ -98,6 +98,14 @@ def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], 
         if arrived != size:
             raise DeploymentError(f"{path} has {arrived} bytes, and {file} {size}; upload it again")
         print(f"Uploaded {file.name} ({size:,} bytes) to {path}", flush=True)
+
+
+def _make_folder(workspace: Workspace, folder: str) -> None:
+    """A workspace says the same of a schema that is not there and of one that the user may not use."""
+    try:
+        workspace.call("PUT", f"/api/2.0/fs/directories{quote(folder)}", repeats=True)
+    except NotAllowedError as error:
+        raise DeploymentError(f"{error}, or it is not there yet: run `make databricks-init`") from error
 
 
 def _size_in_volume(workspace: Workspace, path: str) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diabetes_mlops.models.approval import DEPLOYMENT_JOB
+from diabetes_mlops.models.approval import DEPLOY, DEPLOYMENT_JOB, EVALUATE
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, RunFailedError
@@ -16,12 +16,23 @@ KEY = "diabetes_model_deployment"
 MODELS = "/api/2.0/mlflow/unity-catalog/registered-models"
 RUNS = "/api/2.2/jobs/runs"
 MAY_RUN = "CAN_MANAGE_RUN"
+ENOUGH = {MAY_RUN, "CAN_MANAGE", "IS_OWNER"}
+
+
+def require_model_to_link(workspace: Workspace, target: Target) -> None:
+    """Refuses a deployment job without its model, before any job is changed."""
+    name = target.text("model_name")
+    if target.text("promotion") == DEPLOYMENT_JOB and find_linked_job(workspace, name) is None:
+        raise DeploymentError(
+            f"there is no model '{name}' to link to '{target.job_name(KEY)}'; make it with "
+            "`make databricks-init`"
+        )
 
 
 def settle_link(workspace: Workspace, target: Target) -> None:
     """Links the model to the target's deployment job where `promotion` says so; elsewhere undoes that.
 
-    Raises DeploymentError where there is no model yet, or the right is missing.
+    Raises DeploymentError where the right is missing.
     """
     name = target.text("model_name")
     if target.text("promotion") == DEPLOYMENT_JOB:
@@ -70,14 +81,8 @@ def _link(workspace: Workspace, target: Target, name: str) -> None:
             f"there is no job '{target.job_name(KEY)}' to link '{name}' to; deploy it first"
         )
     job_id, title = str(job["job_id"]), job["settings"]["name"]
-    linked = find_linked_job(workspace, name)
-    if linked is None:
-        raise DeploymentError(
-            f"there is no model '{name}' to link to job '{title}'; make it with `make databricks-init`, then "
-            "`make databricks-deploy-jobs`"
-        )
     _let_owner_run(workspace, target, job_id)
-    if linked != job_id:
+    if find_linked_job(workspace, name) != job_id:
         _set_link(workspace, name, job_id)
     print(f"Model '{name}' is linked to job '{title}': each new version starts it")
 
@@ -88,9 +93,14 @@ def _let_owner_run(workspace: Workspace, target: Target, job_id: str) -> None:
     who = {"group_name": owner} if owner else target.run_as
     if not who:  # whoever makes both owns both
         return
+    path = f"/api/2.0/permissions/jobs/{job_id}"
     try:
+        listed = workspace.call("GET", path, repeats=True).get("access_control_list", [])
+        mine = [entry for entry in listed if who.items() <= entry.items()]
+        if ENOUGH & {each["permission_level"] for entry in mine for each in entry.get("all_permissions", [])}:
+            return
         entries = {"access_control_list": [{**who, "permission_level": MAY_RUN}]}
-        workspace.call("PATCH", f"/api/2.0/permissions/jobs/{job_id}", repeats=True, json=entries)
+        workspace.call("PATCH", path, repeats=True, json=entries)
     except NotAllowedError as error:
         raise DeploymentError(
             f"you may not give '{next(iter(who.values()))}', the owner of the model, {MAY_RUN} on job "
@@ -131,12 +141,17 @@ def _runs_of(workspace: Workspace, job_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _repair(workspace: Workspace, run_id: int) -> dict[str, Any]:
-    """What asks for a repair; a later one has to name the one before it."""
+    """What asks for a repair; a later one has to name the one before it.
+
+    A version that could not be deployed meets the gate again: it is another champion that it has to beat now.
+    """
     params = {"run_id": str(run_id), "include_history": "true"}
-    history = workspace.call("GET", f"{RUNS}/get", params=params).get("repair_history", [])
-    repairs = [each["id"] for each in history if each.get("type") == "REPAIR"]
+    run = workspace.call("GET", f"{RUNS}/get", params=params)
+    repairs = [each["id"] for each in run.get("repair_history", []) if each.get("type") == "REPAIR"]
     latest = {"latest_repair_id": repairs[-1]} if repairs else {}
-    return {"run_id": run_id, "rerun_all_failed_tasks": True, "rerun_dependent_tasks": True, **latest}
+    last = {task["task_key"]: task.get("state", {}).get("result_state") for task in run.get("tasks", [])}
+    which = {"rerun_tasks": [EVALUATE]} if last.get(DEPLOY) == "FAILED" else {"rerun_all_failed_tasks": True}
+    return {"run_id": run_id, **which, "rerun_dependent_tasks": True, **latest}
 
 
 def _ask(workspace: Workspace, number: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from deployment import git, wheels
 from deployment.clusters import job_cluster, require_cluster
 from deployment.data import require_serverless_data
 from deployment.databricks_cli import DatabricksCli
-from deployment.deployment_job import settle_link
+from deployment.deployment_job import require_model_to_link, settle_link
 from deployment.errors import DeploymentError
 from deployment.job_access import check_access
 from deployment.jobs import check_owner, find_job, require_job
@@ -116,12 +116,13 @@ def require_code(workspace: Workspace, target: Target, version: str) -> None:
 def deploy_jobs(cli: DatabricksCli, target: Target, keep: int) -> None:
     """Creates or updates the jobs, which then point at this version alone, and removes what nobody needs.
 
-    Last it links the model to its deployment job, or unlinks it.
+    Links the model to its deployment job, or unlinks it.
     """
+    require_model_to_link(cli.workspace, target)
     cli.deploy_jobs(target)
+    settle_link(cli.workspace, target)
     warn_of_champion(cli.workspace, target)
     prune(cli, target, keep)
-    settle_link(cli.workspace, target)
 
 
 def _put_files(cli: DatabricksCli, target: Target, kept: Mapping[str, str]) -> dict[str, str]:

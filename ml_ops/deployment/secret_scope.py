@@ -44,7 +44,8 @@ def ensure_scope(
         _create_backed_scope(cli.workspace, scope, vault)
     if readers:
         _share(cli, scope, readers)
-    print(f"Secret scope '{scope}' exists" + (f", backed by {vault.dns_name}" if vault else ""))
+    state = "is created" if existing is None else "exists"
+    print(f"Secret scope '{scope}' {state}" + (f", backed by {vault.dns_name}" if vault else ""))
 
 
 def put_secrets(cli: DatabricksCli, scope: str, secrets_file: str = "") -> None:

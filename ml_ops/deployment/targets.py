@@ -61,6 +61,9 @@ class Target:
 
     def behind(self, *nodes: Any) -> set[str]:
         """The variables that parts of a definition take their values from, directly or through others."""
+        return {name.removeprefix("var.") for name in self._references(nodes) if name.startswith("var.")}
+
+    def _references(self, nodes: Any) -> set[str]:
         known = {"var": self._raw, "workspace": self._workspace}
         found: set[str] = set()
         waiting = [json.dumps(nodes)]
@@ -69,11 +72,16 @@ class Target:
                 found.add(reference)
                 kind, _, name = reference.rpartition(".")
                 waiting.append(json.dumps(known.get(kind, {}).get(name)))
-        return {name.removeprefix("var.") for name in found if name.startswith("var.")}
+        return found
 
     def behind_variables(self, *names: str) -> set[str]:
         """These variables, and those that they take their values from."""
         return self.behind(*(f"${{var.{name}}}" for name in names))
+
+    def is_the_users_own(self, *names: str) -> bool:
+        """Whether one of these variables has another value for somebody else."""
+        found = self._references([f"${{var.{name}}}" for name in names])
+        return any(reference.startswith("workspace.current_user.") for reference in found)
 
     @property
     def cluster_user(self) -> str:

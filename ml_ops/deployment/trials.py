@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -51,7 +52,7 @@ def check_names(trial: Target, targets: Sequence[Target]) -> None:
             f"such as /Users/<me>/try. {way_out}"
         )
     for target in targets:
-        for clash in (*_names_of(trial, target), *_folders_of(folder, target, targets)):
+        if clash := next(chain(_names_of(trial, target), _folders_of(folder, target, targets)), ""):
             raise DeploymentError(f"{clash} of target '{target.name}', which is not destroyed. {way_out}")
 
 

@@ -27,6 +27,22 @@ COLLECTIONS = {
     "model": "models",
 }
 GRANTED_AS = {"model": "function"}
+# What lets somebody make one, and on what.
+TO_MAKE = {
+    "storage credential": "CREATE STORAGE CREDENTIAL on the metastore",
+    "external location": "CREATE EXTERNAL LOCATION on the metastore and on the storage credential",
+    "catalog": "CREATE CATALOG on the metastore",
+    "schema": "USE CATALOG and CREATE SCHEMA on catalog '{catalog}'",
+    "volume": "USE SCHEMA and CREATE VOLUME on schema '{schema}', with USE CATALOG on catalog '{catalog}'",
+    "model": "USE SCHEMA and CREATE MODEL on schema '{schema}', with USE CATALOG on catalog '{catalog}'",
+}
+# What lets somebody see one that they might have to make.
+TO_SEE = {
+    "catalog": "USE CATALOG and CREATE SCHEMA on catalog '{catalog}'",
+    "schema": "USE SCHEMA on schema '{schema}', with USE CATALOG on catalog '{catalog}'",
+    "volume": "READ VOLUME on volume '{name}', with USE SCHEMA on schema '{schema}'",
+    "model": "EXECUTE on model '{name}', with USE SCHEMA on schema '{schema}'",
+}
 # What each may do, by the kind of what it is granted on. What the jobs make belongs to them.
 OF_THE_JOBS = {
     "schema": ("CREATE_TABLE", "SELECT", "MODIFY"),
@@ -48,6 +64,10 @@ VARIABLES = (
 )
 
 
+class MissingRightError(DeploymentError):
+    """The signed-in user lacks a right, which the message names."""
+
+
 def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
     """Ensures the target's catalog, schema, volume and what is granted on them.
 
@@ -56,6 +76,17 @@ def ensure_unity_catalog(workspace: Workspace, target: Target) -> None:
     What is there stays as it is, but for grants that are added, and for the owner of the model. Raises
     DeploymentError, which names what is missing, for what the user may not make or grant.
     """
+    try:
+        _ensure_all(workspace, target)
+    except MissingRightError as error:
+        if target.is_the_users_own(*VARIABLES):  # somebody else would make their own
+            raise
+        raise DeploymentError(
+            f"{error}. Or let whoever has that run `make databricks-init` for this target once"
+        ) from error
+
+
+def _ensure_all(workspace: Workspace, target: Target) -> None:
     catalog, schema = target.text("catalog"), f"{target.text('catalog')}.{target.text('schema')}"
     _ensure_catalog(workspace, target, catalog)
     there = {"schema": schema}
@@ -81,8 +112,11 @@ def _ensure_catalog(workspace: Workspace, target: Target, name: str) -> None:
         _ensure(workspace, "catalog", name, {"storage_root": location} if location else {})
     except DeploymentError as error:
         own = workspace.own_catalog()
-        hint = f"; this workspace's own catalog is '{own}': take it with CATALOG={own}" if own else ""
-        raise DeploymentError(f"{error}{hint}") from error
+        if own in ("", name):
+            raise
+        hint = f"; this workspace's own catalog is '{own}': take it with CATALOG={own}"
+        kind = MissingRightError if isinstance(error, MissingRightError) else DeploymentError
+        raise kind(f"{error}{hint}") from error
 
 
 def _connector_of(target: Target) -> str:
@@ -131,9 +165,8 @@ def _give_the_model(workspace: Workspace, target: Target, there: Mapping[str, st
     _let_in(workspace, _schema_of(model), owner)
     found = _find(workspace, "model", model) or {}
     if found.get("owner") != owner:
-        _call(
-            workspace, "PATCH", _path("model", model), {"owner": owner}, f"give model '{model}' to '{owner}'"
-        )
+        aim, needed = f"give model '{model}' to '{owner}'", f"MANAGE on model '{model}'"
+        _call(workspace, "PATCH", _path("model", model), {"owner": owner}, aim, needed)
     print(f"Model '{model}' belongs to '{owner}'")
 
 
@@ -144,10 +177,9 @@ def _ensure(workspace: Workspace, kind: str, name: str, more: Mapping[str, Any])
     *parents, last = name.split(".")
     above = dict(zip(("catalog_name", "schema_name"), parents, strict=False))
     body = {"name": last, **above, **more}
+    aim = f"make {kind} '{name}', which is not there"
     try:
-        _call(
-            workspace, "POST", f"{API}/{COLLECTIONS[kind]}", body, f"make {kind} '{name}', which is not there"
-        )
+        _call(workspace, "POST", f"{API}/{COLLECTIONS[kind]}", body, aim, _needed(TO_MAKE, kind, name))
     except RestError as error:
         if not error.error_code.endswith("ALREADY_EXISTS"):
             raise
@@ -176,17 +208,25 @@ def _grant(workspace: Workspace, kind: str, name: str, to: str, privileges: Sequ
     has = {each for one in listed if one["principal"] == to for each in one["privileges"]}
     if missing := [privilege for privilege in privileges if privilege not in has]:
         aim = f"grant {', '.join(missing)} on {kind} '{name}' to '{to}'"
-        _call(workspace, "PATCH", path, {"changes": [{"principal": to, "add": missing}]}, aim)
+        changes = {"changes": [{"principal": to, "add": missing}]}
+        _call(workspace, "PATCH", path, changes, aim, f"MANAGE on {kind} '{name}'")
         print(f"'{to}' has {', '.join(missing)} on {kind} '{name}'")
 
 
 def _find(workspace: Workspace, kind: str, name: str) -> dict[str, Any] | None:
     try:
-        return _call(workspace, "GET", _path(kind, name), None, f"see {kind} '{name}'")
+        needed = _needed(TO_SEE, kind, name)
+        return _call(workspace, "GET", _path(kind, name), None, f"see {kind} '{name}'", needed)
     except RestError as error:
         if error.status == 404:
             return None
         raise
+
+
+def _needed(rights: Mapping[str, str], kind: str, name: str) -> str:
+    """The right on something of this kind, with the names of what it is on."""
+    right = rights.get(kind, f"BROWSE on {kind} '{{name}}'")
+    return right.format(name=name, catalog=name.partition(".")[0], schema=_schema_of(name))
 
 
 def _path(kind: str, name: str) -> str:
@@ -194,14 +234,13 @@ def _path(kind: str, name: str) -> str:
 
 
 def _call(
-    workspace: Workspace, method: str, path: str, body: Mapping[str, Any] | None, aim: str
+    workspace: Workspace, method: str, path: str, body: Mapping[str, Any] | None, aim: str, needed: str
 ) -> dict[str, Any]:
-    """One call that ends the same each time it is sent; `aim` says what it is for."""
+    """One call that ends the same each time it is sent; `aim` says what it is for, `needed` what lets one."""
     content = {} if body is None else {"json": body}
     try:
         return workspace.call(method, path, repeats=True, **content)
     except NotAllowedError as error:
-        raise DeploymentError(
-            f"you may not {aim}: {error.said}. Whoever may, such as a metastore administrator, can run "
-            "`make databricks-init` for this target once"
+        raise MissingRightError(
+            f"you may not {aim}: {error.said}. Ask for {needed} for '{workspace.user_name()}'"
         ) from error

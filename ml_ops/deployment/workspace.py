@@ -339,7 +339,7 @@ class RestError(DeploymentError):
         no_workspace = f"{reply.reason}, with {kind or 'nothing'} from {host}, and not a workspace's JSON"
         code = http if self.error_code == http else f"{http} {self.error_code}"
         said = f"{method} {path}: {code}: {answer.get('message', no_workspace)}"
-        super().__init__(f"{said}. {hint}" if hint else said)
+        super().__init__(f"{said.rstrip('.')}. {hint}" if hint else said)
 
 
 class NotAllowedError(RestError):

@@ -30,7 +30,7 @@ def approve(jobs, version: str) -> None:
 
 def test_a_version_becomes_champion_when_the_gate_and_a_person_have_let_it_through(jobs, capsys):
     trained = jobs.train(**BY_THE_JOB)
-    before = tags_of(jobs, "1")
+    before, printed = tags_of(jobs, "1"), capsys.readouterr().out
 
     evaluated = jobs.deploy("evaluate", "1")
     with pytest.raises(NotApprovedError) as waits:
@@ -40,6 +40,7 @@ def test_a_version_becomes_champion_when_the_gate_and_a_person_have_let_it_throu
     approved, deployed = jobs.deploy("approval", "1"), jobs.deploy("deploy", "1")
 
     assert (trained["alias"], trained["decision"]) == ("", {}) and "gate" not in before
+    assert "version 1 starts the deployment job of the model: `make models` shows when it waits" in printed
     assert evaluated["metrics"] == pytest.approx(trained["metrics"])
     assert evaluated["decision"]["promote"] and evaluated["alias"] == "challenger"
     assert "other holdout rows" not in capsys.readouterr().out
@@ -84,6 +85,31 @@ def test_a_version_that_the_gate_refuses_ends_the_job_with_the_reasons(jobs):
     assert tags["gate"] == "refused" and "above the threshold" in tags["gate_reasons"]
     assert aliases_of(jobs) == {}
     assert jobs.last_run().info.status == "FINISHED"  # it did what it was to do
+
+
+def test_a_task_that_is_started_by_itself_deploys_nothing_that_was_not_let_through(jobs):
+    for _ in range(3):
+        jobs.train(**BY_THE_JOB)
+    approve(jobs, "1")
+    with pytest.raises(GateRefusedError, match=r"version 1 of .* has not passed the gate"):
+        jobs.deploy("deploy", "1")
+    for version in ("1", "2", "3"):
+        jobs.deploy("evaluate", version)
+    with pytest.raises(NotApprovedError, match=r"version 2 of .* waits for a person"):
+        jobs.deploy("deploy", "2")
+    assert "champion" not in aliases_of(jobs)
+
+    for version in ("2", "3"):
+        approve(jobs, version)
+    jobs.deploy("deploy", "3")
+    with pytest.raises(
+        registry.ChampionChangedError, match=r"is version 3; version 2 was compared with none; `m"
+    ):
+        jobs.deploy("deploy", "2")
+    jobs.deploy("evaluate", "2")
+    assert jobs.deploy("deploy", "2")["replaced"] == "3"
+    assert jobs.deploy("evaluate", "2")["alias"] == "champion"
+    assert tags_of(jobs, "2")["gate"] == "passed"
 
 
 def test_rows_that_came_since_the_training_are_told(jobs, capsys):

@@ -94,7 +94,7 @@ def test_a_roll_back_goes_one_step_further_each_time_and_the_history_is_kept(nam
     assert seen == ["3", "2", "2"]
     assert champion(name) == "2"
     assert registry.history(client, name) == ["+2", "+3", "+1", "-1", "-3", "+1", "-1"]
-    with pytest.raises(NoEarlierChampionError, match="version 2 is the only one so far"):
+    with pytest.raises(NoEarlierChampionError, match="version 2 was the first champion; `make promote"):
         registry.roll_back(client, name, by="ben")
 
 

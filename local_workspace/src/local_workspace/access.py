@@ -34,6 +34,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 LINK_SECONDS = 3600
 SESSION_SECONDS = 7 * 24 * 3600
 FAILURES_PER_MINUTE = 10
+OWNERS_PAGES = "These pages are for whoever started the workspace, with the token of its own."
 NO_CREDENTIAL = "Credential was not sent or was of an unsupported type."
 
 HEADERS = {
@@ -190,7 +191,7 @@ class AccessCheck:
         return user
 
 
-def router(keyring: Keyring, cookie_name: str) -> APIRouter:
+def router(keyring: Keyring, cookie_name: str, user_of_token: Callable[[str], str | None]) -> APIRouter:
     """The sign-in page, the links that sign a browser in, and the way out."""
     routes = APIRouter()
 
@@ -212,8 +213,10 @@ def router(keyring: Keyring, cookie_name: str) -> APIRouter:
         path = _own_path(str(form.get("next", "")))
         if keyring.is_tried_too_often():
             return _sign_in_again(path, 429, "Too many wrong tokens. Wait a minute.")
-        if keyring.fits(str(form.get("token", ""))):
+        if keyring.fits(token := str(form.get("token", ""))):
             return _signed_in(path)
+        if user := user_of_token(token):
+            return _sign_in_again(path, 403, f"{OWNERS_PAGES} This token, of {user}, opens the API.")
         keyring.note_failure()
         return _sign_in_again(path, 403, "The token is wrong.")
 

@@ -59,11 +59,12 @@ class DeploymentJobs:
         if self.state_of(model) != "CONNECTED":
             return
         values = dict(zip(PARAMETERS, (model, version), strict=True))
+        job = self._database.get("job", self.job_of(model))
+        if job is None:  # deleted since its state was looked at
+            return
         try:
-            job = self._database.get("job", self.job_of(model))
-            assert job is not None, "its state has been looked at"
             self._submit(create_job_run(self._database, job, values, trigger="MODEL")["run_id"])
-        except (ApiError, AssertionError):
+        except ApiError:
             # The version is registered all the same.
             logging.getLogger(__name__).exception("the deployment job of %s has not started", model)
 

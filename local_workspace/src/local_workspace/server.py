@@ -157,7 +157,7 @@ def create_app(
     _put_in_front(
         app,
         [
-            access.router(keyring, cookie_name),
+            access.router(keyring, cookie_name, Principals(database).of_token),
             pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
             _mlflow_site(DeploymentJobs(database, runs.submit)),
             *rest_routers(state, profile, database, runs, cluster, store, sources, writing),

@@ -43,8 +43,10 @@ def _session() -> Iterator[SparkSession]:
         yield classic.open_session()
         return
     spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
-    yield spark
-    spark.stop()
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def _steps(spark: SparkSession, folder: str) -> list[Callable[[], Any]]:

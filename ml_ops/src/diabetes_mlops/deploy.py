@@ -64,6 +64,10 @@ def evaluate(
     spark: SparkSession, settings: DeploymentSettings, problem: Problem, version: ModelVersion
 ) -> dict[str, Any]:
     """Measure a version on the holdout of its data and take it to the gate; a refused one ends the job."""
+    champion = registry.find_champion(MlflowClient(), version.name)
+    if champion and champion.version == version.version:
+        say(f"version {version.version} is the champion of {version.name} already")
+        return {"alias": registry.CHAMPION}
     with open_run(settings.experiment_name, JOB, settings.git_commit) as active:
         loaded = model_files.load(version, problem.schema)
         own = replace(problem, schema=loaded.schema)
@@ -114,19 +118,27 @@ def require_approval(version: ModelVersion) -> dict[str, Any]:
 
 
 def deploy(settings: DeploymentSettings, version: ModelVersion) -> dict[str, Any]:
-    """Make a version the champion, and write down who approved it; one that is champion already stays it."""
-    client, name, number = MlflowClient(), version.name, str(version.version)
-    champion = registry.find_champion(client, name)
-    before = str(champion.version) if champion else None
-    person = version.tags.get(registry.APPROVED_BY, "")
-    by = ", ".join(filter(None, (person, f"deployment job run {settings.job_run_id}")))
+    """Make a version the champion, and write down who approved it; one that is champion already stays it.
+
+    Raises NotApprovedError, GateRefusedError for one that did not pass the gate, and ChampionChangedError
+    where it met another champion there: a task can be started without those before it.
+    """
+    require_approval(version)
+    name, number = version.name, str(version.version)
+    if version.tags.get(promotion.GATE) != promotion.PASSED:
+        raise GateRefusedError(f"version {number} of {name} has not passed the gate; it is not deployed")
+    met = version.tags.get(promotion.COMPARED_WITH) or None
+    by = [version.tags.get(registry.APPROVED_BY, ""), f"deployment job run {settings.job_run_id}"]
     try:
-        registry.promote(client, version, by=by, expected_champion=before)
+        registry.promote(MlflowClient(), version, by=", ".join(filter(None, by)), expected_champion=met)
     except registry.AlreadyChampionError as error:
         say(str(error))
+    except registry.ChampionChangedError as error:
+        again = f"`make promote VERSION={number}` takes it to the gate again"
+        raise registry.ChampionChangedError(f"{error}; {again}") from error
     else:
-        say(f"version {number} is the champion of {name}, in place of {before or 'none'}")
-    return {"alias": registry.CHAMPION, "replaced": before or ""}
+        say(f"version {number} is the champion of {name}, in place of {met or 'none'}")
+    return {"alias": registry.CHAMPION, "replaced": met or ""}
 
 
 def _find_source(version: ModelVersion) -> str:

@@ -93,6 +93,11 @@ def run(
                 )
         alias = verdict.alias if verdict else ""
         say(f"registered {version.name} version {version.version}, alias {alias or 'none'}")
+        if settings.promotion == DEPLOYMENT_JOB:
+            say(
+                f"version {version.version} starts the deployment job of the model: `make models` shows when "
+                f"it waits for `make promote VERSION={version.version}`"
+            )
         return {
             "model_name": version.name,
             "model_version": str(version.version),

@@ -20,7 +20,7 @@ def test_two_clusters_of_one_name_are_refused_with_their_ids(server: Server, cli
 def test_missing_cluster_is_created_only_when_that_is_allowed(server: Server, cli: DatabricksCli) -> None:
     server.replies["/api/2.0/clusters/list"] = {}
 
-    with pytest.raises(DeploymentError, match=r"no cluster is called 'ml'.*CREATE_CLUSTER=1"):
+    with pytest.raises(DeploymentError, match=r"called 'ml'.*CREATE_CLUSTER=1.*COMPUTE=serverless"):
         ensure_cluster(cli, "ml", create=False)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from deployment.databricks_cli import DatabricksCli
-from deployment.deployment_job import MODELS, find_linked_job, go_on, settle_link
+from deployment.deployment_job import MODELS, find_linked_job, go_on, require_model_to_link, settle_link
 from deployment.errors import DeploymentError, RunFailedError
 from deployment.targets import Target
 from deployment.workspace import User
@@ -58,11 +58,22 @@ def test_the_owner_of_the_model_may_run_the_job(server: Server, cli: DatabricksC
     settle_link(cli.workspace, target_of("deployment-job", model_owner="promoters"))
     settle_link(cli.workspace, as_principal)
 
-    granted = [body["access_control_list"] for body in sent_to(server, PERMISSIONS)]
+    granted = [body["access_control_list"] for body in sent_to(server, PERMISSIONS) if body]
     assert granted == [
         [{"group_name": "promoters", "permission_level": "CAN_MANAGE_RUN"}],
         [{"service_principal_name": "1-2-3", "permission_level": "CAN_MANAGE_RUN"}],
     ]
+
+
+@pytest.mark.parametrize("level", ["IS_OWNER", "CAN_MANAGE", "CAN_MANAGE_RUN"])
+def test_who_may_run_it_already_keeps_that_level(server: Server, cli: DatabricksCli, level: str) -> None:
+    linked_to(server, "")
+    entry = {"group_name": "promoters", "all_permissions": [{"permission_level": level}]}
+    server.replies[PERMISSIONS] = {"access_control_list": [entry]}
+
+    settle_link(cli.workspace, target_of("deployment-job", model_owner="promoters"))
+
+    assert [body for body in sent_to(server, PERMISSIONS) if body] == []
 
 
 @pytest.mark.parametrize(("linked", "updates"), [("3", [{"name": NAME, "deployment_job_id": ""}]), ("4", [])])
@@ -105,11 +116,10 @@ def test_a_missing_right_is_named(server: Server, cli: DatabricksCli, path: str,
 
 
 def test_a_model_that_is_not_there_is_made_by_init(server: Server, cli: DatabricksCli) -> None:
-    server.replies["/api/2.1/jobs/list"] = {"jobs": [listed_job(3, TITLE)]}
-
     assert find_linked_job(cli.workspace, NAME) is None
     with pytest.raises(DeploymentError, match=rf"no model '{NAME}' to link .*`make databricks-init`"):
-        settle_link(cli.workspace, target_of("deployment-job"))
+        require_model_to_link(cli.workspace, target_of("deployment-job"))
+    require_model_to_link(cli.workspace, target_of("manual"))
 
 
 def run_of(
@@ -126,6 +136,21 @@ def run_of(
             {"run_id": run_id + 2, "task_key": "deploy", "state": {"result_state": "UPSTREAM_FAILED"}},
         ],
     }
+
+
+def test_a_version_that_met_another_champion_meets_the_gate_again(server: Server, cli: DatabricksCli) -> None:
+    run = run_of("2", 20)
+    run["tasks"] = [
+        {"run_id": 21, "task_key": "deploy", "state": {"result_state": "UPSTREAM_FAILED"}},
+        {"run_id": 22, "task_key": "deploy", "state": {"result_state": "FAILED"}},
+    ]
+    server.replies |= {LIST: {"runs": [run]}, GET: run, REPAIR: {"repair_id": 71}}
+
+    go_on(cli, "3", NAME, "2", wait=False)
+
+    assert sent_to(server, REPAIR) == [
+        {"run_id": 20, "rerun_tasks": ["evaluate"], "rerun_dependent_tasks": True}
+    ]
 
 
 def test_the_newest_run_of_the_version_is_repaired_and_followed(

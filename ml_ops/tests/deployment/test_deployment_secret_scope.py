@@ -76,12 +76,16 @@ def secrets_file(folder: Path, text: str, mode: int = 0o600) -> str:
 # The scope and who reads it
 
 
-def test_scope_is_made_once_and_for_its_creator_alone(server: Server, dev: DatabricksCli) -> None:
+def test_scope_is_made_once_and_for_its_creator_alone(
+    server: Server, dev: DatabricksCli, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepare(server)
     ensure_scope(dev, "scope")
     prepare(server, OWN)
     ensure_scope(dev, "scope")
 
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Secret scope")]
+    assert said == ["Secret scope 'scope' is created", "Secret scope 'scope' exists"]
     [created] = sent(server, "scopes/create")
     usual = {"scope_backend_type": "DATABRICKS"}  # a program need not say it
     assert usual | created == {"scope": "scope"} | usual

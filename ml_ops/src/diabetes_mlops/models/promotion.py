@@ -24,6 +24,8 @@ from diabetes_mlops.runs.settings import Promotion, Thresholds
 from diabetes_mlops.runs.telemetry import say
 
 ATTEMPTS = 3
+# The tags of a version that say how it fared at the gate, and against which champion; empty: there was none.
+GATE, PASSED, COMPARED_WITH = "gate", "passed", "gate_champion"
 # Of the holdout, to compare two versions on.
 FEWEST_ROWS = 10
 # What a lost, damaged or too old model brings about when it is loaded or asked to predict.
@@ -182,7 +184,8 @@ def _write_down(client: MlflowClient, version: ModelVersion, verdict: Verdict) -
     mlflow.log_dict(verdict.as_json(), "gate.json")
     numbers = {name: value for name, value in verdict.decision.numbers.items() if np.isfinite(value)}
     mlflow.log_metrics({f"gate_{name}": value for name, value in numbers.items()})
-    tags = {"gate": "passed" if verdict.decision.promote else "refused"}
+    champion = verdict.champion.version if verdict.champion else ""
+    tags = {GATE: PASSED if verdict.decision.promote else "refused", COMPARED_WITH: champion}
     if verdict.decision.reasons:
         tags["gate_reasons"] = "; ".join(verdict.decision.reasons)[: registry.LONGEST_TAG]
     for key, value in tags.items():

@@ -4,7 +4,7 @@ The registered model's tag `champion_history` keeps the changes of the champion 
 change, and when, is on the version's own tags.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -141,7 +141,7 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
     """
     champion, before = _champion_number(client, model_name), earlier_champion(client, model_name)
     if champion is None or before is None:
-        now = f"version {champion} is the only one so far" if champion else "there is no champion"
+        now = _why_none_is_earlier(history(client, model_name), champion)
         raise NoEarlierChampionError(f"{model_name} has no earlier champion to roll back to: {now}")
     if _find_version(client, model_name, before) is None:
         raise VersionDeletedError(
@@ -153,6 +153,16 @@ def roll_back(client: MlflowClient, model_name: str, *, by: str) -> ModelVersion
     client.set_registered_model_tag(model_name, HISTORY, champions.encode(changes))
     _sign(client, model_name, champion, "rolled_back", by)
     return client.get_model_version(model_name, before)
+
+
+def _why_none_is_earlier(changes: Sequence[str], champion: str | None) -> str:
+    if champion is None:
+        return "there is no champion"
+    if f"+{champion}" in changes and any(change[0] == "-" for change in changes):
+        return (
+            f"version {champion} was the first champion; `make promote VERSION=<number>` goes forward again"
+        )
+    return f"version {champion} is the only one so far"
 
 
 def earlier_champion(client: MlflowClient, model_name: str) -> str | None:
