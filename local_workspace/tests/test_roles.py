@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from databricks.sdk.errors import DatabricksError
+from databricks.sdk.service.catalog import VolumeType
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from mlflow.exceptions import MlflowException
 from people import People, Person, people_of, saved_model
@@ -110,6 +111,18 @@ class Work:
         self.person.registry.set_registered_model_alias(MODEL, self.own, "1")
         self.person.registry.delete_registered_model_alias(MODEL, self.own)
 
+    def set_up_own_schema(self) -> None:
+        """What `make databricks-init` and the jobs make in `dev`, all of it one's own."""
+        schema = f"spark_catalog.{self.own}"
+        client = self.person.client
+        client.schemas.create(self.own, "spark_catalog")
+        client.volumes.create("spark_catalog", self.own, "data", VolumeType.MANAGED)
+        client.files.upload(f"/Volumes/spark_catalog/{self.own}/data/rows.csv", io.BytesIO(b"x\n1\n"))
+        self.person.registry.create_registered_model(f"{schema}.own")
+        self.person.registry.create_model_version(f"{schema}.own", saved_model(self.folder))
+        self.person.registry.set_registered_model_alias(f"{schema}.own", "champion", "1")
+        self.spark(f"CREATE TABLE {schema}.scored AS SELECT 1L AS id", f"SELECT * FROM {schema}.scored")
+
     def do(self, role: str) -> None:
         """The whole work of a role."""
         for step in WORK[role]:
@@ -117,6 +130,7 @@ class Work:
 
 
 WORK: dict[str, list[Callable[[Work], None]]] = {
+    "you, in `dev`": [Work.set_up_own_schema],
     "data scientist": [
         Work.read_data,
         Work.register_own_model,
