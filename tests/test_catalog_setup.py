@@ -147,3 +147,16 @@ def test_a_location_without_a_connector_is_asked_for(team: Team):
 
     with pytest.raises(DeploymentError, match=r"external location 'unopened'.*ACCESS_CONNECTOR=<id>"):
         team.init(ADMIN, given("unopened", catalog_location=location))
+
+
+def test_a_missing_cluster_leaves_the_rest_made(demo):
+    workspace: WorkspaceUnderTest = demo.workspace
+    given = ("SCHEMA=before_the_cluster", "SECRET_SCOPE=before-the-cluster", "CREATE_CLUSTER=0")
+
+    refused = workspace.make(
+        "databricks-init", "CLUSTER_NAME=absent", *given, "TARGET=dev", "WORKSPACE=local"
+    )
+
+    assert refused.returncode and "no cluster is called 'absent'" in refused.stderr
+    assert workspace.client.schemas.get("spark_catalog.before_the_cluster").owner == ADMIN
+    assert "Secret scope 'before-the-cluster' is created" in refused.stdout
