@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.jobs import Run, RunLifecycleStateV2State
 from fastapi import FastAPI
 from local_workspace.body_limit import BodyLimit
 from local_workspace.callers import USER_NAME
@@ -231,6 +232,20 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
 def eventually() -> Callable[..., None]:
     """`wait_until`, for tests."""
     return wait_until
+
+
+@pytest.fixture
+def finished(local: Workspace, eventually: Callable[..., None]) -> Callable[[int], Run]:
+    """Waits for the end of a run and gives it back, with its repairs."""
+
+    def wait(run_id: int) -> Run:
+        def has_ended() -> bool:
+            return local.client.jobs.get_run(run_id).status.state == RunLifecycleStateV2State.TERMINATED
+
+        eventually(has_ended)
+        return local.client.jobs.get_run(run_id, include_history=True)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

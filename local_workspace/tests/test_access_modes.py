@@ -285,6 +285,18 @@ IN_DBFS = {
     "spark.range(1).write.option('path', '/out').saveAsTable('t')": "/out",
     "spark.sql('SELECT * FROM delta.`/mnt/wards`')": "/mnt/wards",
     "spark.sql(\"CREATE TABLE t (a INT) LOCATION 'dbfs:/t'\")": "/t",
+    "spark.sql(\"ALTER TABLE t /* LOCATION '/Volumes/a' */ SET LOCATION '/mnt/t'\")": "/mnt/t",
+    "spark.sql(\"CREATE TABLE t USING csv OPTIONS (header 'true', 'path' = '/rows')\")": "/rows",
+    "spark.sql(\"CREATE TEMPORARY VIEW v USING csv OPTIONS (path '/rows')\")": "/rows",
+    "spark.sql(\"INSERT OVERWRITE DIRECTORY 'dbfs:/out' USING csv SELECT 1\")": "/out",
+    "spark.sql(\"INSERT OVERWRITE DIRECTORY USING csv OPTIONS (path 'dbfs:/out') SELECT 1\")": "/out",
+    "spark.sql(\"COPY INTO t FROM 'dbfs:/rows' FILEFORMAT = CSV\")": "/rows",
+    "spark.sql(\"COPY INTO t FROM (SELECT a FROM '/rows') FILEFORMAT = CSV\")": "/rows",
+    "spark.read.format('csv').options(PATH='/mnt/wards').load().count()": "/mnt/wards",
+    "spark.range(1).write.format('csv').option('path', 'dbfs:/out').save()": "/out",
+    "spark.range(1).writeTo('t').using('csv').option('path', 'dbfs:/out').create()": "/out",
+    "spark.catalog.createTable('t', source='csv', path='/rows')": "/rows",
+    "spark.catalog.createTable('t', source='csv', **{'path': '/rows'})": "/rows",
     "dbutils.fs.ls('/mnt/wards')": "/mnt/wards",
     "dbutils.fs.put('dbfs:/FileStore/a.txt', 'text')": "/FileStore/a.txt",
     "dbutils.fs.cp('/Volumes/main/default/v/a', to='/a')": "/a",
@@ -302,22 +314,57 @@ def test_serverless_has_no_dbfs(real_workspace: RealWorkspace):
     }
 
 
+# Statements that ask for nothing of DBFS, though words of them could be taken for that; and what Spark says.
+NOT_IN_DBFS = {
+    "SELECT location '/mnt/a' FROM VALUES (1) AS t (location)": "ParseException",
+    "SELECT 'LOCATION', '/mnt/a' -- LOCATION '/mnt/a'": "nothing",
+    "SELECT 1 /* INSERT OVERWRITE DIRECTORY '/mnt/a' */ WHERE 'path' = '/mnt/a'": "nothing",
+    "CREATE TEMPORARY VIEW v AS SELECT \"it's LOCATION '/mnt/a'\" AS `LOCATION '/mnt/a'`": "nothing",
+    "CREATE TEMPORARY VIEW w AS SELECT 'delta.`/mnt/a`, OPTIONS ( path \"/mnt/a\" )' AS a": "nothing",
+    "SELECT 1 AS a /* CACHE TABLE t */": "nothing",
+    "SELECT 'SET spark.sql.adaptive.enabled = false'": "nothing",
+}
+
+
+def test_serverless_takes_no_text_and_no_comment_for_a_path(real_workspace: RealWorkspace):
+    calls = (f"spark.sql({statement!r})" for statement in NOT_IN_DBFS)
+    found = told(real_workspace, "not_in_dbfs", *calls)
+
+    assert [said.partition(":")[0] for said in found] == list(NOT_IN_DBFS.values()), found
+
+
+SETTING = "spark.sql.adaptive.enabled"
+CHANGES_OF_A_SETTING = (
+    f"spark.conf.set({SETTING!r}, 'false')",
+    f"spark.conf.unset({SETTING!r})",
+    f"spark.sql('SET {SETTING} = false')",
+    f"spark.sql('-- a comment\\nSET {SETTING}=false')",
+    f"spark.sql('/* a comment */ set {SETTING} = false;')",
+    f"spark.sql('SET `{SETTING}`=false')",
+    f"spark.sql('RESET {SETTING}')",
+    f"spark.sql('RESET `{SETTING}`;')",
+)
+WITH_SETTINGS = (
+    "spark.conf.set('spark.sql.shuffle.partitions', '3')",
+    "spark.conf.unset('spark.sql.shuffle.partitions')",
+    "spark.sql('SET spark.sql.ansi.enabled = true')",
+    "spark.sql('SET `spark.sql.shuffle.partitions`=3')",
+    "spark.sql('RESET spark.sql.shuffle.partitions')",
+    f"spark.sql('SET {SETTING}')",
+    "spark.sql(\"SET TIME ZONE 'UTC'\")",
+    "spark.sql('DECLARE OR REPLACE VARIABLE n INT')",
+    "spark.sql('SET VAR n = 1')",
+)
+
+
 def test_serverless_has_six_settings_and_no_context(real_workspace: RealWorkspace):
-    setting = "spark.sql.adaptive.enabled"
+    calls = (*CHANGES_OF_A_SETTING, *WITH_SETTINGS, "spark.sparkContext")
+    *found, context = told(real_workspace, "six_settings", *calls)
 
-    *refused, allowed, in_sql, context = told(
-        real_workspace,
-        "six_settings",
-        f"spark.conf.set({setting!r}, 'false')",
-        f"spark.sql('SET {setting} = false')",
-        "spark.conf.set('spark.sql.shuffle.partitions', '3')",
-        "spark.sql('SET spark.sql.ansi.enabled = true')",
-        "spark.sparkContext",
-    )
-
-    not_available = f"[CONFIG_NOT_AVAILABLE] Configuration {setting} is not available. SQLSTATE: 42K0I"
-    assert refused == [f"AnalysisException: {not_available}"] * 2
-    assert allowed == in_sql == "nothing"
+    not_available = f"[CONFIG_NOT_AVAILABLE] Configuration {SETTING} is not available. SQLSTATE: 42K0I"
+    refused = dict.fromkeys(CHANGES_OF_A_SETTING, f"AnalysisException: {not_available}")
+    allowed = dict.fromkeys(WITH_SETTINGS, "nothing")
+    assert dict(zip(calls, found, strict=False)) == refused | allowed
     assert context.startswith("PySparkAttributeError: [JVM_ATTRIBUTE_NOT_SUPPORTED] Attribute `sparkContext`")
 
 

@@ -44,18 +44,6 @@ def submit(local) -> Callable[..., int]:
     return submit_run
 
 
-@pytest.fixture
-def finished(local, eventually) -> Callable[[int], Run]:
-    def wait(run_id: int) -> Run:
-        def has_ended() -> bool:
-            return local.client.jobs.get_run(run_id).status.state == RunLifecycleStateV2State.TERMINATED
-
-        eventually(has_ended)
-        return local.client.jobs.get_run(run_id)
-
-    return wait
-
-
 def results(run: Run) -> dict[str, str]:
     return {task.task_key: task.state.result_state.value for task in run.tasks}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from databricks.sdk.errors import BadRequest, InvalidParameterValue
-from databricks.sdk.service.jobs import Run, RunLifecycleStateV2State
+from databricks.sdk.service.jobs import Run
 from local_workspace.run_documents import duration
 
 
@@ -17,12 +17,13 @@ from local_workspace.run_documents import duration
 def job(local, cluster_id: str, notebook: str) -> Callable[..., int]:
     """Makes a job of tasks one after the other; each is given what it tells the stand-in."""
 
-    def make(**tasks: dict[str, str]) -> int:
+    def make(max_retries: int = 0, **tasks: dict[str, str]) -> int:
         keys = list(tasks)
         listed = [
             {
                 "task_key": key,
                 "existing_cluster_id": cluster_id,
+                "max_retries": max_retries,
                 "notebook_task": {"notebook_path": notebook, "base_parameters": parameters},
                 "depends_on": [{"task_key": before} for before in keys[max(0, keys.index(key) - 1) :][:1]]
                 if key != keys[0]
@@ -37,22 +38,10 @@ def job(local, cluster_id: str, notebook: str) -> Callable[..., int]:
 
 
 @pytest.fixture
-def ended(local, eventually) -> Callable[[int], Run]:
-    def wait(run_id: int) -> Run:
-        def has_ended() -> bool:
-            return local.client.jobs.get_run(run_id).status.state == RunLifecycleStateV2State.TERMINATED
-
-        eventually(has_ended)
-        return local.client.jobs.get_run(run_id, include_history=True)
-
-    return wait
-
-
-@pytest.fixture
-def waiting(local, job, ended, tmp_path: Path) -> Run:
+def waiting(local, job, finished, tmp_path: Path) -> Run:
     """A run whose middle task fails until a file is there, as an approval does."""
     tasks: dict[str, Any] = {"first": {}, "approval": {"fail_unless": str(tmp_path / "ok")}, "last": {}}
-    return ended(local.client.jobs.run_now(job(**tasks)).run_id)
+    return finished(local.client.jobs.run_now(job(**tasks)).run_id)
 
 
 def attempts(run: Run) -> list[tuple[str, int, str]]:
@@ -62,9 +51,9 @@ def attempts(run: Run) -> list[tuple[str, int, str]]:
 BEFORE = [("first", 0, "SUCCESS"), ("approval", 0, "FAILED"), ("last", 0, "UPSTREAM_FAILED")]
 
 
-def test_what_has_failed_runs_again_and_the_run_succeeds(local, waiting, ended):
+def test_what_has_failed_runs_again_and_the_run_succeeds(local, waiting, finished):
     made = local.client.jobs.repair_run(waiting.run_id, rerun_all_failed_tasks=True)
-    repaired = ended(waiting.run_id)
+    repaired = finished(waiting.run_id)
 
     assert attempts(waiting) == BEFORE
     assert attempts(repaired) == [*BEFORE, ("approval", 1, "SUCCESS"), ("last", 1, "SUCCESS")]
@@ -77,24 +66,36 @@ def test_what_has_failed_runs_again_and_the_run_succeeds(local, waiting, ended):
     assert repair.task_run_ids == [task.run_id for task in repaired.tasks[3:]]
 
 
-def test_a_named_task_runs_again_with_those_behind_it_where_that_is_asked(local, waiting, ended):
+def test_a_repaired_task_has_its_retries_anew(local, job, finished):
+    run_id = local.client.jobs.run_now(job(flaky={"do": "fail"}, max_retries=1)).run_id
+    first = finished(run_id)
+    local.client.jobs.repair_run(run_id, rerun_all_failed_tasks=True)
+    repaired = finished(run_id)
+
+    assert attempts(first) == [("flaky", number, "FAILED") for number in range(2)]
+    assert attempts(repaired) == [("flaky", number, "FAILED") for number in range(4)]
+    ids = [task.run_id for task in repaired.tasks]
+    assert [each.task_run_ids for each in repaired.repair_history] == [ids[:2], ids[2:]]
+
+
+def test_a_named_task_runs_again_with_those_behind_it_where_that_is_asked(local, waiting, finished):
     client = local.client.jobs
     first = client.repair_run(waiting.run_id, rerun_tasks=["approval"]).response.repair_id
-    alone = ended(waiting.run_id)
+    alone = finished(waiting.run_id)
     client.repair_run(
         waiting.run_id, rerun_tasks=["approval"], rerun_dependent_tasks=True, latest_repair_id=first
     )
-    both = ended(waiting.run_id)
+    both = finished(waiting.run_id)
 
     assert attempts(alone) == [*BEFORE, ("approval", 1, "SUCCESS")]
     assert attempts(both)[4:] == [("approval", 2, "SUCCESS"), ("last", 1, "SUCCESS")]
     assert [each.type.value for each in both.repair_history] == ["ORIGINAL", "REPAIR", "REPAIR"]
 
 
-def test_a_repair_does_what_the_job_says_now(local, job, ended):
+def test_a_repair_does_what_the_job_says_now(local, job, finished):
     client = local.client.jobs
     job_id = job(only={"do": "fail"})
-    run = ended(client.run_now(job_id).run_id)
+    run = finished(client.run_now(job_id).run_id)
     task = client.get(job_id).as_dict()["settings"]["tasks"][0]
     task["notebook_task"]["base_parameters"] = {"exit": "mended"}
     body = {"job_id": job_id, "new_settings": {"tasks": [task]}}
@@ -102,7 +103,7 @@ def test_a_repair_does_what_the_job_says_now(local, job, ended):
 
     client.repair_run(run.run_id, rerun_all_failed_tasks=True)
 
-    task_run_id = ended(run.run_id).tasks[-1].run_id
+    task_run_id = finished(run.run_id).tasks[-1].run_id
     assert client.get_run_output(task_run_id).notebook_output.result == "mended"
 
 
@@ -121,14 +122,14 @@ def test_what_cannot_be_repaired_is_refused_and_the_run_stays(local, waiting, wa
     assert attempts(local.client.jobs.get_run(waiting.run_id)) == BEFORE
 
 
-def test_a_second_repair_names_the_first_and_a_good_run_needs_none(local, waiting, ended):
+def test_a_second_repair_names_the_first_and_a_good_run_needs_none(local, waiting, finished):
     client = local.client.jobs
     repair_id = client.repair_run(waiting.run_id, rerun_tasks=["approval"]).response.repair_id
-    ended(waiting.run_id)
+    finished(waiting.run_id)
     with pytest.raises(InvalidParameterValue, match=f"must be {repair_id}, not None"):
         client.repair_run(waiting.run_id, rerun_all_failed_tasks=True)
     last = client.repair_run(waiting.run_id, rerun_all_failed_tasks=True, latest_repair_id=repair_id)
-    ended(waiting.run_id)
+    finished(waiting.run_id)
 
     with pytest.raises(InvalidParameterValue, match="no task to repair"):
         client.repair_run(
@@ -136,7 +137,7 @@ def test_a_second_repair_names_the_first_and_a_good_run_needs_none(local, waitin
         )
 
 
-def test_the_page_of_a_run_repairs_it_as_often_as_it_fails(local, waiting, ended, tmp_path: Path):
+def test_the_page_of_a_run_repairs_it_as_often_as_it_fails(local, waiting, finished, tmp_path: Path):
     def asks() -> list[dict[str, Any]]:
         headers = {"Authorization": "Bearer x", "Accept": "text/html"}
         page = requests.get(f"{local.host}/runs/{waiting.run_id}", headers=headers, timeout=30).text
@@ -147,9 +148,9 @@ def test_the_page_of_a_run_repairs_it_as_often_as_it_fails(local, waiting, ended
 
     (tmp_path / "ok").unlink()
     first = asks()
-    again = ended(waiting.run_id)
+    again = finished(waiting.run_id)
     second = asks()
-    done = ended(waiting.run_id)
+    done = finished(waiting.run_id)
 
     assert [task.state.result_state.value for task in again.tasks[-2:]] == ["FAILED", "UPSTREAM_FAILED"]
     assert "latest_repair_id" not in first[0]

@@ -2,15 +2,15 @@
 
 from local_workspace.clock import now
 from local_workspace.database import Document
-from local_workspace.run_documents import Outcome
+from local_workspace.run_documents import Outcome, attempts_now
 
 FOR_EVER = -1
 
 
-def is_due(task: Document, outcome: Outcome) -> bool:
-    """Whether an attempt that ended so is followed by another one."""
+def is_due(run: Document, task: Document, outcome: Outcome) -> bool:
+    """Whether an attempt that ended so is followed by another one; a repair gives a task its retries anew."""
     limit = int(task.get("max_retries") or 0)
-    if limit != FOR_EVER and task["attempt_number"] >= limit:
+    if limit != FOR_EVER and attempts_now(run, task["task_key"]) > limit:
         return False
     return outcome.result == "FAILED" or (outcome.result == "TIMEDOUT" and bool(task.get("retry_on_timeout")))
 

@@ -106,7 +106,15 @@ def next_attempt(database: Database, run: Document, task: Document) -> Document:
     attempt["attempt_number"] = task["attempt_number"] + 1
     attempt["original_attempt_run_id"] = task["original_attempt_run_id"]
     run["tasks"].append(attempt)
+    if "repair_history" in run:
+        run["repair_history"][-1]["task_run_ids"].append(attempt["run_id"])
     return attempt
+
+
+def attempts_now(run: Document, key: str) -> int:
+    """How often a task was tried since the run began or, where it was repaired, since its last repair."""
+    ids = _parts(run)[-1].get("task_run_ids", _run_ids(run))
+    return sum(task["task_key"] == key and task["run_id"] in ids for task in run["tasks"])
 
 
 def to_repair(run: Document, keys: Collection[str], *, failed: bool, dependents: bool) -> list[str]:
@@ -129,13 +137,12 @@ def repair(database: Database, run: Document, settings: Document, keys: Sequence
     moment, number = now(), database.next_id("run")
     first = {"type": "ORIGINAL", "start_time": run["start_time"], "task_run_ids": _run_ids(run)}
     history = run.setdefault("repair_history", [first | _ending(run)])
+    history.append({"type": "REPAIR", "id": number, "start_time": moment, "task_run_ids": []})
     before = latest_attempts(run)
     run["settings"] = settings
     for key in keys:
         attempt = next_attempt(database, run, before[key])
         attempt |= states("BLOCKED" if upstream(attempt) else "QUEUED")
-    of_repair = _run_ids(run)[-len(keys) :]
-    history.append({"type": "REPAIR", "id": number, "start_time": moment, "task_run_ids": of_repair})
     run |= {"end_time": 0, **states("QUEUED")}
     return number
 

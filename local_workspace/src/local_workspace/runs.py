@@ -292,7 +292,7 @@ class RunManager:
             task = task_record(run, task_run_id)
             was_stopped = not is_in(task, "PENDING", "RUNNING")
             end(task, self._endings.get(run_id, CANCELED) if was_stopped else outcome)
-            if not was_stopped and retries.is_due(task, outcome):
+            if not was_stopped and retries.is_due(run, task, outcome):
                 retried.append(next_attempt(self._database, run, task))
 
         with self._lock:

@@ -5,11 +5,11 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from itertools import pairwise
 from typing import Any, NoReturn
+from urllib.parse import quote, unquote
 
 from sqlparse.lexer import tokenize
-from sqlparse.tokens import Comment, Whitespace
+from sqlparse.tokens import Comment
 
 from local_workspace.notebook.file_system import FileSystem
 
@@ -22,14 +22,24 @@ SETTINGS = (
     "spark.sql.session.timeZone",
     "spark.sql.shuffle.partitions",
 )
-# What begins so in SQL is refused by this name.
+# What begins so in SQL, as `_plain` writes it, is refused by this name.
 STATEMENTS = (
-    (r"CACHE (LAZY )?TABLE ", "CACHE TABLE"),
-    (r"UNCACHE TABLE ", "UNCACHE TABLE"),
-    (r"CLEAR CACHE", "CLEAR CACHE"),
-    (r"REFRESH TABLE ", "REFRESH TABLE"),
-    (r"CREATE (OR REPLACE )?GLOBAL TEMP(ORARY)? VIEW ", "GLOBAL TEMPORARY VIEW"),
+    (r"CACHE (LAZY )?TABLE\b", "CACHE TABLE"),
+    (r"UNCACHE TABLE\b", "UNCACHE TABLE"),
+    (r"CLEAR CACHE\b", "CLEAR CACHE"),
+    (r"REFRESH TABLE\b", "REFRESH TABLE"),
+    (r"CREATE (OR REPLACE )?GLOBAL TEMP(ORARY)? VIEW\b", "GLOBAL TEMPORARY VIEW"),
 )
+# Where a statement that begins so has a path; that of a LOCAL DIRECTORY is one of the machine.
+PLACES = (
+    (r"CREATE|REPLACE|ALTER", r"\bLOCATION '([^']*)'"),
+    (r"CREATE|REPLACE|INSERT", r"\bOPTIONS \( (?:[^()]* )?['`]?PATH['`]? (?:= )?'([^']*)'"),
+    (r"COPY INTO", r"\bFROM '([^']*)'"),
+    (r"", r"\bINSERT OVERWRITE DIRECTORY '([^']*)'"),
+    (r"", r"\. `((?:%2F|dbfs%3A)[^`]*)`"),
+)
+# `SET` with a name alone shows the setting, and a variable of SQL is not a setting.
+CHANGE_OF_SETTING = r"(?:RESET|SET(?! VAR(?:IABLE)? )(?=.* =)) ([^=]+)"
 OF_CATALOG = {
     "cache_table": "CACHE TABLE",
     "uncache_table": "UNCACHE TABLE",
@@ -38,8 +48,6 @@ OF_CATALOG = {
     "refresh_by_path": "REFRESH TABLE",
 }
 OF_ANALYSIS = {"persist": "PERSIST TABLE", "unpersist": "UNPERSIST TABLE"}
-# More words than any of these beginnings has.
-_FIRST_WORDS = 8
 # What lies beside DBFS under the same scheme.
 _NOT_DBFS = ("/Volumes", "/Workspace")
 _PATHS = {"dir", "file", "from_", "to"}
@@ -55,7 +63,7 @@ def prepare() -> None:
     from pyspark.sql.connect.conf import RuntimeConf
 
     client: Any = SparkConnectClient
-    analyze, set_any = client._analyze, RuntimeConf.set
+    analyze = client._analyze
 
     def analyze_allowed(self: Any, method: str, **what: Any) -> Any:
         if method in OF_ANALYSIS:
@@ -63,15 +71,11 @@ def prepare() -> None:
         check(part for part in what.values() if _is_message(part))
         return analyze(self, method, **what)
 
-    @wraps(set_any)
-    def set_allowed(self: Any, key: str, value: Any) -> None:
-        _check_setting(key)
-        set_any(self, key, value)
-
     client._analyze = analyze_allowed
     for name in ("_execute", "_execute_and_fetch_as_iterator"):
         setattr(client, name, _checking(getattr(client, name)))
-    setattr(RuntimeConf, "set", set_allowed)  # noqa: B010 (mypy takes no assignment to a method)
+    for name in ("set", "unset"):
+        setattr(RuntimeConf, name, _checking_setting(getattr(RuntimeConf, name)))
 
 
 def file_system() -> FileSystem:
@@ -116,6 +120,15 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
     return execute_allowed
 
 
+def _checking_setting(change: Callable[..., None]) -> Callable[..., None]:
+    @wraps(change)
+    def change_allowed(self: Any, key: str, *value: Any, **named: Any) -> None:
+        _check_setting(key)
+        change(self, key, *value, **named)
+
+    return change_allowed
+
+
 def _look_at_catalog(catalog: Any) -> None:
     kind = catalog.WhichOneof("cat_type")
     if kind in OF_CATALOG:
@@ -138,21 +151,33 @@ def _look_at_files(files: Any) -> None:
 
 
 def _look_at_sql(statement: str) -> None:
-    words = [text for kind, text in tokenize(statement) if not _is_blank(kind)]  # type: ignore[no-untyped-call]
-    beginning = " ".join(" ".join(words[:_FIRST_WORDS]).upper().split()) + " "
+    plain = _plain(statement)
     for pattern, what in STATEMENTS:
-        if re.match(pattern, beginning):
+        if re.match(pattern, plain, re.IGNORECASE):
             _refuse(what)
-    if found := re.match(r"\s*SET\s+(spark(?:\.\w+)+)\s*=", statement, re.IGNORECASE):
-        _check_setting(found[1])
-    for before, word in pairwise(words):
-        is_table = before == "." and word.startswith(("`/", "`dbfs:"))
-        if is_table or (before.upper() == "LOCATION" and word[0] in "'\""):
-            check_path(word[1:-1])
+    if found := re.match(CHANGE_OF_SETTING, plain, re.IGNORECASE):
+        _check_setting(unquote(found[1].replace(" ", "").strip("`")))
+    for beginning, place in PLACES:
+        if re.match(beginning, plain, re.IGNORECASE):
+            for path in re.findall(place, plain, re.IGNORECASE):
+                check_path(unquote(path))
 
 
-def _is_blank(kind: Any) -> bool:
-    return kind in Comment or kind in Whitespace
+def _plain(statement: str) -> str:
+    """A statement without comments, with one space between its words.
+
+    What stands in quotes is escaped as in a URL, so that nothing of it can be taken for a word of SQL.
+    """
+    tokens = tokenize(statement)  # type: ignore[no-untyped-call]
+    words = (_escaped(text) for kind, text in tokens if kind not in Comment)
+    return " ".join(" ".join(words).split()).rstrip("; ")
+
+
+def _escaped(word: str) -> str:
+    if word[0] not in "'\"`":
+        return word
+    mark = word[0].replace('"', "'")
+    return f"{mark}{quote(word[1:-1], safe='')}{mark}"
 
 
 _LOOKS: dict[str, Callable[[Any], None]] = {
@@ -162,6 +187,7 @@ _LOOKS: dict[str, Callable[[Any], None]] = {
     "spark.connect.SQL": lambda sql: _look_at_sql(sql.query),
     "spark.connect.SqlCommand": lambda command: _look_at_sql(command.sql),
     "spark.connect.WriteOperation": _look_at_files,
+    "spark.connect.WriteOperationV2": _look_at_files,
     "spark.connect.WriteStreamOperationStart": _look_at_files,
 }
 
