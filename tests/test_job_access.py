@@ -82,6 +82,8 @@ def test_a_failure_of_every_job_calls_the_destinations(team: Team) -> None:
     assert f"Notifications, not sent here</dt><dd>on failure: {WEBHOOK}</dd>" in page.text
 
     team.make("deploy")
+    undone = f'Note: the jobs were deployed with NOTIFY_WEBHOOKS=[{{"id": "{WEBHOOK}"}}]; this deployment'
+    assert f"{undone} gives them NOTIFY_WEBHOOKS=, as databricks.yml has it" in team.printed
     assert not any(job.settings.webhook_notifications.on_failure for job in jobs(team))
 
 
