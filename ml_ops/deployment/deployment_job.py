@@ -151,10 +151,7 @@ def _given(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _runs_of(workspace: Workspace, job_id: str) -> Iterator[dict[str, Any]]:
-    page: dict[str, Any] = {"next_page_token": ""}
-    while (token := page.get("next_page_token")) is not None:
-        params = {"job_id": job_id} | ({"page_token": token} if token else {})
-        page = workspace.call("GET", f"{RUNS}/list", params=params)
+    for page in workspace.pages(f"{RUNS}/list", job_id=job_id):
         yield from page.get("runs", [])
 
 

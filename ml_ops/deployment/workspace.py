@@ -146,6 +146,14 @@ class Workspace:
                 return None
             raise
 
+    def pages(self, path: str, /, **params: str) -> Iterator[dict[str, Any]]:
+        """What a GET answers, page by page."""
+        token: str | None = ""
+        while token is not None:
+            page = self.call("GET", path, params=params | ({"page_token": token} if token else {}))
+            yield page
+            token = page.get("next_page_token") or None
+
     def request(
         self,
         method: str,

@@ -179,7 +179,7 @@ def test_a_version_without_a_run_or_with_a_good_one_gets_a_new_run(
 ) -> None:
     server.replies |= {RUN_NOW: {"run_id": 40}, GET: run_of("2", 40)}
     for runs in ([run_of("1", 10)], [run_of("2", 20, result="SUCCESS")]):
-        server.replies[LIST] = {"runs": runs}
+        server.replies[LIST] = [{"runs": runs, "next_page_token": ""}]  # some workspaces end a list so
         go_on(cli, "3", NAME, "2", wait=False)
 
     parameters = {"model_name": NAME, "model_version": "2"}
