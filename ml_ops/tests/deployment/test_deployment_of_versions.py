@@ -194,7 +194,8 @@ def test_a_run_that_is_under_way_finds_the_approval_itself(
 
     go_on(cli, "3", NAME, "2", wait=False)
 
-    assert "is under way" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "is under way" in said and said.endswith("if it fails, give this command again\n")
 
 
 def test_a_run_that_fails_says_so_with_the_error_of_its_task(server: Server, cli: DatabricksCli) -> None:
