@@ -1,5 +1,6 @@
 """One setting makes gate, approval and champion a deployment job of the model, and another undoes that."""
 
+import re
 import time
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service.iam import ComplexValue
-from databricks.sdk.service.jobs import Run
+from databricks.sdk.service.jobs import JobParameterDefinition, NotebookTask, Run, Task
+from databricks.sdk.service.workspace import ImportFormat, Language
 from science import NEVER
 from workspace_under_test import WorkspaceUnderTest
 
@@ -21,6 +23,24 @@ HERE = (
     *("NAME_PREFIX=[approved] ", "PROMOTION=deployment-job", f"MODEL_OWNER={OWNERS}"),
 )
 MODELS = "/api/2.0/mlflow/unity-catalog/registered-models"
+# Looks for the approval first, and ends when a person has given it, as a task that looked a moment too early.
+LOOKS_TOO_EARLY = """# Databricks notebook source
+import time
+from mlflow import MlflowClient
+
+client = MlflowClient()
+name, number = dbutils.widgets.get("model_name"), dbutils.widgets.get("model_version")
+
+def is_approved():
+    return client.get_model_version(name, number).tags.get("approval") == "Approved"
+
+was_approved = is_approved()
+client.set_model_version_tag(name, number, "looked", "yes")
+end = time.monotonic() + 60
+while not is_approved() and time.monotonic() < end:
+    time.sleep(0.1)
+assert was_approved, "nobody had approved it a moment ago"
+"""
 APPROVAL_WAITS = {"evaluate": "SUCCESS", "approval": "FAILED", "deploy": "UPSTREAM_FAILED"}
 
 
@@ -60,6 +80,41 @@ class Model:
     def tags(self, version: str) -> dict[str, str]:
         found = self._ask("/api/2.0/mlflow/unity-catalog/model-versions/get", name=MODEL, version=version)
         return {tag["key"]: tag["value"] for tag in found["model_version"]["tags"]}
+
+    def newest_version(self) -> str:
+        found = self._ask("/api/2.0/mlflow/unity-catalog/model-versions/search", filter=f"name='{MODEL}'")
+        return str(max(int(version["version"]) for version in found["model_versions"]))
+
+    def artifacts(self, run_id: str) -> set[str]:
+        return {file["path"] for file in self._ask("/api/2.0/mlflow/artifacts/list", run_id=run_id)["files"]}
+
+    def link(self, job_id: int) -> None:
+        """Links the model to another job."""
+        body = {"name": MODEL, "deployment_job_id": str(job_id)}
+        self.workspace.client.api_client.do("PATCH", f"{MODELS}/update", body=body)
+
+    def make_job(self, notebook: str) -> int:
+        """A deployment job that has `approval` alone, as this notebook does it."""
+        client, path = self.workspace.client, f"{FOLDER}/approval"
+        client.workspace.upload(
+            path, notebook.encode(), format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
+        )
+        cluster = next(iter(client.clusters.list())).cluster_id
+        task = Task("approval", existing_cluster_id=cluster, notebook_task=NotebookTask(path), max_retries=0)
+        parameters = [
+            JobParameterDefinition(default="", name=f"model_{name}") for name in ("name", "version")
+        ]
+        return int(client.jobs.create(name="[approved] early", tasks=[task], parameters=parameters).job_id)
+
+    def start_run(self, job_id: int, version: str) -> int:
+        """Starts a run for a version, and waits until it has looked whether it is approved."""
+        given = {"model_name": MODEL, "model_version": version}
+        run_id = int(self.workspace.client.jobs.run_now(job_id, job_parameters=given).run_id)
+        end = time.monotonic() + 60
+        while "looked" not in self.tags(version):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        return run_id
 
     @property
     def champion(self) -> str | None:
@@ -122,6 +177,19 @@ def test_a_new_version_starts_the_job_which_waits_for_a_person(model: Model, fir
     assert "version 1 of" in said and "`make promote VERSION=1`" in said
 
 
+def test_the_report_has_the_training_and_where_the_gate_reported_though_nothing_is_scored(
+    model: Model, first: Run
+):
+    report = model.make("report")
+
+    assert f"Model {MODEL}, version 1, alias none of the training, its deployment job decides" in report
+    assert "job '[approved] diabetes_batch_scoring' has no successful run" in report
+    assert re.search(rf"deployment job run +{re.escape(first.run_page_url)}$", report, re.MULTILINE)
+    training, gate = re.findall(r"/experiments/\d+/runs/(\w+)", report)
+    assert "plots" in model.artifacts(training) and "report.html" in model.artifacts(gate)
+    assert re.search(rf"report of the gate +http\S+/{gate}$", report, re.MULTILINE)
+
+
 def test_only_who_owns_the_model_approves_and_then_the_version_is_champion(model: Model, first: Run):
     refused = model.make_as(OUTSIDER, "promote", "VERSION=1", ok=False)
     untouched = model.champion, "approval" in model.tags("1")
@@ -162,6 +230,8 @@ def test_a_version_that_the_gate_rejects_never_gets_there(model: Model, first: R
 
     refused = model.make("promote", "VERSION=3", ok=False)
 
+    gate = re.search(r"report of the gate +http\S+/(\w+)$", model.make("report"), re.MULTILINE)
+    assert gate and "report.html" in model.artifacts(gate[1])
     skipped = dict.fromkeys(("approval", "deploy"), "UPSTREAM_FAILED")
     assert results(run) == {"evaluate": "FAILED"} | skipped
     assert "the gate refused version 3" in refused and "PROMOTION=manual" in refused
@@ -189,3 +259,16 @@ def test_without_the_model_the_deployment_says_how_to_make_it(model: Model):
 
     assert f"there is no model 'spark_catalog.{SCHEMA}.absent' to link" in said
     assert "`make databricks-init`" in said
+
+
+def test_a_run_that_looked_a_moment_before_the_approval_goes_on_all_the_same(model: Model, first: Run):
+    job_id, version = model.make_job(LOOKS_TOO_EARLY), model.newest_version()
+    model.link(job_id)
+    run_id = model.start_run(job_id, version)
+
+    said = model.make("promote", f"VERSION={version}")
+
+    assert f"Run {run_id} of its deployment job is under way" in said
+    assert f"Run {run_id} had looked a moment before the approval; it goes on" in said
+    run = model.workspace.client.jobs.get_run(run_id)
+    assert results(run) == {"approval": "SUCCESS"}

@@ -13,7 +13,7 @@ from databricks.sdk.service.workspace import ImportFormat, Language
 from deployment.command_lines import COMMAND_LINES
 from deployment.databricks_cli import DatabricksCli
 from programs import any_kind, require_program
-from workspace_under_test import FOLDER, ROOT, WorkspaceUnderTest
+from workspace_under_test import FOLDER, ROOT, Demo, WorkspaceUnderTest
 
 
 @dataclass
@@ -104,6 +104,17 @@ def make_checkout(checkout: Path) -> Path:
     (checkout / ".venv").symlink_to(ROOT / ".venv")
     git(checkout, "init", "--quiet")
     return checkout
+
+
+def make_team(
+    request: pytest.FixtureRequest, demo: Demo, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> Team:
+    """A team by the command line of a fixture, with a folder and jobs that no other test looks at."""
+    require_program(request.param)
+    target = ("dev", "staging")[COMMAND_LINES.index(request.param)]
+    checkout = make_checkout(tmp_path_factory.mktemp(name) / "checkout")
+    own = (f"WORKSPACE_FOLDER=/Shared/{name}/{target}", f"NAME_PREFIX=[{name} {target}] ")
+    return Team(demo.workspace, checkout, target, request.param, settings=own)
 
 
 @pytest.fixture(params=COMMAND_LINES)

@@ -6,8 +6,7 @@ import pytest
 import requests
 from databricks.sdk.service.jobs import Job
 from deployment.command_lines import COMMAND_LINES
-from programs import require_program
-from test_deployments import Team, make_checkout
+from test_deployments import Team, make_team
 
 READERS = {"group_name": "readers", "level": "CAN_VIEW"}
 RUNNERS = {"group_name": "runners", "level": "CAN_MANAGE_RUN"}
@@ -17,11 +16,7 @@ WEBHOOK = "0481e838-0a59-4eff-9541-a4ca6f149574"
 
 @pytest.fixture(scope="module", params=COMMAND_LINES)
 def team(request: pytest.FixtureRequest, demo, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    require_program(request.param)
-    target = ("dev", "staging")[COMMAND_LINES.index(request.param)]
-    checkout = make_checkout(tmp_path_factory.mktemp("access") / "checkout")
-    own = (f"WORKSPACE_FOLDER=/Shared/access/{target}", f"NAME_PREFIX=[access {target}] ")
-    return Team(demo.workspace, checkout, target, request.param, settings=own)
+    return make_team(request, demo, tmp_path_factory, "access")
 
 
 def jobs(team: Team) -> list[Job]:
@@ -82,6 +77,8 @@ def test_a_failure_of_every_job_calls_the_destinations(team: Team) -> None:
     assert f"Notifications, not sent here</dt><dd>on failure: {WEBHOOK}</dd>" in page.text
 
     team.make("deploy")
+    undone = f'Note: the jobs were deployed with NOTIFY_WEBHOOKS=[{{"id": "{WEBHOOK}"}}]; this deployment'
+    assert f"{undone} gives them NOTIFY_WEBHOOKS=, as databricks.yml has it" in team.printed
     assert not any(job.settings.webhook_notifications.on_failure for job in jobs(team))
 
 

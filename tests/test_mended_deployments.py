@@ -13,10 +13,8 @@ import psutil
 import pytest
 from deployment import wheels
 from deployment.command_lines import COMMAND_LINES
-from programs import require_program
-from test_deployments import Team, make_checkout, register_nothing
+from test_deployments import Team, make_team, register_nothing
 
-HERE = "/Shared/mended"
 HOURS = 3600
 
 
@@ -29,7 +27,7 @@ class Deployed:
 
     @property
     def path(self) -> str:
-        return f"{HERE}/{self.team.target}/code/deployments/{self.version}"
+        return f"/Shared/mended/{self.team.target}/code/deployments/{self.version}"
 
     @property
     def folder(self) -> Path:
@@ -70,12 +68,7 @@ class Deployed:
 
 @pytest.fixture(scope="module", params=COMMAND_LINES)
 def team(request: pytest.FixtureRequest, demo, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    require_program(request.param)
-    target = ("dev", "staging")[COMMAND_LINES.index(request.param)]
-    checkout = make_checkout(tmp_path_factory.mktemp("mended") / "checkout")
-    # A folder and jobs that no other test of this workspace looks at.
-    own = (f"WORKSPACE_FOLDER={HERE}/{target}", f"NAME_PREFIX=[mended {target}] ")
-    return Team(demo.workspace, checkout, target, request.param, settings=own)
+    return make_team(request, demo, tmp_path_factory, "mended")
 
 
 @pytest.fixture(scope="module")

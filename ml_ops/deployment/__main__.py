@@ -16,7 +16,7 @@ from deployment.errors import DeploymentError
 from deployment.experiments import ensure_experiment
 from deployment.jobs import require_job
 from deployment.newer_template import update_from_template
-from deployment.overrides import of_deployment, params_of_run, show_overrides
+from deployment.overrides import of_deployment, params_of_run, show_overrides, show_undone
 from deployment.report import print_report
 from deployment.runs import parse_params, run_job
 from deployment.runtime import check_runtime
@@ -147,6 +147,8 @@ def _deploy(*, code: bool, jobs: bool) -> None:
     show_overrides(named, of_deployment(named) if jobs else named.behind_variables(*CODE))
     target = deployments.open_deployment(cli, _settings(), ROOT)
     deployments.check_owners(cli, target)
+    if jobs:
+        show_undone(cli, target, named.given)
     if code:
         deployments.deploy_code(cli, target)
     else:

@@ -71,12 +71,18 @@ def obey(workspace: Workspace, policy: str) -> dict[str, Any]:
     """What a cluster's definition says to obey the cluster policy of this name and take its defaults."""
     if not policy:
         return {}
-    listed = workspace.call("GET", "/api/2.0/policies/clusters/list").get("policies", [])
-    found = [each["policy_id"] for each in listed if each["name"] == policy]
+    names = name_policies(workspace)
+    found = [policy_id for policy_id, name in names.items() if name == policy]
     if len(found) != 1:
-        names = sorted(each["name"] for each in listed)
-        raise DeploymentError(f"{len(found)} cluster policies are called '{policy}'; you may use {names}")
+        possible = sorted(names.values())
+        raise DeploymentError(f"{len(found)} cluster policies are called '{policy}'; you may use {possible}")
     return {"policy_id": found[0], "apply_policy_default_values": True}
+
+
+def name_policies(workspace: Workspace) -> dict[str, str]:
+    """The names of the cluster policies that the user may use, by their ids."""
+    listed = workspace.call("GET", "/api/2.0/policies/clusters/list").get("policies", [])
+    return {each["policy_id"]: each["name"] for each in listed}
 
 
 def _let_restart(workspace: Workspace, cluster_id: str, user: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, refuse_existing
 from deployment.settings import ROOT
-from deployment.workspace import NotAllowedError, RestError, Workspace
+from deployment.workspace import NotAllowedError, RefusedError, RestError, Workspace
 
 FILES = (ROOT / "ml_data" / "data_raw.csv", ROOT / "ml_data" / "data_batch_input.csv")
 # The targets whose data is the sample; elsewhere files of these names may be a team's own.
@@ -117,6 +117,13 @@ def _size_in_volume(workspace: Workspace, path: str) -> int | None:
         if error.status == 404:
             return None
         raise
+    except RefusedError as error:
+        workspace.user_name()  # which fails where it is the token: an answer to HEAD has no words
+        raise DeploymentError(
+            f"you may not look whether {path} is there (HTTP 403): ask for READ VOLUME, and for the upload "
+            f"WRITE VOLUME on volume '{'.'.join(path.split('/')[2:5])}', with USE SCHEMA on its schema. "
+            "Or the volume is not there yet: run `make databricks-init`"
+        ) from error
     return int(found.headers["Content-Length"])
 
 

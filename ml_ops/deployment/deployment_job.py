@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diabetes_mlops.models.approval import DEPLOY, DEPLOYMENT_JOB, EVALUATE
+from diabetes_mlops.models.approval import APPROVAL, DEPLOY, DEPLOYMENT_JOB, EVALUATE
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, RunFailedError
@@ -55,12 +55,18 @@ def find_linked_job(workspace: Workspace, name: str) -> str | None:
     return str(found["registered_model"].get("deployment_job_id") or "") if found else None
 
 
+def find_run(workspace: Workspace, job_id: str, name: str, number: str) -> dict[str, Any] | None:
+    """The newest run of the job for a version of the model."""
+    wanted = {"model_name": name, "model_version": number}
+    return next((run for run in _runs_of(workspace, job_id) if wanted.items() <= _given(run).items()), None)
+
+
 def go_on(cli: DatabricksCli, job_id: str, name: str, number: str, *, wait: bool) -> None:
     """Lets the job go on with an approved version: where it ended it is repaired, or it runs once more.
 
     With `wait` it follows the run, and raises when that fails.
     """
-    run = _find_run(cli.workspace, job_id, name, number)
+    run, early = find_run(cli.workspace, job_id, name, number), False
     if run is None or succeeded(run):
         wanted = {"job_id": int(job_id), "job_parameters": {"model_name": name, "model_version": number}}
         run_id, does = _ask(cli.workspace, number, "/api/2.2/jobs/run-now", wanted)["run_id"], "starts"
@@ -68,10 +74,28 @@ def go_on(cli: DatabricksCli, job_id: str, name: str, number: str, *, wait: bool
         run_id, does = run["run_id"], "goes on"
         _ask(cli.workspace, number, f"{RUNS}/repair", _repair(cli.workspace, run_id))
     else:
-        run_id, does = run["run_id"], "is under way"
+        run_id, does, early = run["run_id"], "is under way", True
     print(f"Run {run_id} of its deployment job {does}: {get_run(cli, run_id)['run_page_url']}", flush=True)
-    if wait and not succeeded(ended := follow(cli, run_id)):
+    if wait:
+        _follow(cli, number, run_id, early=early)
+    elif early:
+        print("Note: it may have looked for the approval a moment ago; if it fails, give this command again")
+
+
+def _follow(cli: DatabricksCli, number: str, run_id: int, *, early: bool) -> None:
+    """Waits for a run; one that began before the approval may have looked for it a moment too early."""
+    ended = follow(cli, run_id)
+    if early and _results(ended).get(APPROVAL) == "FAILED":
+        _ask(cli.workspace, number, f"{RUNS}/repair", _repair(cli.workspace, run_id))
+        print(f"Run {run_id} had looked a moment before the approval; it goes on", flush=True)
+        ended = follow(cli, run_id)
+    if not succeeded(ended):
         raise RunFailedError(describe_failure(cli, KEY, ended))
+
+
+def _results(run: Mapping[str, Any]) -> dict[str, str]:
+    """How the last attempt of each task ended."""
+    return {task["task_key"]: task.get("state", {}).get("result_state", "") for task in run.get("tasks", [])}
 
 
 def _link(workspace: Workspace, target: Target, name: str) -> None:
@@ -120,12 +144,6 @@ def _set_link(workspace: Workspace, name: str, job_id: str) -> None:
         ) from error
 
 
-def _find_run(workspace: Workspace, job_id: str, name: str, number: str) -> dict[str, Any] | None:
-    """The newest run of the job for a version of the model."""
-    wanted = {"model_name": name, "model_version": number}
-    return next((run for run in _runs_of(workspace, job_id) if wanted.items() <= _given(run).items()), None)
-
-
 def _given(run: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that a run was started with."""
     parameters = run.get("job_parameters", [])
@@ -133,10 +151,7 @@ def _given(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _runs_of(workspace: Workspace, job_id: str) -> Iterator[dict[str, Any]]:
-    page: dict[str, Any] = {"next_page_token": ""}
-    while (token := page.get("next_page_token")) is not None:
-        params = {"job_id": job_id} | ({"page_token": token} if token else {})
-        page = workspace.call("GET", f"{RUNS}/list", params=params)
+    for page in workspace.pages(f"{RUNS}/list", job_id=job_id):
         yield from page.get("runs", [])
 
 
@@ -149,8 +164,8 @@ def _repair(workspace: Workspace, run_id: int) -> dict[str, Any]:
     run = workspace.call("GET", f"{RUNS}/get", params=params)
     repairs = [each["id"] for each in run.get("repair_history", []) if each.get("type") == "REPAIR"]
     latest = {"latest_repair_id": repairs[-1]} if repairs else {}
-    last = {task["task_key"]: task.get("state", {}).get("result_state") for task in run.get("tasks", [])}
-    which = {"rerun_tasks": [EVALUATE]} if last.get(DEPLOY) == "FAILED" else {"rerun_all_failed_tasks": True}
+    deploy_failed = _results(run).get(DEPLOY) == "FAILED"
+    which = {"rerun_tasks": [EVALUATE]} if deploy_failed else {"rerun_all_failed_tasks": True}
     return {"run_id": run_id, **which, "rerun_dependent_tasks": True, **latest}
 
 

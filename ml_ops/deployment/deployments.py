@@ -312,10 +312,7 @@ def list_deployments(cli: DatabricksCli, target: Target) -> list[Deployment]:
 
 
 def _active_runs(workspace: Workspace) -> Iterator[dict[str, Any]]:
-    page: dict[str, Any] = {"next_page_token": ""}
-    while (token := page.get("next_page_token")) is not None:
-        params = {"active_only": "true", "expand_tasks": "true"} | ({"page_token": token} if token else {})
-        page = workspace.call("GET", "/api/2.1/jobs/runs/list", params=params)
+    for page in workspace.pages("/api/2.1/jobs/runs/list", active_only="true", expand_tasks="true"):
         yield from page.get("runs", [])
 
 

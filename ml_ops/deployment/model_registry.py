@@ -116,12 +116,8 @@ def describe(workspace: Workspace, name: str) -> str:
     model = find_model(workspace, name)
     if model is None:
         return f"there is no model {name} yet; train one first"
-    numbers: list[str] = []
-    page: dict[str, Any] = {"next_page_token": ""}
-    while (token := page.get("next_page_token")) is not None:
-        wanted = {"filter": f"name='{name}'"} | ({"page_token": token} if token else {})
-        page = workspace.call("GET", _path(workspace, "model-versions/search"), params=wanted)
-        numbers += [str(version["version"]) for version in page.get("model_versions", [])]
+    pages = workspace.pages(_path(workspace, "model-versions/search"), filter=f"name='{name}'")
+    numbers = [str(version["version"]) for page in pages for version in page.get("model_versions", [])]
     return f"{name} has versions {sorted(numbers, key=int)} and aliases {dict(model.aliases)}"
 
 

@@ -216,8 +216,11 @@ def _remarks(versions: Sequence[Mapping[str, Any]], earlier: str | None) -> Iter
     if versions and versions[0]["gate"] == "refused":
         yield f"The gate refused version {versions[0]['version']}: {versions[0]['gate_reasons']}"
     for version in versions:
+        number, moment = version["version"], version["rolled_back_at"]
+        is_champion = registry.CHAMPION in version["aliases"]
+        if moment and moment >= version["promoted_at"] and not is_champion:
+            yield f"Version {number} was rolled back by {version['rolled_back_by']} at {moment} (UTC)"
         if registry.CHALLENGER in version["aliases"] and version["gate"] == "passed":
-            number = version["version"]
             yield f"Version {number} passed the gate and waits for `make promote VERSION={number}`"
     if earlier:
         yield f"`make rollback` makes version {earlier} the champion again"

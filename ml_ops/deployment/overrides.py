@@ -1,20 +1,23 @@
 """What the variables that override those of databricks.yml bring about: at a deployment, and at a run."""
 
 import json
+import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from deployment.clusters import find_cluster, obey
+from deployment.clusters import find_cluster, name_policies, obey
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
-from deployment.jobs import parameters_of
-from deployment.settings import FOUND_OUT
+from deployment.jobs import find_job, parameters_of
+from deployment.settings import DEFINITION, FOUND_OUT
 from deployment.targets import Target
 
 # What the jobs run on is not in their definitions by name: a deployment looks it up.
 CLUSTER_SETTINGS = {"existing": "cluster_name", "job": "cluster_policy"}
 
+
+VARIABLE = re.compile(r"\$\{var\.(\w+)\}")
 
 # Of a job's definition, by the way to them: a run cannot be told them, or does not care.
 NOT_FIXED = (("name",), ("permissions",))
@@ -38,6 +41,72 @@ def of_deployment(target: Target) -> set[str]:
     return target.behind(definitions) | target.behind_variables(*named)
 
 
+def show_undone(cli: DatabricksCli, target: Target, given: Collection[str]) -> None:
+    """Prints what the jobs were deployed with that this deployment, with the overrides `given`, undoes.
+
+    The workspace does not keep where a value came from: one that databricks.yml had then is told as well.
+    """
+    before: dict[str, Any] = {}
+    for key in target.job_keys():
+        if job := find_job(cli, target.job_name(key)):
+            before |= _deployed_otherwise(cli, target, key, job)
+    before = {name: value for name, value in before.items() if not target.behind_variables(name) & set(given)}
+    if before:
+        now = {name: target.variable(name) for name in before}
+        print(
+            f"Note: the jobs were deployed with {_list(before)}; this deployment gives them {_list(now)}, as "
+            f"{DEFINITION} has it for target '{target.name}'",
+            flush=True,
+        )
+
+
+def _deployed_otherwise(
+    cli: DatabricksCli, target: Target, key: str, job: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The variables that a job was deployed with another value of; empty ones are no overrides."""
+    deployed, definition = parameters_of(job), target.definition(key)
+    values = [(raw, _at(job["settings"], path)) for path, raw in _fixed(definition)]
+    values += [(raw, deployed.get(name)) for name, raw in _widgets(definition)]
+    found: dict[str, Any] = _compute_otherwise(cli, target, job)
+    for raw, value in values:
+        variable = VARIABLE.fullmatch(str(raw))
+        if variable and value and value != target.fill(raw) and not target.behind(raw) & set(FOUND_OUT):
+            found[variable[1]] = value
+    path = str(_at(job["settings"], ("tasks", 0, "notebook_task", "notebook_path")) or "")
+    root, is_below, _ = path.partition("/deployments/")
+    if is_below and not _is_below(target.deployments_folder, job["settings"]["tasks"][0]):
+        found["root_path"] = root
+    return found
+
+
+def _compute_otherwise(cli: DatabricksCli, target: Target, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What names the compute of a deployed job, where this deployment gives it another one."""
+    compute = _compute_of(job)
+    if compute != target.text("compute"):
+        return {"compute": compute}
+    if compute == "existing":
+        cluster_id = job["settings"]["tasks"][0]["existing_cluster_id"]
+        if cluster_id != target.text("cluster_id"):
+            names = {each["cluster_id"]: each["cluster_name"] for each in cli.clusters()}
+            return {"cluster_name": names.get(cluster_id, cluster_id)}
+    if compute == "job":
+        policy = _policy_of(job["settings"]["job_clusters"])
+        if policy and policy != _policy_of(target.variable("job_clusters")):
+            return {"cluster_policy": name_policies(cli.workspace).get(policy, policy)}
+    return {}
+
+
+def _policy_of(job_clusters: Any) -> str:
+    """The id of the policy that the cluster of a job obeys; empty without one."""
+    return str(_at(job_clusters, (0, "new_cluster", "policy_id")) or "")
+
+
+def _widgets(definition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The widgets of a job's notebooks, and what its definition says of them."""
+    for task in definition["tasks"]:
+        yield from task["notebook_task"].get("base_parameters", {}).items()
+
+
 def params_of_run(
     cli: DatabricksCli, target: Target, key: str, job: Mapping[str, Any], params: Mapping[str, str]
 ) -> dict[str, str]:
@@ -48,8 +117,7 @@ def params_of_run(
     """
     widgets = {
         name: raw
-        for task in target.definition(key)["tasks"]
-        for name, raw in task["notebook_task"].get("base_parameters", {}).items()
+        for name, raw in _widgets(target.definition(key))
         if name not in params and _overrides_behind(target, raw)
     }
     used = target.behind(target.definition(key)["name"], *widgets.values())

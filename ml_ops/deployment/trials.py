@@ -185,18 +185,12 @@ def _delete_tables(workspace: Workspace, output_table: str) -> None:
 def _list_tables(workspace: Workspace, schema: str) -> Iterator[str]:
     """The names of a schema's tables, without it; none where the schema is not there."""
     catalog, _, name = schema.partition(".")
-    params = {"catalog_name": catalog, "schema_name": name}
-    while True:
-        try:
-            page = workspace.call("GET", f"{API}/tables", params=params)
-        except RestError as error:
-            if error.status != 404:
-                raise
-            return
-        yield from (table["name"] for table in page.get("tables", []))
-        if not (token := page.get("next_page_token")):
-            return
-        params |= {"page_token": token}
+    try:
+        for page in workspace.pages(f"{API}/tables", catalog_name=catalog, schema_name=name):
+            yield from (table["name"] for table in page.get("tables", []))
+    except RestError as error:
+        if error.status != 404:
+            raise
 
 
 def _delete_schema(workspace: Workspace, name: str) -> None:

@@ -146,6 +146,14 @@ class Workspace:
                 return None
             raise
 
+    def pages(self, path: str, /, **params: str) -> Iterator[dict[str, Any]]:
+        """What a GET answers, page by page."""
+        token: str | None = ""
+        while token is not None:
+            page = self.call("GET", path, params=params | ({"page_token": token} if token else {}))
+            yield page
+            token = page.get("next_page_token") or None
+
     def request(
         self,
         method: str,
@@ -183,7 +191,7 @@ class Workspace:
         if _is_not_allowed(reply):
             raise NotAllowedError(method, path, reply)
         if reply.status_code in (401, 403):
-            raise DeploymentError(self._refused(reply))
+            raise RefusedError(self._refused(reply))
         if not reply.ok:
             may_have_acted = method not in READING and not repeats and reply.status_code in GAPS
             raise RestError(method, path, reply, LOOK_FIRST if may_have_acted else "")
@@ -325,6 +333,10 @@ def is_service_principal(user_name: str) -> bool:
         return bool(UUID(user_name))
     except ValueError:
         return False
+
+
+class RefusedError(DeploymentError):
+    """A call whose token is refused; where the answer has no words, a right may be missing instead."""
 
 
 class RestError(DeploymentError):

@@ -56,6 +56,7 @@ def test_a_version_becomes_champion_when_the_gate_and_a_person_have_let_it_throu
     assert aliases_of(jobs) == {"champion": "1"}
     tags = tags_of(jobs, "1")
     assert tags["gate"] == "passed"
+    assert tags["gate_run"] == evaluated["run_id"] != trained["run_id"]
     assert tags["promoted_by"] == "ada@example.com, deployment job run 7"
     assert registry.history(MlflowClient(), jobs.model_name) == ["+1"]
 

@@ -81,12 +81,8 @@ def test_production_runs_serverless_on_what_unity_catalog_has(cli: DatabricksCli
         assert chosen == {"cluster_id": "", "job_cluster_key": "", "job_clusters": []}
 
 
-def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli: DatabricksCli) -> None:
-    target = Target("prod", lambda: User("ada@example.com"))
-    target.run_as = {"service_principal_name": "1-2-3"}
-    names = [target.job_name(key) for key in target.job_keys()]
-    folder = f"/Workspace{target.deployments_folder}"
-    jobs = [listed_job(i, name, wheel_dir=f"{folder}/0.2.0/dist/0.2.0") for i, name in enumerate(names)]
+def keep_two_versions(server: Server, folder: str, jobs: list[dict[str, Any]]) -> None:
+    """Lets the workspace have two versions of the code in a folder, and these jobs."""
     record = b64encode(b'{"deployed_at": "2026-11-25 05:00:00"}').decode()
     server.replies |= {
         "/api/2.0/workspace/list": {"objects": [{"path": f"{folder}/{v}"} for v in ("0.1.0", "0.2.0")]},
@@ -95,6 +91,15 @@ def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli:
         "/api/2.1/jobs/runs/list": {},
         "/api/2.1/jobs/reset": {},
     }
+
+
+def test_a_rollback_keeps_whom_the_target_lets_run_its_jobs(server: Server, cli: DatabricksCli) -> None:
+    target = Target("prod", lambda: User("ada@example.com"))
+    target.run_as = {"service_principal_name": "1-2-3"}
+    names = [target.job_name(key) for key in target.job_keys()]
+    folder = f"/Workspace{target.deployments_folder}"
+    jobs = [listed_job(i, name, wheel_dir=f"{folder}/0.2.0/dist/0.2.0") for i, name in enumerate(names)]
+    keep_two_versions(server, folder, jobs)
 
     roll_back(cli, target, "0.1.0")
 
@@ -117,14 +122,7 @@ def test_a_job_that_is_newer_than_the_code_stays_with_what_it_has(
         notebook = job["settings"]["tasks"][0]["notebook_task"]
         notebook["base_parameters"]["wheel_dir"] = f"{folder}/0.2.0/dist/0.2.0"
     newer["tasks"][0]["notebook_task"]["notebook_path"] = f"{folder}/0.2.0/ml_ops/newer"
-    record = b64encode(b'{"deployed_at": "2026-11-25 05:00:00"}').decode()
-    server.replies |= {
-        "/api/2.0/workspace/list": {"objects": [{"path": f"{folder}/{v}"} for v in ("0.1.0", "0.2.0")]},
-        "/api/2.0/workspace/export": {"content": record},
-        "/api/2.1/jobs/list": {"jobs": jobs},
-        "/api/2.1/jobs/runs/list": {},
-        "/api/2.1/jobs/reset": {},
-    }
+    keep_two_versions(server, folder, jobs)
 
     roll_back(cli, target, "0.1.0")
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,24 @@ def test_the_list_says_where_a_roll_back_goes(model, printed):
     model.print_versions()
 
     assert printed().endswith("`make rollback` makes version 1 the champion again\n")
+
+
+def test_the_list_says_who_rolled_a_version_back_until_it_is_champion_again(model, printed):
+    model.promote("1")
+    model.promote("2")
+    replace(model, user="grace@example.com").roll_back()
+    printed()
+
+    model.print_versions()
+
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.search(
+        rf"^Version 2 was rolled back by grace@example.com at {moment} \(UTC\)$", printed(), re.M
+    )
+    model.promote("2")
+    printed()
+    model.print_versions()
+    assert "was rolled back" not in printed()
 
 
 def test_a_model_that_is_not_there_is_named(client):

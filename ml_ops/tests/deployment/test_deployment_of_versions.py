@@ -179,7 +179,7 @@ def test_a_version_without_a_run_or_with_a_good_one_gets_a_new_run(
 ) -> None:
     server.replies |= {RUN_NOW: {"run_id": 40}, GET: run_of("2", 40)}
     for runs in ([run_of("1", 10)], [run_of("2", 20, result="SUCCESS")]):
-        server.replies[LIST] = {"runs": runs}
+        server.replies[LIST] = [{"runs": runs, "next_page_token": ""}]  # some workspaces end a list so
         go_on(cli, "3", NAME, "2", wait=False)
 
     parameters = {"model_name": NAME, "model_version": "2"}
@@ -194,7 +194,8 @@ def test_a_run_that_is_under_way_finds_the_approval_itself(
 
     go_on(cli, "3", NAME, "2", wait=False)
 
-    assert "is under way" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "is under way" in said and said.endswith("if it fails, give this command again\n")
 
 
 def test_a_run_that_fails_says_so_with_the_error_of_its_task(server: Server, cli: DatabricksCli) -> None:

@@ -45,6 +45,8 @@ class Server:
     """How many files get no answer."""
     loses: int = 0
     """How many bytes of each file get lost."""
+    forbids: bool = False
+    """Whether nobody may look at a file; the answer to HEAD has no words for that."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -88,6 +90,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.note()
         length = self.state.kept.get(self.path)
+        if self.state.forbids:
+            return self.answer(403)
         self.answer(404 if length is None else 200, headers={"Content-Length": str(length or 0)})
 
     def note(self) -> None:
@@ -314,3 +318,30 @@ def test_where_none_of_the_files_is_they_are_uploaded(server: Server, tmp_path: 
     upload(server, tmp_path / "a.csv", overwrite=False)
 
     assert server.kept == {f"{FILES_API}{VOLUME}/a.csv": 0}
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_right_that_is_missing_on_a_volume_is_named(
+    server: Server, tmp_path: Path, overwrite: bool
+) -> None:
+    (tmp_path / "a.csv").touch()
+    server.forbids = True
+
+    with pytest.raises(DeploymentError) as refused:
+        upload(server, tmp_path / "a.csv", overwrite=overwrite)
+
+    said = str(refused.value)
+    assert said.startswith(
+        f"you may not look whether {VOLUME}/a.csv is there (HTTP 403): ask for READ VOLUME"
+    )
+    assert "WRITE VOLUME on volume 'main.diabetes.data'" in said and "token" not in said
+
+
+def test_a_refused_token_is_told_as_that_also_where_a_file_is_looked_for(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").touch()
+    server.forbids, server.statuses = True, [403]
+
+    with pytest.raises(DeploymentError, match="refuses the token"):
+        upload(server, tmp_path / "a.csv", overwrite=False)

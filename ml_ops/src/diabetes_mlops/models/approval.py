@@ -12,6 +12,8 @@ DEPLOYMENT_JOB: Final = "deployment-job"
 # The tasks of the job; Databricks knows the second one by the beginning of its name.
 EVALUATE, APPROVAL, DEPLOY = "evaluate", "approval", "deploy"
 APPROVED = "Approved"
+# The tag that names the MLflow run with the report of the gate: of the training, or of the deployment job.
+GATE_RUN = "gate_run"
 
 
 def is_approved(tags: Mapping[str, str]) -> bool:

@@ -16,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from diabetes_mlops.models import model_files, registry
+from diabetes_mlops.models.approval import GATE_RUN
 from diabetes_mlops.models.assessment import Assessment
 from diabetes_mlops.models.contract import CONTRACT, Contract
 from diabetes_mlops.models.gate import Champion, Decision, Evidence, Slice, decide
@@ -186,6 +187,8 @@ def _write_down(client: MlflowClient, version: ModelVersion, verdict: Verdict) -
     mlflow.log_metrics({f"gate_{name}": value for name, value in numbers.items()})
     champion = verdict.champion.version if verdict.champion else ""
     tags = {GATE: PASSED if verdict.decision.promote else "refused", COMPARED_WITH: champion}
+    if active := mlflow.active_run():
+        tags[GATE_RUN] = active.info.run_id
     if verdict.decision.reasons:
         tags["gate_reasons"] = "; ".join(verdict.decision.reasons)[: registry.LONGEST_TAG]
     for key, value in tags.items():

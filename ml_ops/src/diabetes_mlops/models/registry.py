@@ -29,6 +29,8 @@ LISTED_TAGS = (
     "gate_reasons",
     "promoted_by",
     "promoted_at",
+    "rolled_back_by",
+    "rolled_back_at",
     "git_commit",
     "git_dirty",
     CODE_VERSION,
