@@ -154,7 +154,7 @@ WORK: dict[str, list[Callable[[Work], None]]] = {
     ],
     "promoter": [Work.load, Work.promote],
     "reader of predictions": [lambda work: work.spark(f"SELECT * FROM {PREDICTIONS}")],
-    "who uploads the data": [Work.upload_data],
+    "who uploads the data": [Work.upload_data, Work.read_data],
 }
 
 
