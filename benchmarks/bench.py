@@ -18,6 +18,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from diabetes import PROBLEM
@@ -78,6 +79,25 @@ def open_bench() -> Iterator[Bench]:
             cluster.stop()
 
 
+class Meter:
+    """Measures the processor seconds that this process, Spark's server and its workers use for a way."""
+
+    def __init__(self, server: int) -> None:
+        self.used: dict[str, list[float]] = {}
+        self._roots = [psutil.Process(), psutil.Process(server)]
+
+    def run(self, name: str, way: Callable[[], object]) -> None:
+        """Run a way, and keep under its name what it used."""
+        before = self._total()
+        way()
+        self.used.setdefault(name, []).append(round(self._total() - before, 3))
+
+    def _total(self) -> float:
+        server = self._roots[1]
+        # The workers' parent has those among its own times that have ended.
+        return sum(sum(each.cpu_times()[:4]) for each in (*self._roots, *server.children(recursive=True)))
+
+
 def write_rows(folder: Path, rows: int) -> Path:
     """Write that many rows to score, drawn from the labelled ones and varied a little, as Parquet files."""
     folder.mkdir()
@@ -108,7 +128,7 @@ def alternate(
             start = time.perf_counter()
             way()
             took = time.perf_counter() - start
-            print(f"  {'warm-up' if run == 0 else f'run {run}'}  {name:24} {took:7.2f} s", flush=True)
+            print(f"  {'warm-up' if run == 0 else f'run {run}'}  {name:32} {took:7.2f} s", flush=True)
             if run:
                 seconds[name].append(took)
     return seconds

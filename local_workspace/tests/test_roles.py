@@ -18,13 +18,15 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "azure.md"
 SCHEMA = "spark_catalog.roles"
 MODEL, PREDICTIONS = f"{SCHEMA}.kept", f"{SCHEMA}.predictions"
 DATA = "/Volumes/spark_catalog/roles/data"
+ROWS, RUNS = f"{PREDICTIONS}_rows", f"{PREDICTIONS}_runs"
 # By the heading of a column: how the address of grants calls it, and a sentence.
 PLACES = {
-    "catalog": ("catalog", "spark_catalog", "Catalog"),
-    "schema": ("schema", SCHEMA, "Schema"),
-    "volume": ("volume", f"{SCHEMA}.data", "Volume"),
-    "model": ("function", MODEL, "Registered Model"),
-    "predictions": ("table", PREDICTIONS, "Table"),
+    "catalog": ("catalog", ["spark_catalog"], "Catalog"),
+    "schema": ("schema", [SCHEMA], "Schema"),
+    "volume": ("volume", [f"{SCHEMA}.data"], "Volume"),
+    "model": ("function", [MODEL], "Registered Model"),
+    "predictions": ("table", [PREDICTIONS], "Table"),
+    "their rows and runs": ("table", [ROWS, RUNS], "Table"),
 }
 NOTEBOOK = """# Databricks notebook source
 for statement in dbutils.widgets.get("statements").split(";"):
@@ -43,13 +45,13 @@ class Right:
     @property
     def sentence(self) -> str:
         """What somebody without it is told."""
-        _, name, title = PLACES[self.place]
-        return f"User does not have {self.privilege} on {title} '{name}'"
+        _, names, title = PLACES[self.place]
+        return f"User does not have {self.privilege} on {title} '{names[0]}'"
 
 
 def table() -> list[Right]:
     """The rights in the table of the document: a role is a row, each place a column."""
-    heading = f"| who | {' | '.join(PLACES)} |\n|---|---|---|---|---|---|\n"
+    heading = f"| who | {' | '.join(PLACES)} |\n{'|---' * (len(PLACES) + 1)}|\n"
     rows = DOCUMENT.read_text().partition(heading)[2].partition("\n\n")[0].splitlines()
     found = []
     for row in rows:
@@ -146,9 +148,12 @@ WORK: dict[str, list[Callable[[Work], None]]] = {
         Work.add_version,
         Work.promote,
         lambda work: work.spark(
-            f"CREATE TABLE {SCHEMA}.{work.own} AS SELECT 1L AS id, 2.0D AS prediction",
-            f"INSERT INTO {PREDICTIONS} SELECT * FROM {SCHEMA}.{work.own}",
+            f"CREATE TABLE {SCHEMA}.{work.own} AS SELECT 'a run' AS run_id, 1L AS id, 2.0D AS prediction",
+            f"INSERT INTO {ROWS} SELECT * FROM {SCHEMA}.{work.own}",
+            f"SELECT count(*) FROM {ROWS} WHERE run_id = 'a run'",
+            f"INSERT INTO {RUNS} SELECT run_id FROM {SCHEMA}.{work.own}",
             f"SELECT count(*) FROM {PREDICTIONS}",
+            f"DELETE FROM {ROWS} WHERE run_id = 'replaced'",
             f"DROP TABLE {SCHEMA}.{work.own}",
         ),
     ],
@@ -167,8 +172,11 @@ def people(real_workspace, tmp_path_factory) -> Iterator[People]:
         registry = everybody.first.registry
         registry.create_registered_model(MODEL)
         registry.create_model_version(MODEL, saved_model(tmp_path_factory.mktemp("saved") / "model"))
-        create = f"CREATE TABLE {PREDICTIONS} (id BIGINT, prediction DOUBLE)"
-        Work(everybody, everybody.first, tmp_path_factory.mktemp("first")).spark(create)
+        Work(everybody, everybody.first, tmp_path_factory.mktemp("first")).spark(
+            f"CREATE TABLE {ROWS} (run_id STRING, id BIGINT, prediction DOUBLE)",
+            f"CREATE TABLE {RUNS} (run_id STRING)",
+            f"CREATE VIEW {PREDICTIONS} AS SELECT * FROM {ROWS} JOIN {RUNS} USING (run_id)",
+        )
         yield everybody
 
 
@@ -181,8 +189,9 @@ def work(people, tmp_path, request) -> Callable[[list[Right]], Work]:
         person = people.user(f"{name}@example.com")
         members = people.group(f"group-{name}", person)
         for right in rights:
-            kind, full_name, _ = PLACES[right.place]
-            people.grant(members, kind, full_name, right.privilege.replace(" ", "_"))
+            kind, names, _ = PLACES[right.place]
+            for name in names:
+                people.grant(members, kind, name, right.privilege.replace(" ", "_"))
         return Work(people, person, tmp_path / "model")
 
     return of_new_person

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from diabetes_mlops import batch_score
-from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data import delta_tables, scored_tables
 from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 from sparks import cancel_all
@@ -21,9 +21,8 @@ def table() -> pd.DataFrame:
     return pd.read_csv(BATCH)
 
 
-def test_runs_at_once_make_a_new_table_and_end_with_one_complete_copy_of_each_batch(trained, table):
+def test_runs_at_once_make_a_new_table_and_end_with_one_complete_copy_of_each_batch(trained, table, output):
     jobs, _ = trained
-    output = f"{jobs.table}_new"
     parts = [table.head(40), table.tail(60)]
     paths = [jobs.write(part, f"part{number}.parquet") for number, part in enumerate(parts)]
 
@@ -66,28 +65,54 @@ def stall(rows, folder: Path):
 
 @pytest.fixture
 def stalling(monkeypatch, tmp_path):
-    """Lets the next publishing stop in the middle of writing; a file in this folder tells when it has."""
-    replace_batch = delta_tables.replace_batch
+    """Lets the next run stop in the middle of writing; a file in this folder tells when it has.
+
+    It stops where its rows are written for good: those that are shown later, or those of a table.
+    """
+    replace_batch, write = delta_tables.replace_batch, scored_tables.Stage.write
 
     def write_and_stall(rows, *rest, **named):
         return replace_batch(stall(rows, tmp_path), *rest, **named)
 
+    def stage_and_stall(stage, rows):
+        write(stage, rows if stage.output.is_table else stall(rows, tmp_path))
+
     monkeypatch.setattr(delta_tables, "replace_batch", write_and_stall)
+    monkeypatch.setattr(scored_tables.Stage, "write", stage_and_stall)
     yield tmp_path
     (tmp_path / "go on").touch()
 
 
-def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, table, stalling):
+@pytest.fixture(params=["views", "table"])
+def output(trained, request) -> str:
+    """An output table that is made as views, and one that has been a Delta table before."""
+    name = f"{trained[0].table}_of_{request.param}"
+    if request.param == "table":
+        make_table_of_before(trained[0].spark, name)
+    return name
+
+
+def make_table_of_before(spark, name: str) -> None:
+    """A table as version 0.1 made it."""
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {name} (ID BIGINT, prediction DOUBLE, model_name STRING, "
+        "model_version STRING, batch_id STRING, scored_at TIMESTAMP, run_id STRING) "
+        "USING DELTA PARTITIONED BY (batch_id) TBLPROPERTIES ('delta.dataSkippingNumIndexedCols' = '1')"
+    )
+
+
+def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, table, stalling, output):
     jobs, _ = trained
     (stalling / "go on").touch()
-    before = jobs.score(input_data=jobs.write(table.head(50), "killed.parquet"), batch_id="killed")
-    versions = count_versions(jobs)
+    path = jobs.write(table.head(50), "killed.parquet")
+    before = jobs.score(input_data=path, batch_id="killed", output_table=output)
+    versions = count_versions(jobs, output)
     (stalling / "go on").unlink()
     (stalling / "stalled").unlink()
 
     path = jobs.write(table, "killed.parquet")
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(victim.score, input_data=path, batch_id="killed")
+        run = pool.submit(victim.score, input_data=path, batch_id="killed", output_table=output)
         try:
             wait_for(lambda: (stalling / "stalled").exists() or run.done())
             cancel_all(victim.spark)
@@ -97,10 +122,10 @@ def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, t
             (stalling / "go on").touch()
 
     assert jobs.last_run().info.status == "FAILED"
-    assert count_versions(jobs) == versions
-    assert {row.run_id for row in jobs.rows("killed").collect()} == {before["run_id"]}
+    assert count_versions(jobs, output) == versions
+    assert {row.run_id for row in jobs.rows("killed", output).collect()} == {before["run_id"]}
     assert found(jobs, before) == expected(jobs, "1", table.head(50))
-    again = jobs.score(input_data=path, batch_id="killed")
+    again = jobs.score(input_data=path, batch_id="killed", output_table=output)
     assert found(jobs, again) == expected(jobs, "1", table)
     assert staged_tables(jobs) == []
 
@@ -123,10 +148,12 @@ def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is
 def test_what_a_run_may_not_remove_does_not_stop_it(trained, capsys):
     jobs, _ = trained
     # Spark drops no view as a table, as Unity Catalog drops no table of somebody else.
-    name = f"{jobs.table}_staged_20200101_abc"
+    output = f"{jobs.table}_with_left_overs"
+    make_table_of_before(jobs.spark, output)
+    name = f"{output}_staged_20200101_abc"
     jobs.spark.sql(f"CREATE VIEW {name} AS SELECT 1 AS ID")
 
-    scored = jobs.score(batch_id="beside_a_left_over")
+    scored = jobs.score(batch_id="beside_a_left_over", output_table=output)
 
     assert scored["rows_scored"] == 100
     assert f"{name}, which a killed run has left, stays: " in capsys.readouterr().out
@@ -135,8 +162,12 @@ def test_what_a_run_may_not_remove_does_not_stop_it(trained, capsys):
 
 def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
     jobs, _ = trained
-    publish = batch_score.publish_scored
-    monkeypatch.setattr(batch_score, "publish_scored", lambda *rest: publish(*rest) - 1)
+    publish = batch_score.publish
+    monkeypatch.setattr(
+        batch_score,
+        "publish",
+        lambda *rest: replace(published := publish(*rest), scored=published.scored - 1),
+    )
 
     with pytest.raises(batch_score.RowCountError, match="100 rows read, but 99 scored and 0 set aside"):
         jobs.score(batch_id="lost")
@@ -187,8 +218,11 @@ def test_another_writer_at_the_same_moment_is_only_waited_for_so_often(monkeypat
         assert len(tries) == times
 
 
-def count_versions(jobs) -> int:
-    return jobs.spark.sql(f"DESCRIBE HISTORY {jobs.table}").count()
+def count_versions(jobs, output: str) -> int:
+    """How many commits there are of what an output shows."""
+    is_table = jobs.spark.catalog.getTable(output).tableType != "VIEW"
+    ends = [""] if is_table else [scored_tables.ROWS, scored_tables.RUNS]
+    return sum(jobs.spark.sql(f"DESCRIBE HISTORY {output}{end}").count() for end in ends)
 
 
 def staged_tables(jobs) -> list[str]:

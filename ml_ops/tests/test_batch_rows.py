@@ -11,6 +11,7 @@ import pytest
 from diabetes.tabular.columns import SchemaError
 from diabetes_mlops.batch_score import TooManyRejectedError
 from diabetes_mlops.data.reading import read_as_found
+from diabetes_mlops.data.scored_tables import find_output
 from diabetes_mlops.data.staged_batch import staging
 from diabetes_mlops.models import model_files
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -231,7 +232,8 @@ def test_the_same_rows_in_any_order_have_the_same_digest_and_changed_ones_anothe
 
     for rows in (table, table[::-1][table.columns[::-1]], changed):
         source = read_as_found(jobs.spark, jobs.write(rows, "order.parquet"))
-        with staging(source, model, (), table=jobs.table, run_id=f"digest{len(digests)}") as batch:
+        output = find_output(jobs.spark, jobs.table)
+        with staging(source, model, (), output=output, run_id=f"digest{len(digests)}") as batch:
             digests.append(batch.digest)
 
     assert digests[0] == digests[1] != digests[2]

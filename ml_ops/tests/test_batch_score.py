@@ -23,7 +23,7 @@ def expected(jobs, version: str, table: pd.DataFrame) -> dict[int, float]:
 
 
 def found(jobs, result) -> dict[int, float]:
-    rows = jobs.rows(result["batch_id"]).toPandas()
+    rows = jobs.rows(result["batch_id"], result["output_table"]).toPandas()
     return dict(zip(rows[jobs.problem.schema.key.name], rows["prediction"].tolist(), strict=True))
 
 

@@ -35,14 +35,14 @@ def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypat
     client = MlflowClient()
     jobs.train(model_params="alpha=900")
     waiting = jobs.train(promotion="manual")
-    publish_scored = batch_score.publish_scored
+    publish = batch_score.publish
 
     def promote_and_publish(*arguments):
         challenger = registry.resolve_version(client, jobs.model_name, "challenger")
         registry.promote(client, challenger, by="ann", expected_champion="1")
-        return publish_scored(*arguments)
+        return publish(*arguments)
 
-    monkeypatch.setattr(batch_score, "publish_scored", promote_and_publish)
+    monkeypatch.setattr(batch_score, "publish", promote_and_publish)
     result = jobs.score()
 
     assert (waiting["alias"], waiting["model_version"]) == ("challenger", "2")
@@ -55,13 +55,13 @@ def test_scoring_keeps_its_version_while_another_one_is_promoted(jobs, monkeypat
 def test_scoring_ends_well_while_its_version_is_deleted(jobs, monkeypatch):
     client = MlflowClient()
     jobs.train()
-    publish_scored, answers = batch_score.publish_scored, expected(jobs, "1", pd.read_csv(BATCH))
+    publish, answers = batch_score.publish, expected(jobs, "1", pd.read_csv(BATCH))
 
     def delete_and_publish(*arguments):
         client.delete_model_version(jobs.model_name, "1")
-        return publish_scored(*arguments)
+        return publish(*arguments)
 
-    monkeypatch.setattr(batch_score, "publish_scored", delete_and_publish)
+    monkeypatch.setattr(batch_score, "publish", delete_and_publish)
     result = jobs.score()
 
     assert (result["model_version"], found(jobs, result)) == ("1", answers)

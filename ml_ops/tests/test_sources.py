@@ -284,7 +284,7 @@ def test_a_carried_column_has_to_keep_its_type(spark, table, tmp_path):
     found = read_as_found(spark, f"{tmp_path}/ward.parquet")
 
     with pytest.raises(SchemaError, match="WARD is bigint, and string in the table"):
-        staged_batch.check_carried(found, ("WARD",), "spark_catalog.tests.carried")
+        staged_batch.check_carried(found, ("WARD",), spark.table("tests.carried").schema, "tests.carried")
 
 
 @pytest.mark.parametrize("read", [read_as_found, read_table])

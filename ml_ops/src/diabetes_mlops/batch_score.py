@@ -2,22 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
 import mlflow
-from diabetes.tabular.columns import Schema
 from diabetes.tabular.drift import PREDICTION, DriftThresholds
 from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from diabetes_mlops.data import delta_tables
-from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data import delta_tables, scored_tables
+from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import read_as_found
 from diabetes_mlops.data.staged_batch import (
     RowCountError,
@@ -35,6 +37,7 @@ from diabetes_mlops.monitoring.drift import Drift
 from diabetes_mlops.reports import plots
 from diabetes_mlops.runs import telemetry
 from diabetes_mlops.runs.settings import ScoringSettings
+from diabetes_mlops.runs.spark_errors import reason_of
 from diabetes_mlops.runs.telemetry import say, step
 from diabetes_mlops.runs.tracking import SCORING_JOB, dataset_source, log_input, open_run
 from diabetes_mlops.runs.widgets import is_path
@@ -55,6 +58,18 @@ REJECTED = {
     "run_id": "STRING",
 }
 LISTED_REASONS = 20
+# The tag of a run whose rows nobody is shown, or not yet; its value is the output table.
+UNPUBLISHED = "unpublished_in"
+
+
+@dataclass(frozen=True)
+class Published:
+    """How many rows a batch has in its output, since when, and whose rows it had until long ago."""
+
+    scored: int
+    rejected: int
+    scored_at: datetime
+    replaced: list[str]
 
 
 class TooManyRejectedError(ValueError):
@@ -78,10 +93,12 @@ def run(
         open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active,
     ):
         log_settings(settings)
-        check_output(spark, settings.output_table, problem.schema)
+        output = scored_tables.find_output(spark, settings.output_table)
+        check_predictions(output.columns, output.name, problem.schema)
         with step("load"):
             version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
-            mlflow.set_tags({"model_name": version.name, "model_version": version.version})
+            names = {"model_name": version.name, "model_version": version.version}
+            mlflow.set_tags(names | {UNPUBLISHED: settings.output_table})
             telemetry.describe(model_version=str(version.version))
             model = model_files.load(version, problem.schema)
             say(f"loaded {version.name} version {version.version}")
@@ -94,9 +111,9 @@ def run(
             )
             taken = (*predicted_columns(model.schema), *SCORED)
             check_columns(found, model.schema, carried, taken=taken)
-            delta_tables.check_key(spark, model.schema.key, table)
-            check_carried(found, carried, table)
-        with staging(found, model, carried, table=table, run_id=run_id) as batch:
+            delta_tables.check_key(output.columns, model.schema.key, table)
+            check_carried(found, carried, output.columns, table)
+        with staging(found, model, carried, output=output, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
@@ -105,17 +122,17 @@ def run(
                 check_rejected(batch, settings.max_rejected_share)
                 found_drift = log_drift(model, batch, settings.drift)
 
-            written = {"batch_id": batch_id, "run_id": run_id}
-            origin = {"model_name": version.name, "model_version": str(version.version), **written}
+            origin = {"model_name": version.name, "model_version": str(version.version)}
+            origin |= {"batch_id": batch_id, "run_id": run_id}
             with step("publish"):
-                rejected = publish_rejected(batch, f"{table}_rejected", written)
-                scored = publish_scored(batch, table, origin, model.schema, carried)
-                say(f"published {scored} rows in {table}, set {rejected} aside")
-            counts = count_rows(batch.rows_in, scored, rejected)
+                published = publish(batch, origin, carried, found_drift["drift"]["status"])
+                say(f"published {published.scored} rows in {table}, set {published.rejected} aside")
+            counts = count_rows(batch.rows_in, published.scored, published.rejected)
+            sample = read_sample(batch, origin["model_version"], published.scored_at)
 
-        output = {"output_table": table, "experiment_id": active.info.experiment_id}
-        sample = read_sample(spark, table, batch_id, model.schema)
-        return counts | origin | output | found_drift | {"sample": sample}
+        remove_left_overs(spark, table, active.info.experiment_id, published.replaced)
+        place = {"output_table": table, "experiment_id": active.info.experiment_id}
+        return counts | origin | place | found_drift | {"sample": sample}
 
 
 def log_settings(settings: ScoringSettings) -> None:
@@ -124,12 +141,6 @@ def log_settings(settings: ScoringSettings) -> None:
     mlflow.log_params({name: getattr(settings, name) for name in names})
     if settings.batch_id:
         mlflow.set_tag("batch_id", settings.batch_id)
-
-
-def check_output(spark: SparkSession, table: str, schema: Schema) -> None:
-    """Raise SchemaError where the output table is there with predictions of another kind."""
-    if spark.catalog.tableExists(table):
-        check_predictions(spark.table(quote_name(table)), table, schema)
 
 
 def check_rejected(batch: StagedBatch, limit: float) -> None:
@@ -157,23 +168,60 @@ def summarize_reasons(batch: StagedBatch) -> dict[str, int]:
     return {row["kind"]: row["count"] for row in top}
 
 
+def publish(
+    batch: StagedBatch, origin: Mapping[str, str], carried: tuple[str, ...], drift_status: str
+) -> Published:
+    """Show the rows of a batch in the views of the output, or copy them where a Delta table is there."""
+    table = batch.stage.output.name
+    if batch.stage.output.is_table:
+        written = {name: origin[name] for name in ("batch_id", "run_id")}
+        rejected = publish_rejected(batch, f"{table}{scored_tables.REJECTED}", written)
+        scored_at = datetime.now(UTC)
+        scored = publish_scored(batch, table, origin, scored_at, carried)
+        replaced: list[str] = []
+    else:
+        scored, rejected = batch.rows_in - batch.rejected, batch.rejected
+        counts = {"rows_in": batch.rows_in, "rows_scored": scored, "rows_rejected": rejected}
+        line = {**origin, **counts, "drift": drift_status}
+        scored_at, replaced = scored_tables.publish_run(batch.stage, line)
+    mlflow.delete_tag(UNPUBLISHED)
+    return Published(scored, rejected, scored_at, replaced)
+
+
+def remove_left_overs(spark: SparkSession, table: str, experiment_id: str, replaced: list[str]) -> None:
+    """Remove the rows of runs that were replaced, or killed, long ago; what cannot be removed is told.
+
+    A run that is killed before it has published leaves rows that nobody is shown, and a tag that says where.
+    """
+    client, oldest = MlflowClient(), datetime.now(UTC) - scored_tables.KEPT_REPLACED
+    told = f"tags.{UNPUBLISHED} = '{table}' and attributes.start_time < {int(oldest.timestamp() * 1000)}"
+    try:
+        killed = [run.info.run_id for run in client.search_runs([experiment_id], told, max_results=100)]
+        unlisted = scored_tables.find_unlisted(spark, table, killed) if killed else []
+        if gone := [*replaced, *unlisted]:
+            scored_tables.remove_runs(spark, table, gone)
+        for run_id in killed:
+            client.delete_tag(run_id, UNPUBLISHED)
+    except (MlflowException, PySparkException) as error:
+        say(f"rows of earlier runs stay in {table}{scored_tables.ROWS}, unseen: {reason_of(error)}")
+
+
 def publish_scored(
-    batch: StagedBatch, table: str, origin: Mapping[str, str], schema: Schema, carried: tuple[str, ...]
+    batch: StagedBatch, table: str, origin: Mapping[str, str], scored_at: datetime, carried: tuple[str, ...]
 ) -> int:
-    """Make the scored rows the batch's only rows in the output table; returns how many that are."""
+    """Make the scored rows the batch's only rows in a Delta table; returns how many that are."""
     kinds = dict(batch.rows.dtypes)
-    predicted = {name: kind.simpleString() for name, kind in predicted_columns(schema).items()}
-    key = {schema.key.name: kinds[schema.key.name]}
-    columns = key | predicted | SCORED | {name: kinds[name] for name in carried}
-    return _publish(batch.scored_rows, table, columns, origin, moment="scored_at")
+    first = (batch.schema.key.name, *predicted_columns(batch.schema))
+    columns = {name: kinds[name] for name in first} | SCORED | {name: kinds[name] for name in carried}
+    return _publish(batch.scored_rows, table, columns, {**origin, "scored_at": scored_at})
 
 
 def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) -> int:
-    """Make the rejected rows the batch's only rows in their table; returns how many that are."""
+    """Make the rejected rows the batch's only rows in their Delta table; returns how many that are."""
     spark = batch.rows.sparkSession
     if not batch.rejected and not spark.catalog.tableExists(table):
         return 0
-    return _publish(batch.rejected_rows, table, REJECTED, origin, moment="rejected_at")
+    return _publish(batch.rejected_rows, table, REJECTED, {**origin, "rejected_at": datetime.now(UTC)})
 
 
 def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
@@ -201,13 +249,13 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
 
 
 def read_sample(
-    spark: SparkSession, table: str, batch_id: str, schema: Schema, rows: int = 10
+    batch: StagedBatch, model_version: str, scored_at: datetime, rows: int = 10
 ) -> list[dict[str, Any]]:
-    """Read a few rows of a batch back from its table, for people to look at."""
-    batch = delta_tables.read_batch(spark, table, batch_id).limit(rows)
-    scored_at = F.date_format("scored_at", "yyyy-MM-dd HH:mm:ss").alias("scored_at")
-    predicted = [name for name in predicted_columns(schema) if name in (PREDICTION, PROBABILITY)]
-    shown = batch.select(quote(schema.key.name), *predicted, "model_version", scored_at)
+    """Read a few of the rows that were written back, for people to look at."""
+    predicted = [name for name in predicted_columns(batch.schema) if name in (PREDICTION, PROBABILITY)]
+    version = F.lit(model_version).alias("model_version")
+    moment = F.date_format(F.lit(scored_at), "yyyy-MM-dd HH:mm:ss").alias("scored_at")
+    shown = batch.scored_rows.limit(rows).select(quote(batch.schema.key.name), *predicted, version, moment)
     return [row.asDict() for row in shown.collect()]
 
 
@@ -218,14 +266,12 @@ def derive_batch_id(source: str, digest: str) -> str:
     return f"{stem}-{sha256(f'{source} {digest}'.encode()).hexdigest()[:12]}"
 
 
-def _publish(
-    rows: DataFrame, table: str, columns: Mapping[str, str], origin: Mapping[str, str], *, moment: str
-) -> int:
-    """Publish rows with where they come from and, in the column `moment`, with the time of now."""
-    labels = {name: F.lit(value) for name, value in origin.items()} | {moment: F.lit(datetime.now(UTC))}
-    labelled = rows.withColumns(labels).select(*map(quote, columns))
+def _publish(rows: DataFrame, table: str, columns: Mapping[str, str], labels: Mapping[str, Any]) -> int:
+    """Publish rows in a Delta table, each with where it comes from and when."""
+    literals = {name: F.lit(value) for name, value in labels.items()}
+    labelled = rows.withColumns(literals).select(*map(quote, columns))
     delta_tables.ensure_table(rows.sparkSession, table, columns)
-    return delta_tables.replace_batch(labelled, table, origin["batch_id"], origin["run_id"])
+    return delta_tables.replace_batch(labelled, table, labels["batch_id"], labels["run_id"])
 
 
 def _log_input(source: str, digest: str) -> None:

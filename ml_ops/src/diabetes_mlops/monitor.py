@@ -114,7 +114,7 @@ def read_history(
     """Put together what is known about a scored table; raises NoHistoryError when nothing was scored yet."""
     scored = history.open_scored(spark, table, problem.schema)
     if labels is not None:
-        delta_tables.check_key(spark, problem.schema.key, table)
+        delta_tables.check_key(scored.schema, problem.schema.key, table)
     primary = problem.evaluation.primary
     batches = history.summarize_batches(scored, problem.schema.classes)
     errors = history.measure_errors(problem, scored, labels)

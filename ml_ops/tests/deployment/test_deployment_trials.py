@@ -13,6 +13,7 @@ from deployment.targets import Target
 from deployment.trials import check_names, destroy, every_target
 from deployment.workspace import User
 from diabetes_mlops.data.delta_tables import STAGED
+from diabetes_mlops.data.scored_tables import ROWS, RUNS
 from rest_server import Server, listed_job
 
 NAMES = {"name_prefix": "[pr 7] ", "schema": "pr_7", "workspace_folder": "/Shared/pull_requests/7"}
@@ -151,7 +152,7 @@ TABLE = named(**NAMES).text("output_table").rpartition(".")[2]
 
 
 def test_tables_and_jobs_of_others_in_the_same_places_stay(server: Server, cli: DatabricksCli) -> None:
-    own = [TABLE, f"{TABLE}_rejected", f"{TABLE}{STAGED}20261125_0a1b"]
+    own = [TABLE, *(f"{TABLE}{end}" for end in ("_rejected", ROWS, RUNS, f"{STAGED}20261125_0a1b"))]
     others = ["of_somebody_else", f"{TABLE}_by_bo", f"{TABLE}_rejected_by_bo", f"{TABLE}_staged_by_bo"]
     server.replies |= {
         "/api/2.1/jobs/list": {"jobs": [listed_job(3, "[pr 71] train")]},

@@ -39,30 +39,31 @@ class LostCommitError(RuntimeError):
     """The table's history has no commit of a write that ended well."""
 
 
-def ensure_table(spark: SparkSession, table: str, columns: Mapping[str, str]) -> None:
+def ensure_table(
+    spark: SparkSession, table: str, columns: Mapping[str, str], *, by_batch: bool = True
+) -> None:
     """Create a Delta table, and its schema, where there is none; `columns` gives each name its SQL type.
 
-    The table is partitioned by batch id, so that two batches can be written at the same moment. A table that
+    `by_batch` partitions it by batch id, so that two batches can be replaced at the same moment. A table that
     lacks some of the columns gets them.
     """
     if not spark.catalog.tableExists(table):
         ensure_schema(spark, table)
         create = f"CREATE TABLE IF NOT EXISTS {quote_name(table)} ({_define(columns)})"
         # The statistics of columns that are the same in a whole batch took a quarter of the time of a write.
-        properties = _properties(columns, with_statistics=1)
-        retry(lambda: spark.sql(f"{create} USING DELTA PARTITIONED BY ({BATCH_ID}) {properties}"))
+        layout = f"PARTITIONED BY ({BATCH_ID}) " if by_batch else ""
+        layout += _properties(columns, with_statistics=1)
+        retry(lambda: spark.sql(f"{create} USING DELTA {layout}"))
     present = {name.lower() for name in spark.table(quote_name(table)).columns}
     if added := {name: kind for name, kind in columns.items() if name.lower() not in present}:
         retry(lambda: spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})"))
 
 
-def check_key(spark: SparkSession, key: Column, table: str) -> None:
+def check_key(present: StructType, key: Column, table: str) -> None:
     """Raise SchemaError when a table has the key as a text and it is a number now, or the reverse."""
-    if not spark.catalog.tableExists(table):
-        return
-    present = {field.name.lower(): field.dataType for field in spark.table(quote_name(table)).schema}
+    kinds = {field.name.lower(): field.dataType for field in present}
     wanted = KEY_TYPES[key.kind]
-    found = present.get(key.name.lower(), wanted)
+    found = kinds.get(key.name.lower(), wanted)
     if found != wanted and StringType() in (found, wanted):
         raise SchemaError(
             f"{table} has the key {key.name} as {found.simpleString()}, and to this code it is "

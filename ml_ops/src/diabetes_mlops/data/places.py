@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from diabetes_mlops.runs.spark_errors import lines_of_java, reason_of
 
-_NOT_FOUND = (
+NOT_FOUND = (
     "PATH_NOT_FOUND",
     "TABLE_OR_VIEW_NOT_FOUND",
     "SCHEMA_NOT_FOUND",
@@ -98,7 +98,7 @@ def open_source(read: Callable[[], DataFrame], source: str) -> DataFrame:
             table = read()
             _ = table.columns
     except AnalysisException as error:
-        if error.getCondition() in _NOT_FOUND:
+        if error.getCondition() in NOT_FOUND:
             raise SourceNotFoundError(f"there is no file or table {source!r}") from error
         raise UnreadableFileError(f"{source!r} cannot be read: {reason_of(error)}") from error
     return table

@@ -1,4 +1,4 @@
-"""Reads, screens and scores a batch once, into a table of the run's own: nothing is published yet."""
+"""Reads, screens and scores a batch once, into rows that nobody is shown yet."""
 
 import pickle
 from collections.abc import Iterable, Iterator
@@ -27,8 +27,9 @@ from pyspark.sql.types import (
 )
 
 from diabetes_mlops.data import delta_tables
-from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import find_wrong_types
+from diabetes_mlops.data.scored_tables import Output, Stage, open_stage
 from diabetes_mlops.data.worker import (
     BROKEN_LINE,
     DIGEST,
@@ -64,6 +65,8 @@ class StagedBatch:
     tell; else nobody knows yet.
     """
 
+    stage: Stage
+    schema: Schema
     rows: DataFrame
     rows_in: int
     digest: str
@@ -90,9 +93,9 @@ def predicted_columns(schema: Schema) -> dict[str, DataType]:
     return {PREDICTION: StringType(), PROBABILITY: DoubleType(), PROBABILITIES: by_class}
 
 
-def check_predictions(scored: DataFrame, table: str, schema: Schema) -> None:
-    """Raise SchemaError where a table of scored rows has predictions of another kind than the schema's."""
-    kinds = {field.name.lower(): field.dataType for field in scored.schema}
+def check_predictions(scored: StructType, table: str, schema: Schema) -> None:
+    """Raise SchemaError where scored rows have predictions of another kind than the schema's."""
+    kinds = {field.name.lower(): field.dataType for field in scored}
     found, wanted = kinds.get(PREDICTION), predicted_columns(schema)[PREDICTION]
     if found is None or isinstance(found, StringType if schema.classes else NumericType):
         return
@@ -133,17 +136,16 @@ def check_columns(
         raise SchemaError(f"{'; '.join(problems)}; the table has {list(types)}")
 
 
-def check_carried(found: DataFrame, carried: tuple[str, ...], table: str) -> None:
+def check_carried(found: DataFrame, carried: tuple[str, ...], present: StructType, table: str) -> None:
     """Raise SchemaError when the output table has a carried column already, with another type."""
-    spark = found.sparkSession
-    if not (carried and spark.catalog.tableExists(table)):
+    if not (carried and present.fields):
         return
-    present = {name.lower(): kind for name, kind in spark.table(quote_name(table)).dtypes}
+    there = {field.name.lower(): field.dataType.simpleString() for field in present}
     kinds = {name: kind for name, kind in _prepare(found).dtypes if name in carried}
     other = [
-        f"{name} is {kind}, and {present[name.lower()]} in the table"
+        f"{name} is {kind}, and {there[name.lower()]} in the table"
         for name, kind in kinds.items()
-        if present.get(name.lower(), kind) != kind
+        if there.get(name.lower(), kind) != kind
     ]
     if other:
         raise SchemaError(f"columns cannot be carried into {table}: {'; '.join(other)}")
@@ -151,16 +153,14 @@ def check_carried(found: DataFrame, carried: tuple[str, ...], table: str) -> Non
 
 @contextmanager
 def staging(
-    found: DataFrame, model: LoadedModel, carried: tuple[str, ...], *, table: str, run_id: str
+    found: DataFrame, model: LoadedModel, carried: tuple[str, ...], *, output: Output, run_id: str
 ) -> Iterator[StagedBatch]:
-    """Stage a batch, and remove what was staged on the way out; `table` is where it is to be published.
+    """Stage a batch for an output, and remove on the way out what is not shown then.
 
     Raises RowCountError unless each row read was staged.
     """
-    spark = found.sparkSession
-    key = model.schema.key.name
     columns = _staged_columns(found, model.schema, carried)
-    staged = delta_tables.create_staging_table(spark, table, run_id, columns)
+    stage = open_stage(found.sparkSession, output, run_id, columns)
     try:
         scorer = Scorer(
             model.schema,
@@ -170,29 +170,33 @@ def staging(
             carried,
             is_text=BROKEN_LINE in found.columns,
         )
-        batch = _stage(found, scorer, columns, staged)
-        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
+        with telemetry.step("stage"):
+            stage.write(_score(found, scorer, columns))
+        batch = _read_back(stage, scorer)
+        key = model.schema.key
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key.name)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
-            again = _stage(found, replace(scorer, keep_rows=True), columns, staged)
-            if again.digest != batch.digest:
+            again = _score(found, replace(scorer, keep_rows=True), columns)
+            stage.write_again(_reject_repeated(again, repeated, key))
+            before, batch = batch.digest, _read_back(stage, scorer)
+            if batch.digest != before:
                 raise RowCountError("the input changed while it was read; run the job again")
-            # `repeated` is not a result yet: it looks into the table as it is now.
-            batch = _reject_repeated(again, repeated, model.schema.key)
         yield batch
     finally:
-        delta_tables.drop_table(spark, staged)
+        stage.close()
 
 
-def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -> StagedBatch:
-    """Fill the staging table, whose rows with a tally, one of each task, tell what it ought to hold."""
+def _score(found: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
+    """Give the scored rows, and of each task one more with its tally."""
     # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
     places = [str(place) for place in range(len(found.columns))]
-    rows = _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
-    with telemetry.step("stage"):
-        rows.write.format("delta").mode("overwrite").saveAsTable(quote_name(staged))
-    table = found.sparkSession.table(quote_name(staged))
+    return _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
+
+
+def _read_back(stage: Stage, scorer: Scorer) -> StagedBatch:
+    """Look at the rows that were written; those with a tally tell how many there ought to be."""
     is_row = F.col(TALLY).isNull()
-    texts, staged_rows, rejected = table.agg(
+    texts, staged_rows, rejected = stage.rows.agg(
         F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
     ).collect()[0]
     tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
@@ -200,7 +204,9 @@ def _stage(found: DataFrame, scorer: Scorer, columns: StructType, staged: str) -
     if staged_rows != rows_in:
         raise RowCountError(f"{rows_in} rows read, but {staged_rows} staged")
     return StagedBatch(
-        rows=table.where(is_row).drop(TALLY),
+        stage=stage,
+        schema=scorer.schema,
+        rows=stage.rows.where(is_row).drop(TALLY),
         rows_in=rows_in,
         digest=str(sum(tally.digest for tally in tallies) % 2**64),
         rejected=rejected,
@@ -232,8 +238,11 @@ def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
     return None if times.isEmpty() else times
 
 
-def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn) -> StagedBatch:
-    """Add a reason to every row whose key another row has too: nobody can say which one is meant."""
+def _reject_repeated(rows: DataFrame, repeated: DataFrame, key: SchemaColumn) -> DataFrame:
+    """Add a reason to every row whose key another row has too: nobody can say which one is meant.
+
+    The rows that are not set aside lose the text that they were kept in for this.
+    """
     text = F.format_string(
         f"{key.name.replace('%', '%%')} is repeated: %s is there %d times",
         F.col(quote(key.name)),
@@ -241,8 +250,8 @@ def _reject_repeated(batch: StagedBatch, repeated: DataFrame, key: SchemaColumn)
     )
     reasons = F.concat(F.coalesce(REASONS, F.array().cast("array<string>")), F.array(text))
     known = F.when(F.col("_times").isNull(), F.col(REASONS)).otherwise(reasons)
-    rows = batch.rows.join(repeated, key.name, "left").withColumn(REASONS, known).drop("_times")
-    return replace(batch, rows=rows, rejected=rows.agg(F.count(REASONS)).collect()[0][0])
+    joined = rows.join(repeated, key.name, "left").withColumn(REASONS, known).drop("_times")
+    return joined.withColumn(ROW, F.when(F.col(REASONS).isNotNull(), F.col(ROW)))
 
 
 def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:

@@ -63,7 +63,7 @@ def open_scored(spark: SparkSession, table: str, schema: Schema | None = None) -
     except places.SourceNotFoundError as error:
         raise NoHistoryError(f"there is no table {table} yet; batch scoring makes it") from error
     if schema is not None:
-        check_predictions(scored, table, schema)
+        check_predictions(scored.schema, table, schema)
     return scored
 
 
