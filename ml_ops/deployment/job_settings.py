@@ -3,7 +3,6 @@
 The page goes to standard output; `make docs` keeps it in docs/job_settings.md.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 
 from diabetes_mlops.runs.settings import (
@@ -17,6 +16,7 @@ from diabetes_mlops.runs.settings import (
 from diabetes_mlops.runs.widgets import Widget, declared
 
 from deployment.settings import DEFINITION, FOUND_OUT, ROOT, read_yaml
+from deployment.targets import VARIABLE
 
 JOBS: dict[str, type] = {
     "diabetes_model_training": TrainingSettings,
@@ -71,7 +71,7 @@ def _section(title: str, widgets: Mapping[str, Widget], given: Mapping[str, str]
 
 
 def _told(value: str) -> str:
-    variable = re.fullmatch(r"\$\{var\.(\w+)\}", value)
+    variable = VARIABLE.fullmatch(value)
     if variable and variable[1] in FOUND_OUT:
         return "found out by `make deploy`"
     return _code(variable[1].upper() if variable else value)

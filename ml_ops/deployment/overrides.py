@@ -1,7 +1,6 @@
 """What the variables that override those of databricks.yml bring about: at a deployment, and at a run."""
 
 import json
-import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -11,13 +10,10 @@ from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError
 from deployment.jobs import find_job, parameters_of
 from deployment.settings import DEFINITION, FOUND_OUT
-from deployment.targets import Target
+from deployment.targets import VARIABLE, Target
 
 # What the jobs run on is not in their definitions by name: a deployment looks it up.
 CLUSTER_SETTINGS = {"existing": "cluster_name", "job": "cluster_policy"}
-
-
-VARIABLE = re.compile(r"\$\{var\.(\w+)\}")
 
 # Of a job's definition, by the way to them: a run cannot be told them, or does not care.
 NOT_FIXED = (("name",), ("permissions",))

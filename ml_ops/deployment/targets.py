@@ -14,6 +14,7 @@ from deployment.settings import DEFINITION, ROOT, read_yaml
 from deployment.workspace import User
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
+VARIABLE = re.compile(r"\$\{var\.(\w+)\}")
 
 
 class UnknownTargetError(DeploymentError):
