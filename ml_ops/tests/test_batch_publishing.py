@@ -93,7 +93,7 @@ def output(trained, request) -> str:
 
 
 def make_table_of_before(spark, name: str) -> None:
-    """A table as version 0.1 made it."""
+    """A table as scoring made it before there were views."""
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {name} (ID BIGINT, prediction DOUBLE, model_name STRING, "
         "model_version STRING, batch_id STRING, scored_at TIMESTAMP, run_id STRING) "

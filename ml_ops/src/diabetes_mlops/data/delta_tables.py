@@ -71,6 +71,13 @@ def check_key(present: StructType, key: Column, table: str) -> None:
         )
 
 
+def list_other_types(wanted: Mapping[str, str], present: StructType) -> list[str]:
+    """Tell of each column that a table has with another type than the wanted one, as SQL has it, both."""
+    there = {field.name.lower(): field.dataType.simpleString() for field in present}
+    found = ((name, kind, there.get(name.lower(), kind)) for name, kind in wanted.items())
+    return [f"{name} is {kind}, and {other}" for name, kind, other in found if other != kind]
+
+
 def ensure_schema(spark: SparkSession, table: str) -> None:
     """Create the schema that a table is to be in, where there is none."""
     schema = table.rpartition(".")[0]

@@ -5,8 +5,7 @@ published. Two views show the rows of the newest run of each batch: `<output_tab
 `<output_table>_rejected` the others. So a batch is published, and replaced, by one line.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from diabetes.tabular.columns import SchemaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
@@ -25,9 +24,10 @@ from diabetes_mlops.data.delta_tables import (
     create_staging_table,
     drop_table,
     ensure_table,
+    list_other_types,
     retry,
 )
-from diabetes_mlops.data.places import NOT_FOUND, quote, quote_name
+from diabetes_mlops.data.places import NOT_FOUND, SourceNotFoundError, open_source, quote, quote_name
 from diabetes_mlops.data.worker import REASONS, ROW, TALLY
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
@@ -105,14 +105,11 @@ class Stage:
 
     def write(self, rows: DataFrame) -> None:
         """Make `rows` all that the table has of this run, in one commit."""
-        writer = rows.withColumn(RUN_ID, F.lit(self.run_id)).write.format("delta")
-        writer = writer.mode("append").option("userMetadata", self.run_id)
-        writer.saveAsTable(quote_name(self.table))
+        self._writer(rows).mode("append").saveAsTable(quote_name(self.table))
 
     def write_again(self, rows: DataFrame) -> None:
         """Put `rows` in the place of those that the table has of this run, in one commit."""
-        writer = rows.withColumn(RUN_ID, F.lit(self.run_id)).write.format("delta").mode("overwrite")
-        writer = writer.option("replaceWhere", self._is_own).option("userMetadata", self.run_id)
+        writer = self._writer(rows).mode("overwrite").option("replaceWhere", self._is_own)
         retry(lambda: writer.saveAsTable(quote_name(self.table)))
 
     def close(self) -> None:
@@ -129,6 +126,10 @@ class Stage:
                 raise
             say(f"{self.table}: the rows of run {self.run_id} stay there, unseen: {reason_of(error)}")
 
+    def _writer(self, rows: DataFrame) -> DataFrameWriter:
+        writer = rows.withColumn(RUN_ID, F.lit(self.run_id)).write.format("delta")
+        return writer.option("userMetadata", self.run_id)
+
     @property
     def _is_own(self) -> str:
         return f"{RUN_ID} = '{self.run_id}'"
@@ -140,14 +141,10 @@ def open_stage(spark: SparkSession, output: Output, run_id: str, columns: Struct
     if output.is_table:
         own = create_staging_table(spark, output.name, run_id, columns)
         return Stage(spark, output, own, run_id, tuple(columns.names))
-    table, kinds, present = output.name + ROWS, _name_kinds(columns), _name_kinds(output.rows, lower=True)
-    if other := [
-        f"{name} is {kind}, and {present[name.lower()]} there"
-        for name, kind in kinds.items()
-        if present.get(name.lower(), kind) != kind
-    ]:
+    table, kinds = output.name + ROWS, {field.name: field.dataType.simpleString() for field in columns}
+    if other := [f"{each} there" for each in list_other_types(kinds, output.rows)]:
         raise SchemaError(f"{table} cannot take the rows: {'; '.join(other)}; name another output_table")
-    if not {name.lower() for name in kinds} <= set(present):
+    if not {name.lower() for name in kinds} <= {name.lower() for name in output.rows.names}:
         ensure_table(spark, table, kinds, by_batch=False)
     return Stage(spark, output, table, run_id, tuple(columns.names))
 
@@ -199,38 +196,25 @@ def _list_runs(spark: SparkSession, runs: str, batch_id: str) -> list[tuple[date
 
 def _find_kind(spark: SparkSession, name: str) -> str | None:
     """Tell a view from a table; None where there is neither."""
-    with _where_it_is_there():
+    try:
         return str(spark.catalog.getTable(name).tableType)
-    return None
+    except AnalysisException as error:
+        if error.getCondition() in NOT_FOUND:
+            return None
+        raise
 
 
 def _find_columns(spark: SparkSession, name: str) -> StructType:
-    with _where_it_is_there():
-        return spark.table(quote_name(name)).schema
-    return NOTHING
-
-
-@contextmanager
-def _where_it_is_there() -> Iterator[None]:
-    """Go on where there is no table or view of a name."""
     try:
-        yield
-    except AnalysisException as error:
-        if error.getCondition() not in NOT_FOUND:
-            raise
-
-
-def _name_kinds(columns: StructType, *, lower: bool = False) -> dict[str, str]:
-    return {field.name.lower() if lower else field.name: field.dataType.simpleString() for field in columns}
+        return open_source(lambda: spark.table(quote_name(name)), name).schema
+    except SourceNotFoundError:
+        return NOTHING
 
 
 def _ensure_views(stage: Stage) -> None:
     """Make the views, or make them anew where rows have more columns; another run may add some meanwhile."""
-    spark, output, shown = (
-        stage.spark,
-        stage.output.name,
-        {name.lower() for name in stage.output.columns.names},
-    )
+    spark, output = stage.spark, stage.output.name
+    shown = {name.lower() for name in stage.output.columns.names}
     if {name.lower() for name in stage.columns} - set(_OF_A_ROW) <= shown:
         return
     ensure_table(spark, output + RUNS, _LINE, by_batch=False)

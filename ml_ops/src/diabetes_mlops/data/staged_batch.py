@@ -140,14 +140,8 @@ def check_carried(found: DataFrame, carried: tuple[str, ...], present: StructTyp
     """Raise SchemaError when the output table has a carried column already, with another type."""
     if not (carried and present.fields):
         return
-    there = {field.name.lower(): field.dataType.simpleString() for field in present}
     kinds = {name: kind for name, kind in _prepare(found).dtypes if name in carried}
-    other = [
-        f"{name} is {kind}, and {there[name.lower()]} in the table"
-        for name, kind in kinds.items()
-        if there.get(name.lower(), kind) != kind
-    ]
-    if other:
+    if other := [f"{each} in the table" for each in delta_tables.list_other_types(kinds, present)]:
         raise SchemaError(f"columns cannot be carried into {table}: {'; '.join(other)}")
 
 
