@@ -16,6 +16,7 @@ from diabetes.tabular.parameters import Value, fill_in, list_short, show_short
 from diabetes.tabular.problem import LOGGED, Problem
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.splitting import split_table
+from diabetes.tabular.sql import SqlModel
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
@@ -26,7 +27,7 @@ from sklearn.pipeline import Pipeline
 from diabetes_mlops.data import delta_tables
 from diabetes_mlops.data.places import reaching
 from diabetes_mlops.data.reading import read_table
-from diabetes_mlops.models import assessment, model_files, registry, search
+from diabetes_mlops.models import as_sql, assessment, model_files, registry, search
 from diabetes_mlops.models.approval import DEPLOYMENT_JOB
 from diabetes_mlops.models.promotion import Verdict, find_champion_columns, settle
 from diabetes_mlops.reports import plots, report
@@ -74,7 +75,8 @@ def run(
 
         tags = describe_code(settings.git_commit) | data
         with step("register"):
-            version = _log_and_register(problem, model, train, measured, settings.model_name, tags)
+            sql = as_sql.find_sql(spark, problem.schema, model, holdout)
+            version = _log_and_register(problem, model, sql, train, measured, settings.model_name, tags)
             telemetry.describe(model_version=str(version.version))
         chosen = {name: show_short(value) for name, value in params.items()}
         verdict = None
@@ -212,6 +214,7 @@ def _log_features(schema: Schema, train: pd.DataFrame) -> None:
 def _log_and_register(
     problem: Problem,
     model: Pipeline,
+    sql: SqlModel | None,
     train: pd.DataFrame,
     measured: assessment.Assessment,
     model_name: str,
@@ -219,7 +222,7 @@ def _log_and_register(
 ) -> ModelVersion:
     schema, metrics = problem.schema, problem.evaluation.metrics
     profile = Profile.describe(schema, *to_arrays(schema, train), predict(schema, model, train))
-    logged = model_files.log_model(problem, model, select_features(schema, train).head(5), profile)
+    logged = model_files.log_model(problem, model, select_features(schema, train).head(5), profile, sql)
     mlflow.log_metrics(assessment.name_metrics(measured), model_id=logged.model_id)
     tags = {registry.METRICS: ",".join(metrics)} | model_files.describe_contract(logged, schema) | tags
     return registry.register(MlflowClient(), logged, model_name, tags)

@@ -1,7 +1,7 @@
 """Reads, screens and scores a batch once, into rows that nobody is shown yet."""
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -9,7 +9,7 @@ from functools import reduce
 from diabetes.tabular.columns import Column as SchemaColumn
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, GroupedData
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -27,6 +27,7 @@ from pyspark.sql.types import (
 )
 
 from diabetes_mlops.data import delta_tables
+from diabetes_mlops.data.native import NativeScorer, digest_rows, find_scorer, halve, put_together
 from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import find_wrong_types
 from diabetes_mlops.data.scored_tables import Output, Stage, open_stage
@@ -45,6 +46,7 @@ from diabetes_mlops.data.worker import (
     shows_distinct_ids,
 )
 from diabetes_mlops.runs import telemetry
+from diabetes_mlops.runs.telemetry import say
 
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
@@ -52,6 +54,10 @@ _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
 
 class RowCountError(RuntimeError):
     """The rows written are not the rows read."""
+
+
+class OtherRowsError(RuntimeError):
+    """The source gave other rows when it was read once more."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +171,11 @@ def staging(
             is_text=BROKEN_LINE in found.columns,
         )
         with telemetry.step("stage"):
-            stage.write(_score(found, scorer, columns))
-        batch = _read_back(stage, scorer)
+            batch = _write(stage, found, scorer, columns, find_scorer(found, model, carried))
         key = model.schema.key
-        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key.name)) is not None:
+        if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
-            again = _score(found, replace(scorer, keep_rows=True), columns)
+            again = _score(_prepare(found), replace(scorer, keep_rows=True), columns)
             stage.write_again(_reject_repeated(again, repeated, key))
             before, batch = batch.digest, _read_back(stage, scorer)
             if batch.digest != before:
@@ -180,43 +185,107 @@ def staging(
         stage.close()
 
 
-def _score(found: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
+def _write(
+    stage: Stage, found: DataFrame, scorer: Scorer, columns: StructType, native: NativeScorer | None
+) -> StagedBatch:
+    """Score and write each row once, by expressions of Spark where there is such a scorer."""
+    if native is None:
+        stage.write(_score(_prepare(found), scorer, columns))
+        return _read_back(stage, scorer)
+    try:
+        return _write_natively(stage, native, native.mark(_prepare(found)), scorer, columns)
+    except OtherRowsError as error:
+        say(f"{error}; the batch is scored once more in Python, which reads each row once")
+        stage.write_again(_score(_prepare(found), scorer, columns))
+        return _read_back(stage, scorer)
+
+
+def _write_natively(
+    stage: Stage, native: NativeScorer, marked: DataFrame, scorer: Scorer, columns: StructType
+) -> StagedBatch:
+    """Write what the expressions are sure of, and then what they leave to Python.
+
+    The rows are read more than once. Raises OtherRowsError unless they were the same each time.
+    """
+    counted = native.count(marked)
+    if counted.sure:
+        stage.write(native.stage(marked))
+    written, digest, has_distinct_ids = _look_at(_rows_of(stage), native)
+    if (written, digest) != (counted.sure, counted.written_digest):
+        raise OtherRowsError(f"{counted.sure} rows were counted and {written} written, or other ones")
+    batch = StagedBatch(
+        stage=stage,
+        schema=scorer.schema,
+        rows=_rows_of(stage),
+        rows_in=counted.sure,
+        digest=str(counted.digest),
+        rejected=0,
+        counts=counted.counts,
+        has_distinct_ids=has_distinct_ids,
+    )
+    if not counted.others:
+        return batch
+    stage.write(_score(native.leave(marked), scorer, columns))
+    both = _read_back(stage, scorer, already=counted.sure)
+    if (both.rows_in - counted.sure, both.digest) != (counted.others, str(counted.others_digest)):
+        raise OtherRowsError(f"{counted.others} rows were left to Python, which found others")
+    return replace(both, digest=batch.digest, counts=_add_up([batch.counts, both.counts], scorer.profile))
+
+
+def _score(prepared: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
     """Give the scored rows, and of each task one more with its tally."""
     # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
-    places = [str(place) for place in range(len(found.columns))]
-    return _prepare(found).toDF(*places, DIGEST).mapInArrow(scorer, columns)
+    places = [str(place) for place in range(len(prepared.columns))]
+    return prepared.toDF(*places).mapInArrow(scorer, columns)
 
 
-def _read_back(stage: Stage, scorer: Scorer) -> StagedBatch:
-    """Look at the rows that were written; those with a tally tell how many there ought to be."""
+def _read_back(stage: Stage, scorer: Scorer, already: int = 0) -> StagedBatch:
+    """Look at what was written; the rows with a tally tell how many there ought to be beside others."""
     is_row = F.col(TALLY).isNull()
     texts, staged_rows, rejected = stage.rows.agg(
         F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
     ).collect()[0]
     tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
-    rows_in = sum(tally.rows for tally in tallies)
+    rows_in = already + sum(tally.rows for tally in tallies)
     if staged_rows != rows_in:
         raise RowCountError(f"{rows_in} rows read, but {staged_rows} staged")
     return StagedBatch(
         stage=stage,
         schema=scorer.schema,
-        rows=stage.rows.where(is_row).drop(TALLY),
+        rows=_rows_of(stage),
         rows_in=rows_in,
         digest=str(sum(tally.digest for tally in tallies) % 2**64),
         rejected=rejected,
         counts=_add_up(counts, scorer.profile),
         # Of texts, no tally knows an order.
-        has_distinct_ids=scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
+        has_distinct_ids=not already and scorer.schema.key.kind != "text" and shows_distinct_ids(tallies),
     )
+
+
+def _look_at(rows: DataFrame, native: NativeScorer) -> tuple[int, int, bool]:
+    """Count rows and add up their digests; tell whether each ID is there once, unless it is a text."""
+    halves = dict(zip(("high", "low"), halve(native.digest_written()), strict=True))
+    counted = {"rows": F.count("*"), **{name: F.sum(half) for name, half in halves.items()}}
+    if native.schema.key.kind == "text":
+        found = rows.agg(*_named(counted)).collect()[0]
+        is_distinct = False
+    else:
+        alike = _group_ids(rows, native.schema.key).agg(*_named(counted | _count_ids()))
+        found = alike.agg(*_named({name: F.sum(name) for name in (*counted, *_count_ids())})).collect()[0]
+        is_distinct = found["ids"] == found["different"]
+    if not found["rows"]:
+        return 0, 0, True
+    return found["rows"], put_together(found["high"], found["low"]), is_distinct
+
+
+def _rows_of(stage: Stage) -> DataFrame:
+    return stage.rows.where(F.col(TALLY).isNull()).drop(TALLY)
 
 
 def _prepare(found: DataFrame) -> DataFrame:
     """Add a digest of each row; types that Arrow or the digest do not have become text."""
     ready = found.select(*[_simplified(field).alias(field.name) for field in found.schema])
-    names = sorted(ready.columns)
-    # The places between the columns tell a value from the same value one column further.
-    parts = [part for place, name in enumerate(names) for part in (F.lit(place), F.col(quote(name)))]
-    return ready.withColumn(DIGEST, F.xxhash64(*parts))
+    return ready.withColumn(DIGEST, digest_rows(F.col(quote(name)) for name in sorted(ready.columns)))
 
 
 def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts | None:
@@ -225,11 +294,31 @@ def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts 
     return reduce(lambda one, other: one + other, filter(None, counts), profile.empty_counts())
 
 
-def _find_repeated(rows: DataFrame, key: str) -> DataFrame | None:
+def _find_repeated(rows: DataFrame, key: SchemaColumn) -> DataFrame | None:
     """Give the keys that are there more than once with how often, None where there are none."""
-    keyed = rows.where(F.col(quote(key)).isNotNull()).groupBy(quote(key))
+    if key.kind != "text":
+        alike = _group_ids(rows, key).agg(*_named(_count_ids()))
+        if alike.where("ids > different").isEmpty():
+            return None
+    keyed = rows.where(F.col(quote(key.name)).isNotNull()).groupBy(quote(key.name))
     times = keyed.agg(F.count("*").alias("_times")).where("_times > 1")
-    return None if times.isEmpty() else times
+    return None if key.kind == "text" and times.isEmpty() else times
+
+
+def _group_ids(rows: DataFrame, key: SchemaColumn) -> GroupedData:
+    """Put 64 numbers in a row together, each of which is one bit of `_bit` then: that takes no sort."""
+    number = quote(key.name)
+    bit = F.expr(f"shiftleft(1L, CAST({number} & 63 AS INT))").alias("_bit")
+    return rows.select("*", bit, F.shiftright(number, 6).alias("_group")).groupBy("_group")
+
+
+def _count_ids() -> dict[str, Column]:
+    """Count the IDs of a group of `_group_ids`, and the different ones among them."""
+    return {"ids": F.count("_bit"), "different": F.coalesce(F.bit_count(F.bit_or("_bit")), F.lit(0))}
+
+
+def _named(columns: Mapping[str, Column]) -> list[Column]:
+    return [column.alias(name) for name, column in columns.items()]
 
 
 def _reject_repeated(rows: DataFrame, repeated: DataFrame, key: SchemaColumn) -> DataFrame:

@@ -22,6 +22,7 @@ from diabetes.tabular.metrics import find_classes
 from diabetes.tabular.reading import show_values
 from diabetes.tabular.scoring import predict_arrays
 from diabetes.tabular.screening import NO_ID, ScreenedBatch, screen, screen_labels
+from diabetes.tabular.sql import SqlModel
 from sklearn.pipeline import Pipeline
 
 BROKEN_LINE, UNCLOSED_LINE = "_broken_line", "_unclosed_line"
@@ -40,7 +41,7 @@ PROBABILITY, PROBABILITIES = "probability", "probabilities"
 # The key and the label, whatever a schema calls them.
 KEY, LABEL = "_key", "_label"
 # What is put where bytes are no UTF-8.
-_REPLACEMENT = "\ufffd"
+REPLACEMENT = "\ufffd"
 # What Java takes for white space: a line of nothing else is no row.
 BLANK = "".join(map(chr, range(33)))
 _STAGED_TYPES = {REASONS: pa.list_(pa.string()), ROW: pa.string(), TALLY: pa.string()}
@@ -50,12 +51,14 @@ _STAGED_TYPES = {REASONS: pa.list_(pa.string()), ROW: pa.string(), TALLY: pa.str
 class LoadedModel:
     """A registered pipeline, and the schema that its rows are read by.
 
-    `profile` describes its training rows; None where a model was logged without one.
+    `profile` describes its training rows; None where a model was logged without one. `sql` is what the
+    pipeline predicts as SQL; None where it cannot be written so.
     """
 
     pipeline: Pipeline
     schema: Schema
     profile: Profile | None = None
+    sql: SqlModel | None = None
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ def _has_replacement(batch: pa.RecordBatch) -> np.ndarray:
     found = np.zeros(batch.num_rows, dtype=bool)
     for field in batch.schema:
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            hits = pc.match_substring(batch.column(field.name), _REPLACEMENT)
+            hits = pc.match_substring(batch.column(field.name), REPLACEMENT)
             found |= _to_numpy(pc.fill_null(hits, False))
     return found
 

@@ -16,6 +16,7 @@ import pandas as pd
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Profile
 from diabetes.tabular.problem import Problem
+from diabetes.tabular.sql import SqlModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
@@ -29,8 +30,9 @@ from diabetes_mlops.models import made_of
 from diabetes_mlops.models.champions import LONGEST_TAG
 from diabetes_mlops.models.contract import CODE_VERSION, CONTRACT, DATE, NUMBER, Contract
 
-# Where a model's metadata keeps the profile of the rows that it was trained on, and how rows are read for it.
-PROFILE, SCHEMA = "profile", "schema"
+# Where a model's metadata keeps the profile of the rows that it was trained on, how rows are read for it, and
+# what it predicts as SQL.
+PROFILE, SCHEMA, SQL = "profile", "schema", "sql"
 
 
 class SignatureError(ValueError):
@@ -57,14 +59,18 @@ def signature(schema: Schema, pipeline: Pipeline) -> ModelSignature:
 
 
 def log_model(
-    problem: Problem, pipeline: Pipeline, example: pd.DataFrame, profile: Profile | None = None
+    problem: Problem,
+    pipeline: Pipeline,
+    example: pd.DataFrame,
+    profile: Profile | None = None,
+    sql: SqlModel | None = None,
 ) -> ModelInfo:
     """Log a pipeline into the active run, with its signature, an input example and its training profile.
 
     As a Python function, a classifier gives the probability of each class that it has learned, in order;
-    of 0 and 1 the second is the prediction. The profile is a part of the model, so that it goes wherever the
-    model goes, and for people a file. So is the schema, unless the pipeline has something of the science's
-    own code. Raises UntrustedTypeError as `made_of` does.
+    of 0 and 1 the second is the prediction. The profile and the SQL are a part of the model, so that they go
+    wherever the model goes, and the profile is for people a file. So is the schema a part, unless the
+    pipeline has something of the science's own code. Raises UntrustedTypeError as `made_of` does.
     """
     packages = made_of.find_packages(pipeline) | {"skops" if _skops_is_supported() else "cloudpickle"}
     if profile is not None:
@@ -72,6 +78,7 @@ def log_model(
     code = made_of.find_code(packages)
     metadata = {} if profile is None else {PROFILE: json.dumps(profile.as_json())}
     metadata |= {} if code else {SCHEMA: json.dumps(problem.schema.as_json())}
+    metadata |= {} if sql is None else {SQL: json.dumps(sql.as_json())}
     logged: ModelInfo = mlflow.sklearn.log_model(
         pipeline,
         name="model",
@@ -115,7 +122,7 @@ def load(version: ModelVersion, schema: Schema) -> LoadedModel:
         profile = _read_profile(logged, own, uri)
         with _explained(version, "{uri} cannot be loaded by this code"):
             pipeline = mlflow.sklearn.load_model(path)
-        return LoadedModel(pipeline, own, profile)
+        return LoadedModel(pipeline, own, profile, _read_sql(logged))
 
 
 def read_schema(version: ModelVersion) -> Schema | None:
@@ -193,6 +200,11 @@ def _read_profile(logged: Model, schema: Schema, uri: str) -> Profile | None:
     except SchemaError as error:
         raise SignatureError(f"{uri}: {error}") from error
     return profile
+
+
+def _read_sql(logged: Model) -> SqlModel | None:
+    text = (logged.metadata or {}).get(SQL)
+    return None if text is None else SqlModel.from_json(json.loads(text))
 
 
 def _serialization(pipeline: Pipeline, trusted: Collection[str]) -> dict[str, Any]:
