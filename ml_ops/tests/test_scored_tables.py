@@ -8,7 +8,7 @@ import pytest
 from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import batch_score, monitor
 from diabetes_mlops.data import scored_tables
-from diabetes_mlops.data.scored_tables import RUNS
+from diabetes_mlops.data.scored_tables import RUNS, Output, find_output
 from diabetes_mlops.runs.settings import MonitoringSettings
 from test_batch_publishing import make_table_of_before
 from test_batch_score import BATCH, expected, found
@@ -180,6 +180,13 @@ def test_what_no_run_can_write_to_is_refused_before_a_row_is_read(trained, outpu
         SchemaError, match=r"_rejected is a table of an earlier version, and .* is gone: rename it"
     ):
         score(40, "night")
+
+
+def test_an_output_may_have_hyphens_in_its_name(spark):
+    # Spark without Unity Catalog makes no such table, so no run can be tried with one.
+    assert find_output(spark, "spark_catalog.my-schema.my-table") == Output(
+        "spark_catalog.my-schema.my-table"
+    )
 
 
 def test_rows_that_were_never_shown_keep_their_types_too(trained, table, output):

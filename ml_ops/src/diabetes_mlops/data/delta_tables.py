@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, StringType, StructType
 
-from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.places import quote, quote_name, table_exists
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
 
@@ -47,7 +47,7 @@ def ensure_table(
     `by_batch` partitions it by batch id, so that two batches can be replaced at the same moment. A table that
     lacks some of the columns gets them.
     """
-    if not spark.catalog.tableExists(table):
+    if not table_exists(spark, table):
         ensure_schema(spark, table)
         create = f"CREATE TABLE IF NOT EXISTS {quote_name(table)} ({_define(columns)})"
         # The statistics of columns that are the same in a whole batch took a quarter of the time of a write.
@@ -81,7 +81,7 @@ def list_other_types(wanted: Mapping[str, str], present: StructType) -> list[str
 def ensure_schema(spark: SparkSession, table: str) -> None:
     """Create the schema that a table is to be in, where there is none."""
     schema = table.rpartition(".")[0]
-    if not spark.catalog.databaseExists(schema):
+    if not spark.catalog.databaseExists(quote_name(schema)):
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
 
 

@@ -27,7 +27,14 @@ from diabetes_mlops.data.delta_tables import (
     list_other_types,
     retry,
 )
-from diabetes_mlops.data.places import NOT_FOUND, SourceNotFoundError, open_source, quote, quote_name
+from diabetes_mlops.data.places import (
+    NOT_FOUND,
+    SourceNotFoundError,
+    open_source,
+    quote,
+    quote_name,
+    table_exists,
+)
 from diabetes_mlops.data.worker import REASONS, ROW, TALLY
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
@@ -172,7 +179,7 @@ def publish_run(stage: Stage, line: Mapping[str, Any]) -> tuple[datetime, list[s
 def remove_runs(spark: SparkSession, output: str, run_ids: Collection[str]) -> None:
     """Remove the rows of some runs, and then their lines, so that what is broken off is done once more."""
     names = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    for table in filter(spark.catalog.tableExists, (output + ROWS, output + RUNS)):
+    for table in filter(partial(table_exists, spark), (output + ROWS, output + RUNS)):
         delete = f"DELETE FROM {quote_name(table)} WHERE {RUN_ID} IN ({names})"
         retry(partial(spark.sql, delete))
 
@@ -180,7 +187,7 @@ def remove_runs(spark: SparkSession, output: str, run_ids: Collection[str]) -> N
 def find_unlisted(spark: SparkSession, output: str, run_ids: Collection[str]) -> list[str]:
     """Give those of some runs that were never published."""
     runs = output + RUNS
-    if not spark.catalog.tableExists(runs):
+    if not table_exists(spark, runs):
         return list(run_ids)
     lines = spark.table(quote_name(runs)).where(F.col(RUN_ID).isin(list(run_ids)))
     listed = {row[0] for row in lines.select(RUN_ID).collect()}
@@ -197,7 +204,7 @@ def _list_runs(spark: SparkSession, runs: str, batch_id: str) -> list[tuple[date
 def _find_kind(spark: SparkSession, name: str) -> str | None:
     """Tell a view from a table; None where there is neither."""
     try:
-        return str(spark.catalog.getTable(name).tableType)
+        return str(spark.catalog.getTable(quote_name(name)).tableType)
     except AnalysisException as error:
         if error.getCondition() in NOT_FOUND:
             return None
