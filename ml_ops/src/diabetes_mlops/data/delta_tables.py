@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from diabetes.tabular.columns import Column, SchemaError
 from pyspark.sql import DataFrame, SparkSession
@@ -32,6 +33,9 @@ CONFLICTS = (
     # Another run is about to create the same table.
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
     "TABLE_OR_VIEW_ALREADY_EXISTS",
+    # Another run has added the same column; newer versions of Spark say FIELD.
+    "FIELD_ALREADY_EXISTS",
+    "FIELDS_ALREADY_EXISTS",
 )
 
 
@@ -54,9 +58,14 @@ def ensure_table(
         layout = f"PARTITIONED BY ({BATCH_ID}) " if by_batch else ""
         layout += _properties(columns, with_statistics=1)
         retry(lambda: spark.sql(f"{create} USING DELTA {layout}"))
+    retry(partial(_add_columns, spark, table, columns))
+
+
+def _add_columns(spark: SparkSession, table: str, columns: Mapping[str, str]) -> None:
+    """Add the columns that a table lacks."""
     present = {name.lower() for name in spark.table(quote_name(table)).columns}
     if added := {name: kind for name, kind in columns.items() if name.lower() not in present}:
-        retry(lambda: spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})"))
+        spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})")
 
 
 def check_key(present: StructType, key: Column, table: str) -> None:

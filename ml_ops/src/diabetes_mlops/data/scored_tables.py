@@ -112,7 +112,9 @@ class Stage:
 
     def write(self, rows: DataFrame) -> None:
         """Make `rows` all that the table has of this run, in one commit."""
-        self._writer(rows).mode("append").saveAsTable(quote_name(self.table))
+        # Appends do not collide, but a column that another run adds meanwhile refuses each of them.
+        writer = self._writer(rows).mode("append")
+        retry(lambda: writer.saveAsTable(quote_name(self.table)))
 
     def write_again(self, rows: DataFrame) -> None:
         """Put `rows` in the place of those that the table has of this run, in one commit."""
