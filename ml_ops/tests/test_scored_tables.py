@@ -226,3 +226,6 @@ def test_two_runs_that_add_columns_at_once_both_show_theirs(trained, table, outp
     rows = jobs.rows("second", output)
     assert rows.columns[-2:] == ["WARD", "SEEN"]
     assert {(row.WARD, row.SEEN) for row in rows.collect()} == {("a", None)}
+    jobs.spark.sql(f"ALTER VIEW {output} SET TBLPROPERTIES ('team' = 'ward')")
+    properties = jobs.spark.sql(f"SHOW TBLPROPERTIES {output}").where("key = 'team'").collect()
+    assert [row.value for row in properties] == ["ward"], "on Databricks rights would be lost with it"

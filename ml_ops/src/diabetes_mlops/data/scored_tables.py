@@ -244,15 +244,23 @@ def _scored_columns(spark: SparkSession, output: str) -> dict[str, str]:
 
 
 def _create_view(spark: SparkSession, output: str, view: str, columns: list[str], condition: str) -> None:
-    """Create a view of the rows of the newest run of each batch."""
+    """Create a view of the rows of the newest run of each batch, or change the one that is there.
+
+    On Databricks its readers would lose their rights on a view that is replaced.
+    """
     line = f"{RUN_ID}, model_name, model_version, scored_at"
     newest = (
         f"SELECT {BATCH_ID}, newest.* FROM (SELECT {BATCH_ID}, max_by(struct({line}), struct(scored_at, "
         f"{RUN_ID})) AS newest FROM {quote_name(output + RUNS)} GROUP BY {BATCH_ID})"
     )
-    statement = (
-        f"CREATE OR REPLACE VIEW {quote_name(view)} AS SELECT /*+ BROADCAST(p) */ {', '.join(columns)} "
+    query = (
+        f"SELECT /*+ BROADCAST(p) */ {', '.join(columns)} "
         f"FROM {quote_name(output + ROWS)} r JOIN ({newest}) p ON r.{RUN_ID} = p.{RUN_ID} "
         f"WHERE r.{TALLY} IS NULL AND r.{condition}"
     )
-    retry(lambda: spark.sql(statement))
+
+    def define() -> None:
+        verb = "ALTER" if table_exists(spark, view) else "CREATE"
+        spark.sql(f"{verb} VIEW {quote_name(view)} AS {query}")
+
+    retry(define)
