@@ -133,6 +133,19 @@ def test_the_run_that_comes_last_is_shown_whatever_the_clocks_say(trained, outpu
     assert {row.run_id for row in jobs.rows("night", output).collect()} == {last["run_id"]}
 
 
+def test_rows_that_were_replaced_just_now_stay_though_a_clock_was_ahead(trained, output, score):
+    jobs, _ = trained
+    first, second = score(10, "night"), score(20, "night")
+    jobs.spark.sql(
+        f"INSERT INTO {output}{RUNS} SELECT 'ahead', batch_id, model_name, model_version, "
+        f"scored_at + INTERVAL 5 DAY, 0, 0, 0, drift FROM {output}{RUNS} LIMIT 1"
+    )
+
+    last = score(30, "night")
+
+    assert runs_with_rows(jobs, output) == {run["run_id"] for run in (first, second, last)}
+
+
 def test_what_cannot_be_removed_is_told_and_the_batch_stays_published(output, score, monkeypatch, capsys):
     score(40, "night"), score(60, "night")
     monkeypatch.setattr(scored_tables, "KEPT_REPLACED", timedelta(0))

@@ -174,7 +174,7 @@ def publish_run(stage: Stage, line: Mapping[str, Any]) -> tuple[datetime, list[s
     writer = row.write.format("delta").mode("append").option("userMetadata", line[RUN_ID])
     retry(lambda: writer.saveAsTable(quote_name(runs)))
     stage.is_published = True
-    oldest = scored_at - KEPT_REPLACED
+    oldest = datetime.now(UTC) - KEPT_REPLACED
     return scored_at, [run_id for (_, run_id), (replaced, _) in pairwise(earlier) if replaced < oldest]
 
 
