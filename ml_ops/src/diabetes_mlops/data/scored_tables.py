@@ -56,6 +56,8 @@ _LINE = {
     "drift": "STRING",
 }
 _OF_A_ROW = (RUN_ID, REASONS, ROW, TALLY)
+# By which a table beside an output is known as the one that scoring has made.
+_OWN = {ROWS: {*_OF_A_ROW}, RUNS: {RUN_ID, BATCH_ID, "rows_in"}}
 NOTHING = StructType()
 
 
@@ -64,31 +66,35 @@ class Output:
     """What a run finds under the name of the output table: its columns, and those of the rows behind it.
 
     `is_table` says that a Delta table is there: one of an earlier version, or one that its users have made.
-    It stays one, and a run copies its rows into it, in one commit.
+    It stays one, and a run copies its rows into it, in one commit. `has_views` says that both are there.
     """
 
     name: str
     columns: StructType = NOTHING
     rows: StructType = NOTHING
     is_table: bool = False
+    has_views: bool = False
 
 
 def find_output(spark: SparkSession, name: str) -> Output:
     """Look what is under the name of an output table; raises SchemaError for what no run can write to."""
-    kind = _find_kind(spark, name)
+    kind, rejected = _find_kind(spark, name), _find_kind(spark, name + REJECTED)
     if kind not in (None, "VIEW"):
+        if rejected == "VIEW":
+            raise SchemaError(f"{name} is a table, and {name}{REJECTED} a view: drop the view")
         return Output(name, _find_columns(spark, name), is_table=True)
-    rows = _find_columns(spark, name + ROWS)
-    if kind is None and _find_kind(spark, name + REJECTED) not in (None, "VIEW"):
+    if rejected not in (None, "VIEW"):
         raise SchemaError(
-            f"{name}{REJECTED} is a table of an earlier version, and {name} is gone: rename it, so that a "
+            f"{name}{REJECTED} is a table of an earlier version, and {name} is none: rename it, so that a "
             "view can take its place"
         )
-    if kind is not None and not rows.fields:
+    rows, runs = (_find_own_columns(spark, name, end) for end in (ROWS, RUNS))
+    if kind is not None and not (rows.fields or runs.fields):
         raise SchemaError(
             f"{name} is a view that batch scoring did not make: name another table with output_table"
         )
-    return Output(name, _find_columns(spark, name) if kind else NOTHING, rows)
+    columns = _find_columns(spark, name) if kind else NOTHING
+    return Output(name, columns, rows, has_views=bool(columns.fields and rejected))
 
 
 @dataclass
@@ -220,10 +226,21 @@ def _find_columns(spark: SparkSession, name: str) -> StructType:
         return NOTHING
 
 
+def _find_own_columns(spark: SparkSession, output: str, end: str) -> StructType:
+    """Find the columns of a table beside an output; raises SchemaError for one that is of somebody else."""
+    found = _find_columns(spark, output + end)
+    if found.fields and not _OWN[end] <= set(found.names):
+        raise SchemaError(
+            f"batch scoring did not make {output}{end}, and would write into it: name another output_table"
+        )
+    return found
+
+
 def _ensure_views(stage: Stage) -> None:
     """Make the views, or make them anew where rows have more columns; another run may add some meanwhile."""
     spark, output = stage.spark, stage.output.name
-    shown = {name.lower() for name in stage.output.columns.names}
+    # A run that was killed may have made one of them alone.
+    shown = {name.lower() for name in stage.output.columns.names} if stage.output.has_views else set()
     if {name.lower() for name in stage.columns} - set(_OF_A_ROW) <= shown:
         return
     ensure_table(spark, output + RUNS, _LINE, by_batch=False)
