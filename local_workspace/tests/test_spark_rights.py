@@ -90,7 +90,9 @@ def test_a_table_belongs_to_who_makes_it_and_others_need_rights(people, run, mod
         " WHEN NOT MATCHED THEN INSERT (id, word) VALUES (9, 'new')",
         "OPTIMIZE guarded.shared",
         "py:spark.table('guarded.shared').write.format('delta').mode('overwrite').saveAsTable('guarded.copy')",
-        "SELECT id, word FROM guarded.shared ORDER BY id",
+        "CREATE VIEW guarded.seen AS SELECT id FROM guarded.shared",
+        "ALTER VIEW guarded.seen AS SELECT id, word FROM guarded.shared",
+        "SELECT id, word FROM guarded.seen ORDER BY id",
     )
     steps = {
         "SELECT * FROM guarded.shared": "SELECT",
@@ -159,11 +161,17 @@ def test_a_view_shows_what_its_reader_has_no_right_to_itself(people, run, mode):
     people.grant(user.name, "schema", SCHEMA, "USE_SCHEMA")
     [closed] = run(user, "SELECT * FROM guarded.ids")
     people.grant(user.name, "table", f"{SCHEMA}.ids", "SELECT")
-    opened, under = run(user, "SELECT * FROM guarded.ids", "SELECT * FROM guarded.under")
+    opened, under, altered = run(
+        user,
+        "SELECT * FROM guarded.ids",
+        "SELECT * FROM guarded.under",
+        "ALTER VIEW guarded.ids AS SELECT 2 AS id",
+    )
 
     assert missing("SELECT", f"Table '{SCHEMA}.ids'", user) in closed
     assert opened == [[1]]
     assert missing("SELECT", f"Table '{SCHEMA}.under'", user) in under
+    assert missing("MANAGE", f"Table '{SCHEMA}.ids'", user) in altered
 
 
 def test_files_of_volumes_schemas_and_odd_ways_are_looked_at_too(people, run, mode):

@@ -18,7 +18,7 @@ dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and teleme
 dbutils.widgets.text("input_data", "", "Rows to score: files, folder or table")
 dbutils.widgets.dropdown("input_format", "", ["", "csv", "parquet", "delta"], "Format; empty: told by name or folder")
 dbutils.widgets.text("carry_columns", "", "Columns to carry into the output, between commas")
-dbutils.widgets.text("output_table", "", "Delta table to write: catalog.schema.table")
+dbutils.widgets.text("output_table", "", "Name of the scored rows: catalog.schema.table")
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
 dbutils.widgets.text("model_version", "", "Version or alias; empty: the champion")
 dbutils.widgets.text("batch_id", "", "Batch id; empty: derived from the rows")

@@ -130,6 +130,42 @@ def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, t
     assert staged_tables(jobs) == []
 
 
+def test_a_column_that_another_run_adds_in_the_middle_of_writing_does_not_stop_a_run(
+    trained, victim, table, stalling
+):
+    jobs, _ = trained
+    path, output = jobs.write(table, "grows.parquet"), f"{jobs.table}_that_grows"
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(victim.score, input_data=path, batch_id="grows", output_table=output)
+        try:
+            wait_for(lambda: (stalling / "stalled").exists() or run.done())
+            jobs.spark.sql(f"ALTER TABLE {output}_rows ADD COLUMNS (WARD STRING)")
+        finally:
+            (stalling / "go on").touch()
+        result = run.result(timeout=120)
+
+    rows = jobs.rows("grows", output)
+    assert {row.ID: row.prediction for row in rows.collect()} == expected(jobs, "1", table)
+    assert rows.count() == result["rows_scored"] == len(table)
+
+
+def test_a_column_that_two_runs_add_at_once_is_added_once(spark, monkeypatch):
+    table, columns = "spark_catalog.tests.grows", {"ID": "BIGINT"}
+    delta_tables.ensure_table(spark, table, columns, by_batch=False)
+    define = delta_tables._define
+
+    def define_late(columns):
+        monkeypatch.setattr(delta_tables, "_define", define)
+        delta_tables.ensure_table(spark, table, columns, by_batch=False)
+        return define(columns)
+
+    monkeypatch.setattr(delta_tables, "_define", define_late)
+    delta_tables.ensure_table(spark, table, columns | {"WARD": "STRING"}, by_batch=False)
+
+    assert spark.table(table).columns == ["ID", "WARD"]
+
+
 def test_what_killed_runs_left_behind_is_removed_by_a_later_one_and_what_runs_is_not(trained):
     jobs, _ = trained
     old, new = f"{jobs.table}_staged_20200101_abc", f"{jobs.table}_staged_29990101_abc"

@@ -33,6 +33,7 @@ def batches(*drift: str | None, rejected: float = 0.0) -> pd.DataFrame:
     return found.assign(
         model_name="m",
         model_version="1",
+        run_id="r",
         scored_at=[NIGHT + i * DAY for i in range(len(drift))],
         rows=100,
         drifted=[psi[status] for status in drift],
@@ -191,6 +192,16 @@ def test_failures_are_the_runs_that_published_no_row_and_say_whether_their_batch
     ]
     assert found["rejected_share"].fillna(-1).tolist() == [0.4, -1, -1, -1]
     assert list_failures(runs, "main.diabetes.other", batches("ok"), NOW).empty
+
+
+def test_a_run_that_failed_after_it_had_published_leaves_no_batch_open():
+    runs = [run("shown", "FAILED", 0.5, error="MlflowException: 503", batch_id="b0")]
+    shown = batches("ok").assign(run_id="shown")
+
+    found = list_failures(runs, TABLE, shown, NOW)
+
+    assert found["published_since"].tolist() == [True]
+    assert find(replace(history(shown), failures=found), "scoring runs")[0] == "ok"
 
 
 def test_a_run_that_runs_for_longer_than_any_may_is_lost_unless_its_batch_came_later():

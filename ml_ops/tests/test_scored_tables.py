@@ -8,7 +8,7 @@ import pytest
 from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import batch_score, monitor
 from diabetes_mlops.data import scored_tables
-from diabetes_mlops.data.scored_tables import RUNS
+from diabetes_mlops.data.scored_tables import RUNS, Output, find_output
 from diabetes_mlops.runs.settings import MonitoringSettings
 from test_batch_publishing import make_table_of_before
 from test_batch_score import BATCH, expected, found
@@ -31,7 +31,7 @@ def score(trained, table, output):
 
     def score_rows(rows: int, batch_id: str, **widgets: str) -> dict:
         path = jobs.write(table.head(rows), "rows.parquet")
-        return jobs.score(input_data=path, batch_id=batch_id, output_table=output, **widgets)
+        return jobs.score(**{"input_data": path, "batch_id": batch_id, "output_table": output} | widgets)
 
     return score_rows
 
@@ -133,6 +133,19 @@ def test_the_run_that_comes_last_is_shown_whatever_the_clocks_say(trained, outpu
     assert {row.run_id for row in jobs.rows("night", output).collect()} == {last["run_id"]}
 
 
+def test_rows_that_were_replaced_just_now_stay_though_a_clock_was_ahead(trained, output, score):
+    jobs, _ = trained
+    first, second = score(10, "night"), score(20, "night")
+    jobs.spark.sql(
+        f"INSERT INTO {output}{RUNS} SELECT 'ahead', batch_id, model_name, model_version, "
+        f"scored_at + INTERVAL 5 DAY, 0, 0, 0, drift FROM {output}{RUNS} LIMIT 1"
+    )
+
+    last = score(30, "night")
+
+    assert runs_with_rows(jobs, output) == {run["run_id"] for run in (first, second, last)}
+
+
 def test_what_cannot_be_removed_is_told_and_the_batch_stays_published(output, score, monkeypatch, capsys):
     score(40, "night"), score(60, "night")
     monkeypatch.setattr(scored_tables, "KEPT_REPLACED", timedelta(0))
@@ -169,6 +182,40 @@ def test_a_table_of_before_is_scored_into_and_monitored(trained, table, output, 
     assert (report["batches"], report["rows_scored"]) == (2, 41)
 
 
+def test_a_run_that_was_killed_between_the_two_views_leaves_the_other_to_the_next(
+    trained, output, score, monkeypatch
+):
+    jobs, _ = trained
+    create = scored_tables._create_view
+
+    def create_or_die(spark, output, view, *rest):
+        if view.endswith("_rejected"):
+            raise KeyboardInterrupt
+        create(spark, output, view, *rest)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(scored_tables, "_create_view", create_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            score(40, "night")
+    assert jobs.rows("night", output).isEmpty()
+
+    score(40, "night")
+
+    assert jobs.rows("night", output).count() == 40
+    assert jobs.rows("night", f"{output}_rejected").isEmpty()
+
+
+def test_a_table_that_somebody_drops_is_made_again_by_the_next_run(trained, output, score):
+    jobs, _ = trained
+    score(10, "first")
+    for number, end in enumerate(("_rows", "_runs")):
+        jobs.spark.sql(f"DROP TABLE {output}{end}")
+
+        score(20 + number, "next")
+
+        assert jobs.spark.table(output).count() == 20 + number
+
+
 def test_what_no_run_can_write_to_is_refused_before_a_row_is_read(trained, output, score):
     jobs, _ = trained
     jobs.spark.sql(f"CREATE VIEW {output} AS SELECT 1 AS ID, 2.0D AS prediction")
@@ -177,9 +224,33 @@ def test_what_no_run_can_write_to_is_refused_before_a_row_is_read(trained, outpu
     jobs.spark.sql(f"DROP VIEW {output}")
     make_table_of_before(jobs.spark, f"{output}_rejected")
     with pytest.raises(
-        SchemaError, match=r"_rejected is a table of an earlier version, and .* is gone: rename it"
+        SchemaError, match=r"_rejected is a table of an earlier version, and .* is none: rename it"
     ):
         score(40, "night")
+    make_table_of_before(jobs.spark, output)
+    jobs.spark.sql(f"DROP TABLE {output}_rejected")
+    jobs.spark.sql(f"CREATE VIEW {output}_rejected AS SELECT * FROM {output}")
+    with pytest.raises(SchemaError, match=r"is a table, and .*_rejected a view: drop the view"):
+        score(40, "night")
+
+
+@pytest.mark.parametrize("end", ["_rows", "_runs"])
+def test_a_table_of_somebody_else_that_has_the_name_of_one_is_left_alone(trained, output, score, end):
+    jobs, _ = trained
+    output = f"{output}{end}"
+    jobs.spark.sql(f"CREATE TABLE {output}{end} (run_id STRING, batch_id STRING) USING DELTA")
+
+    with pytest.raises(SchemaError, match=f"did not make .*{end}, and would write into it: name another out"):
+        score(40, "night", output_table=output)
+
+    assert jobs.spark.table(output + end).columns == ["run_id", "batch_id"]
+
+
+def test_an_output_may_have_hyphens_in_its_name(spark):
+    # Spark without Unity Catalog makes no such table, so no run can be tried with one.
+    assert find_output(spark, "spark_catalog.my-schema.my-table") == Output(
+        "spark_catalog.my-schema.my-table"
+    )
 
 
 def test_rows_that_were_never_shown_keep_their_types_too(trained, table, output):
@@ -204,6 +275,7 @@ def test_rows_that_were_never_shown_keep_their_types_too(trained, table, output)
 def test_two_runs_that_add_columns_at_once_both_show_theirs(trained, table, output, monkeypatch):
     jobs, _ = trained
     jobs.score(input_data=jobs.write(table.head(3), "three.parquet"), batch_id="first", output_table=output)
+    jobs.spark.sql(f"ALTER VIEW {output} SET TBLPROPERTIES ('team' = 'ward')")
     create, others = scored_tables._create_view, [("SEEN", "STRING")]
 
     def create_late(spark, *rest):
@@ -218,4 +290,6 @@ def test_two_runs_that_add_columns_at_once_both_show_theirs(trained, table, outp
 
     rows = jobs.rows("second", output)
     assert rows.columns[-2:] == ["WARD", "SEEN"]
+    properties = jobs.spark.sql(f"SHOW TBLPROPERTIES {output}").where("key = 'team'").collect()
+    assert [row.value for row in properties] == ["ward"], "on Databricks rights would be lost with it"
     assert {(row.WARD, row.SEEN) for row in rows.collect()} == {("a", None)}

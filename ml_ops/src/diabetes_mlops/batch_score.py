@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from diabetes_mlops.data import delta_tables, scored_tables
-from diabetes_mlops.data.places import quote
+from diabetes_mlops.data.places import quote, table_exists
 from diabetes_mlops.data.reading import read_as_found
 from diabetes_mlops.data.staged_batch import (
     RowCountError,
@@ -219,7 +219,7 @@ def publish_scored(
 def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) -> int:
     """Make the rejected rows the batch's only rows in their Delta table; returns how many that are."""
     spark = batch.rows.sparkSession
-    if not batch.rejected and not spark.catalog.tableExists(table):
+    if not batch.rejected and not table_exists(spark, table):
         return 0
     return _publish(batch.rejected_rows, table, REJECTED, {**origin, "rejected_at": datetime.now(UTC)})
 

@@ -41,7 +41,7 @@ public final class Rights extends AbstractFunction1 {
     static final Set CREATING = set("CreateTable CreateTableAsSelect ReplaceTable ReplaceTableAsSelect"
         + " CreateDataSourceTableCommand CreateDataSourceTableAsSelectCommand CreateTableCommand CreateViewCommand");
     static final Set REPLACING = set("ReplaceTable ReplaceTableAsSelect");
-    static final Set MANAGING = set("DropTable DropView DropTableCommand RenameTable");
+    static final Set MANAGING = set("DropTable DropView DropTableCommand RenameTable AlterViewAsCommand");
     static final Set CHANGING = set("AppendData OverwriteByExpression OverwritePartitionsDynamic"
         + " InsertIntoHadoopFsRelationCommand InsertIntoHiveTable InsertIntoDataSourceCommand"
         + " SaveIntoDataSourceCommand DeleteCommand UpdateCommand MergeIntoCommand DeleteFromTable UpdateTable"
@@ -279,7 +279,8 @@ public final class Rights extends AbstractFunction1 {
 
         /** What a command is about, as kind and name; null for what has none, such as a temporary view. */
         private String subject(LogicalPlan plan) {
-            for (Object field : new Object[] {"catalogTable", "table", "tableName", "target", "child", "relation"}) {
+            for (Object field : new Object[] {"catalogTable", "table", "tableName", "target", "child", "relation",
+                "name"}) {
                 String found = target(call(plan, (String) field));
                 if (found != null) {
                     return found;

@@ -5,13 +5,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from diabetes.tabular.columns import Column, SchemaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, LongType, StringType, StructType
 
-from diabetes_mlops.data.places import quote, quote_name
+from diabetes_mlops.data.places import quote, quote_name, table_exists
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
 
@@ -32,6 +33,9 @@ CONFLICTS = (
     # Another run is about to create the same table.
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
     "TABLE_OR_VIEW_ALREADY_EXISTS",
+    # Another run has added the same column; newer versions of Spark say FIELD.
+    "FIELD_ALREADY_EXISTS",
+    "FIELDS_ALREADY_EXISTS",
 )
 
 
@@ -47,16 +51,21 @@ def ensure_table(
     `by_batch` partitions it by batch id, so that two batches can be replaced at the same moment. A table that
     lacks some of the columns gets them.
     """
-    if not spark.catalog.tableExists(table):
+    if not table_exists(spark, table):
         ensure_schema(spark, table)
         create = f"CREATE TABLE IF NOT EXISTS {quote_name(table)} ({_define(columns)})"
         # The statistics of columns that are the same in a whole batch took a quarter of the time of a write.
         layout = f"PARTITIONED BY ({BATCH_ID}) " if by_batch else ""
         layout += _properties(columns, with_statistics=1)
         retry(lambda: spark.sql(f"{create} USING DELTA {layout}"))
+    retry(partial(_add_columns, spark, table, columns))
+
+
+def _add_columns(spark: SparkSession, table: str, columns: Mapping[str, str]) -> None:
+    """Add the columns that a table lacks."""
     present = {name.lower() for name in spark.table(quote_name(table)).columns}
     if added := {name: kind for name, kind in columns.items() if name.lower() not in present}:
-        retry(lambda: spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})"))
+        spark.sql(f"ALTER TABLE {quote_name(table)} ADD COLUMNS ({_define(added)})")
 
 
 def check_key(present: StructType, key: Column, table: str) -> None:
@@ -81,7 +90,7 @@ def list_other_types(wanted: Mapping[str, str], present: StructType) -> list[str
 def ensure_schema(spark: SparkSession, table: str) -> None:
     """Create the schema that a table is to be in, where there is none."""
     schema = table.rpartition(".")[0]
-    if not spark.catalog.databaseExists(schema):
+    if not spark.catalog.databaseExists(quote_name(schema)):
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote_name(schema)}")
 
 

@@ -126,6 +126,11 @@ def reaching(source: str) -> Iterator[None]:
         raise _unreadable(source, error, text) from error
 
 
+def table_exists(spark: SparkSession, name: str) -> bool:
+    """Whether there is a table or a view of this name, which may have a hyphen in it."""
+    return bool(spark.catalog.tableExists(quote_name(name)))
+
+
 def quote_name(name: str) -> str:
     """Quote each part of a table's name."""
     return ".".join(quote(part) for part in name.split("."))

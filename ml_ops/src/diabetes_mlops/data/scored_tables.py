@@ -27,7 +27,14 @@ from diabetes_mlops.data.delta_tables import (
     list_other_types,
     retry,
 )
-from diabetes_mlops.data.places import NOT_FOUND, SourceNotFoundError, open_source, quote, quote_name
+from diabetes_mlops.data.places import (
+    NOT_FOUND,
+    SourceNotFoundError,
+    open_source,
+    quote,
+    quote_name,
+    table_exists,
+)
 from diabetes_mlops.data.worker import REASONS, ROW, TALLY
 from diabetes_mlops.runs.spark_errors import is_of_spark, reason_of
 from diabetes_mlops.runs.telemetry import say
@@ -49,6 +56,8 @@ _LINE = {
     "drift": "STRING",
 }
 _OF_A_ROW = (RUN_ID, REASONS, ROW, TALLY)
+# By which a table beside an output is known as the one that scoring has made.
+_OWN = {ROWS: {*_OF_A_ROW}, RUNS: {RUN_ID, BATCH_ID, "rows_in"}}
 NOTHING = StructType()
 
 
@@ -57,31 +66,35 @@ class Output:
     """What a run finds under the name of the output table: its columns, and those of the rows behind it.
 
     `is_table` says that a Delta table is there: one of an earlier version, or one that its users have made.
-    It stays one, and a run copies its rows into it, in one commit.
+    It stays one, and a run copies its rows into it, in one commit. `has_views` says that both are there.
     """
 
     name: str
     columns: StructType = NOTHING
     rows: StructType = NOTHING
     is_table: bool = False
+    has_views: bool = False
 
 
 def find_output(spark: SparkSession, name: str) -> Output:
     """Look what is under the name of an output table; raises SchemaError for what no run can write to."""
-    kind = _find_kind(spark, name)
+    kind, rejected = _find_kind(spark, name), _find_kind(spark, name + REJECTED)
     if kind not in (None, "VIEW"):
+        if rejected == "VIEW":
+            raise SchemaError(f"{name} is a table, and {name}{REJECTED} a view: drop the view")
         return Output(name, _find_columns(spark, name), is_table=True)
-    rows = _find_columns(spark, name + ROWS)
-    if kind is None and _find_kind(spark, name + REJECTED) not in (None, "VIEW"):
+    if rejected not in (None, "VIEW"):
         raise SchemaError(
-            f"{name}{REJECTED} is a table of an earlier version, and {name} is gone: rename it, so that a "
+            f"{name}{REJECTED} is a table of an earlier version, and {name} is none: rename it, so that a "
             "view can take its place"
         )
-    if kind is not None and not rows.fields:
+    rows, runs = (_find_own_columns(spark, name, end) for end in (ROWS, RUNS))
+    if kind is not None and not (rows.fields or runs.fields):
         raise SchemaError(
             f"{name} is a view that batch scoring did not make: name another table with output_table"
         )
-    return Output(name, _find_columns(spark, name) if kind else NOTHING, rows)
+    columns = _find_columns(spark, name) if kind else NOTHING
+    return Output(name, columns, rows, has_views=bool(columns.fields and rejected))
 
 
 @dataclass
@@ -105,7 +118,9 @@ class Stage:
 
     def write(self, rows: DataFrame) -> None:
         """Make `rows` all that the table has of this run, in one commit."""
-        self._writer(rows).mode("append").saveAsTable(quote_name(self.table))
+        # Appends do not collide, but a column that another run adds meanwhile refuses each of them.
+        writer = self._writer(rows).mode("append")
+        retry(lambda: writer.saveAsTable(quote_name(self.table)))
 
     def write_again(self, rows: DataFrame) -> None:
         """Put `rows` in the place of those that the table has of this run, in one commit."""
@@ -165,14 +180,14 @@ def publish_run(stage: Stage, line: Mapping[str, Any]) -> tuple[datetime, list[s
     writer = row.write.format("delta").mode("append").option("userMetadata", line[RUN_ID])
     retry(lambda: writer.saveAsTable(quote_name(runs)))
     stage.is_published = True
-    oldest = scored_at - KEPT_REPLACED
+    oldest = datetime.now(UTC) - KEPT_REPLACED
     return scored_at, [run_id for (_, run_id), (replaced, _) in pairwise(earlier) if replaced < oldest]
 
 
 def remove_runs(spark: SparkSession, output: str, run_ids: Collection[str]) -> None:
     """Remove the rows of some runs, and then their lines, so that what is broken off is done once more."""
     names = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    for table in filter(spark.catalog.tableExists, (output + ROWS, output + RUNS)):
+    for table in filter(partial(table_exists, spark), (output + ROWS, output + RUNS)):
         delete = f"DELETE FROM {quote_name(table)} WHERE {RUN_ID} IN ({names})"
         retry(partial(spark.sql, delete))
 
@@ -180,7 +195,7 @@ def remove_runs(spark: SparkSession, output: str, run_ids: Collection[str]) -> N
 def find_unlisted(spark: SparkSession, output: str, run_ids: Collection[str]) -> list[str]:
     """Give those of some runs that were never published."""
     runs = output + RUNS
-    if not spark.catalog.tableExists(runs):
+    if not table_exists(spark, runs):
         return list(run_ids)
     lines = spark.table(quote_name(runs)).where(F.col(RUN_ID).isin(list(run_ids)))
     listed = {row[0] for row in lines.select(RUN_ID).collect()}
@@ -197,7 +212,7 @@ def _list_runs(spark: SparkSession, runs: str, batch_id: str) -> list[tuple[date
 def _find_kind(spark: SparkSession, name: str) -> str | None:
     """Tell a view from a table; None where there is neither."""
     try:
-        return str(spark.catalog.getTable(name).tableType)
+        return str(spark.catalog.getTable(quote_name(name)).tableType)
     except AnalysisException as error:
         if error.getCondition() in NOT_FOUND:
             return None
@@ -211,10 +226,21 @@ def _find_columns(spark: SparkSession, name: str) -> StructType:
         return NOTHING
 
 
+def _find_own_columns(spark: SparkSession, output: str, end: str) -> StructType:
+    """Find the columns of a table beside an output; raises SchemaError for one that is of somebody else."""
+    found = _find_columns(spark, output + end)
+    if found.fields and not _OWN[end] <= set(found.names):
+        raise SchemaError(
+            f"batch scoring did not make {output}{end}, and would write into it: name another output_table"
+        )
+    return found
+
+
 def _ensure_views(stage: Stage) -> None:
     """Make the views, or make them anew where rows have more columns; another run may add some meanwhile."""
     spark, output = stage.spark, stage.output.name
-    shown = {name.lower() for name in stage.output.columns.names}
+    # A run that was killed may have made one of them alone.
+    shown = {name.lower() for name in stage.output.columns.names} if stage.output.has_views else set()
     if {name.lower() for name in stage.columns} - set(_OF_A_ROW) <= shown:
         return
     ensure_table(spark, output + RUNS, _LINE, by_batch=False)
@@ -235,15 +261,23 @@ def _scored_columns(spark: SparkSession, output: str) -> dict[str, str]:
 
 
 def _create_view(spark: SparkSession, output: str, view: str, columns: list[str], condition: str) -> None:
-    """Create a view of the rows of the newest run of each batch."""
+    """Create a view of the rows of the newest run of each batch, or change the one that is there.
+
+    On Databricks its readers would lose their rights on a view that is replaced.
+    """
     line = f"{RUN_ID}, model_name, model_version, scored_at"
     newest = (
         f"SELECT {BATCH_ID}, newest.* FROM (SELECT {BATCH_ID}, max_by(struct({line}), struct(scored_at, "
         f"{RUN_ID})) AS newest FROM {quote_name(output + RUNS)} GROUP BY {BATCH_ID})"
     )
-    statement = (
-        f"CREATE OR REPLACE VIEW {quote_name(view)} AS SELECT /*+ BROADCAST(p) */ {', '.join(columns)} "
+    query = (
+        f"SELECT /*+ BROADCAST(p) */ {', '.join(columns)} "
         f"FROM {quote_name(output + ROWS)} r JOIN ({newest}) p ON r.{RUN_ID} = p.{RUN_ID} "
         f"WHERE r.{TALLY} IS NULL AND r.{condition}"
     )
-    retry(lambda: spark.sql(statement))
+
+    def define() -> None:
+        verb = "ALTER" if table_exists(spark, view) else "CREATE"
+        spark.sql(f"{verb} VIEW {quote_name(view)} AS {query}")
+
+    retry(define)

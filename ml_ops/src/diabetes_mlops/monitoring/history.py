@@ -145,7 +145,7 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
     Columns: ended_at (UTC; of a lost run, when it began), batch_id (empty where the run did not come to it),
     input_data, rejected_share (NaN where it was not known yet), error (type and first line), run_id,
     cancelled (whether it was told to stop), and published_since: whether the batch of that id was published
-    later.
+    later, or by this run before it failed.
     """
     mine = [run for run in runs if run.data.params.get("output_table", "").lower() == table.lower()]
     failed = [(run, error) for run in mine if (error := _find_error(run, now))]
@@ -154,7 +154,8 @@ def list_failures(runs: Iterable[Run], table: str, batches: pd.DataFrame, now: d
     failures["cancelled"] = failures["cancelled"].astype("bool")
     failures["ended_at"] = pd.to_datetime(failures["ended_at"], unit="ms").astype("datetime64[ns]")
     published = failures["batch_id"].map(batches.groupby("batch_id")["scored_at"].max())
-    failures["published_since"] = pd.to_datetime(published) > failures["ended_at"]
+    is_shown = failures["run_id"].isin(batches["run_id"])
+    failures["published_since"] = is_shown | (pd.to_datetime(published) > failures["ended_at"])
     return failures.sort_values(["ended_at", "run_id"]).reset_index(drop=True)
 
 

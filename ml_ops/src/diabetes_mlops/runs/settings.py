@@ -173,7 +173,7 @@ class ScoringSettings:
     """
 
     input_data: str = field(metadata=widget("Rows to score: files, folder or table", DATA))
-    output_table: str = field(metadata=widget("Delta table to write: catalog.schema.table", TABLE))
+    output_table: str = field(metadata=widget("Name of the scored rows: catalog.schema.table", TABLE))
     experiment_name: str = field(metadata=widget(_EXPERIMENT, TEXT))
     model_name: str = field(metadata=widget("Model: catalog.schema.name", MODEL))
     model_version: str = field(default="", metadata=widget("Version or alias; empty: the champion", VERSION))
@@ -204,7 +204,7 @@ class MonitoringSettings:
     things are at least as bad as `fail_on`; empty: it never does for that.
     """
 
-    output_table: str = field(metadata=widget("Delta table that scoring writes: catalog.schema.table", TABLE))
+    output_table: str = field(metadata=widget("Name of the scored rows: catalog.schema.table", TABLE))
     experiment_name: str = field(metadata=widget("MLflow experiment of the scoring runs", TEXT))
     max_error_ratio: float = field(
         metadata=widgets_of(
