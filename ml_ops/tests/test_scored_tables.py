@@ -8,7 +8,7 @@ import pytest
 from diabetes.tabular.columns import SchemaError
 from diabetes_mlops import batch_score, monitor
 from diabetes_mlops.data import scored_tables
-from diabetes_mlops.data.scored_tables import RUNS, Output, find_output
+from diabetes_mlops.data.scored_tables import RUNS, Output, find_output, number_run
 from diabetes_mlops.runs.settings import MonitoringSettings
 from test_batch_publishing import make_table_of_before
 from test_batch_score import BATCH, expected, found
@@ -38,7 +38,11 @@ def score(trained, table, output):
 
 def runs_with_rows(jobs, output: str) -> set[str]:
     """Whose rows are there, shown or not."""
-    return {row[0] for row in jobs.spark.table(f"{output}_rows").select("run_id").distinct().collect()}
+    numbers = {row[0] for row in jobs.spark.table(f"{output}_rows").select("_run").distinct().collect()}
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+    runs = {run.info.run_id for run in mlflow.search_runs(experiments, output_format="list")}
+    of_runs = {number_run(run_id): run_id for run_id in runs}
+    return {of_runs[number] for number in numbers}
 
 
 def test_a_batch_is_written_once_and_shown_by_one_line(trained, table, output, score):
@@ -124,7 +128,7 @@ def test_the_run_that_comes_last_is_shown_whatever_the_clocks_say(trained, outpu
     jobs, _ = trained
     score(40, "night")
     jobs.spark.sql(
-        f"INSERT INTO {output}{RUNS} SELECT 'ahead', batch_id, model_name, model_version, "
+        f"INSERT INTO {output}{RUNS} SELECT 0, 'ahead', batch_id, model_name, model_version, "
         f"scored_at + INTERVAL 1 DAY, 0, 0, 0, drift FROM {output}{RUNS}"
     )
 
@@ -137,7 +141,7 @@ def test_rows_that_were_replaced_just_now_stay_though_a_clock_was_ahead(trained,
     jobs, _ = trained
     first, second = score(10, "night"), score(20, "night")
     jobs.spark.sql(
-        f"INSERT INTO {output}{RUNS} SELECT 'ahead', batch_id, model_name, model_version, "
+        f"INSERT INTO {output}{RUNS} SELECT 0, 'ahead', batch_id, model_name, model_version, "
         f"scored_at + INTERVAL 5 DAY, 0, 0, 0, drift FROM {output}{RUNS} LIMIT 1"
     )
 

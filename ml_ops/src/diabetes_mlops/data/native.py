@@ -255,7 +255,7 @@ class NativeScorer:
     def _count_bins(self, profile: Profile) -> dict[str, Column]:
         """Give what to add up for the bins of each column; two counts are the halves of one number.
 
-        Java compiles each sum by itself, which a place among all bins, worked out once, would be too long for.
+        Java compiles each sum by itself; the place among all bins, found once, would be too long for it.
         """
         sums: dict[str, Column] = {}
         for column, name in enumerate(profile.baseline.bins):

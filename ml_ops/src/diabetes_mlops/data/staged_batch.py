@@ -30,7 +30,7 @@ from diabetes_mlops.data import delta_tables
 from diabetes_mlops.data.native import NativeScorer, digest_rows, find_scorer, halve, put_together
 from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import find_wrong_types
-from diabetes_mlops.data.scored_tables import Output, Stage, open_stage
+from diabetes_mlops.data.scored_tables import RUN, Output, Stage, open_stage
 from diabetes_mlops.data.worker import (
     BROKEN_LINE,
     DIGEST,
@@ -49,7 +49,7 @@ from diabetes_mlops.runs import telemetry
 from diabetes_mlops.runs.telemetry import say
 
 # Names that a staged row has already.
-_STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, *LINES)
+_STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, RUN, *LINES)
 
 
 class RowCountError(RuntimeError):
