@@ -160,8 +160,12 @@ test: $(INSTALLED) ## Run every test
 
 # only: template
 .PHONY: test-new-project
-# Its local workspace is that of here to the byte, and so are the tests of it. A short name, one late in the alphabet
-# and the longest share its .venv, and run what is quick and looks at names.
+# Its local workspace is that of here to the byte, and so are the tests of it. Of the others it runs those that
+# meet its own names; all of them: make test-new-project OF_PROJECT='ml_source/tests ml_ops/tests tests'. A short
+# name, one late in the alphabet and the longest share its .venv, and run what is quick and looks at names.
+OF_JOBS := batch_score deploy monitor notebooks the_problem train
+OF_TARGETS := end_to_end makefile walls workflows
+OF_PROJECT := ml_source/tests ml_ops/tests/deployment $(OF_JOBS:%=ml_ops/tests/test_%.py) $(OF_TARGETS:%=tests/test_%.py)
 OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
 OF_DEPLOYMENT := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
 OF_NAMES := tests/test_workflows.py $(OF_DEPLOYMENT:%=ml_ops/tests/deployment/test_deployment_%.py)
@@ -171,8 +175,8 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
 	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
-	$(WITHOUT_SETTINGS) PYTEST_ADDOPTS="-o 'testpaths=ml_source/tests ml_ops/tests tests'" \
-		$(MAKE) -C "$$project" demo local-workspace-stop test LOCAL_WORKSPACE_PORT="$$port"; \
+	$(WITHOUT_SETTINGS) $(MAKE) -C "$$project" demo local-workspace-stop LOCAL_WORKSPACE_PORT="$$port"; \
+	cd "$$project"; $(WITHOUT_SETTINGS) .venv/bin/pytest --numprocesses 3 --dist loadgroup $(OF_PROJECT); cd "$(CURDIR)"; \
 	for name in $(OTHER_NAMES); do other="$$scratch/$$name"; $(MAKE) new-project NAME="$$name" DEST="$$other" WITHOUT=; \
 		$(UV) pip install --python "$$project/.venv" --quiet --no-deps --no-build-isolation \
 			--editable "$$other/ml_source" --editable "$$other/ml_ops"; \
