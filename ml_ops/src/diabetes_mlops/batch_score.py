@@ -117,7 +117,8 @@ def run(
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
-            say(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}")
+            mlflow.set_tag("scored_by", "sql" if batch.rows_by_sql else "python")
+            say(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}{_tell_way(batch)}")
             with step("check"):
                 check_rejected(batch, settings.max_rejected_share)
                 found_drift = log_drift(model, batch, settings.drift)
@@ -272,6 +273,13 @@ def _publish(rows: DataFrame, table: str, columns: Mapping[str, str], labels: Ma
     labelled = rows.withColumns(literals).select(*map(quote, columns))
     delta_tables.ensure_table(rows.sparkSession, table, columns)
     return delta_tables.replace_batch(labelled, table, labels["batch_id"], labels["run_id"])
+
+
+def _tell_way(batch: StagedBatch) -> str:
+    if not batch.rows_by_sql:
+        return ""
+    others = batch.rows_in - batch.rows_by_sql
+    return f", as SQL but for {others} rows" if others else ", as SQL"
 
 
 def _log_input(source: str, digest: str) -> None:

@@ -68,7 +68,7 @@ class StagedBatch:
     found, as a JSON object) and the carried columns. `digest` is the same for the same rows in whatever
     order. `counts` are the scored rows in the bins of the model's profile; rows that repeat an ID are still
     among them. `has_distinct_ids` says that no ID was there twice as far as the tasks, each by itself, can
-    tell; else nobody knows yet.
+    tell; else nobody knows yet. Of the rows that were read, `rows_by_sql` were by expressions of Spark.
     """
 
     stage: Stage
@@ -79,6 +79,7 @@ class StagedBatch:
     rejected: int
     counts: Counts | None
     has_distinct_ids: bool
+    rows_by_sql: int = 0
 
     @property
     def scored_rows(self) -> DataFrame:
@@ -222,6 +223,7 @@ def _write_natively(
         rejected=0,
         counts=counted.counts,
         has_distinct_ids=has_distinct_ids,
+        rows_by_sql=counted.sure,
     )
     if not counted.others:
         return batch
@@ -229,7 +231,8 @@ def _write_natively(
     both = _read_back(stage, scorer, already=counted.sure)
     if (both.rows_in - counted.sure, both.digest) != (counted.others, str(counted.others_digest)):
         raise OtherRowsError(f"{counted.others} rows were left to Python, which found others")
-    return replace(both, digest=batch.digest, counts=_add_up([batch.counts, both.counts], scorer.profile))
+    counts = _add_up([batch.counts, both.counts], scorer.profile)
+    return replace(both, digest=batch.digest, counts=counts, rows_by_sql=counted.sure)
 
 
 def _score(prepared: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
