@@ -199,7 +199,7 @@ class NativeScorer:
         if column.kind == "date":
             day = found.try_cast("date") if isinstance(kind, StringType) else found
             first = date.fromisoformat(column.first).toordinal() - date(1970, 1, 1).toordinal()
-            found = F.unix_date(day) - first
+            found = F.unix_date(day).cast("double") - float(first)
         number = found.try_cast("double") if isinstance(kind, StringType) else found.cast("double")
         return F.coalesce(number, F.lit(float("nan")))
 
@@ -219,7 +219,7 @@ class NativeScorer:
         """Tell whether Python would read the same value, or find it missing as well."""
         found = self._as_found(column.name)
         if column.kind == "text":
-            return F.coalesce(found != "", F.lit(False))
+            return F.coalesce(found.cast("string") != "", F.lit(False))
         if column.kind == "category":
             return F.coalesce(found.isin(*column.categories), F.lit(True))
         number = self._number(column.name)
@@ -326,6 +326,9 @@ def digest_rows(columns: Iterable[Column]) -> Column:
 
 
 def _can_read(column: SchemaColumn, kind: DataType) -> bool:
+    # Of a collated text Spark takes others for the same, such as those in other letters.
+    if isinstance(kind, StringType) and kind != StringType():
+        return False
     text, key, day = (StringType,), (StringType, IntegralType), (StringType, DateType)
     fitting: dict[str, tuple[type[DataType], ...]] = {"category": text, "text": key, "date": day}
     return isinstance(kind, fitting.get(column.kind, (NumericType, StringType)))
