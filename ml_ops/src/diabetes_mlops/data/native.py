@@ -57,6 +57,8 @@ _MOST_SUMS = 90
 # What is added up of a column's bins, two at once.
 _BINS = "bins_{}_{}"
 _LARGEST = float(np.finfo(np.float64).max)
+# A feature within this makes no score infinite, whatever it is multiplied by in a model that was fitted.
+_MODERATE = 1e100
 _HALF = 2**32
 
 
@@ -103,10 +105,12 @@ class NativeScorer:
         sure = [*(self._is_sure(column) for column in self._needed.values()), *self._are_whole()]
         told = told.select("*", *_named(values), reduce(and_, sure).alias(_IS_SURE))
         told = predict(self.sql, told)
-        if self.sql.is_total:
+        if self.sql.is_total and self._is_bounded:
             return told
-        predicted = [F.col(name).isNotNull() for name in self._outputs]
-        return told.withColumn(_IS_SURE, reduce(and_, predicted, F.col(_IS_SURE)))
+        # scikit-learn refuses what is infinite on its way through the steps, and no score is finite then.
+        scores = [F.col(SCORE.format(place)) for place in range(len(self.sql.scores))]
+        are_finite = [F.coalesce(F.abs(score) <= F.lit(_LARGEST), F.lit(False)) for score in scores]
+        return told.withColumn(_IS_SURE, reduce(and_, are_finite, F.col(_IS_SURE)))
 
     def count(self, marked: DataFrame) -> Counted:
         """Count the rows, and in which bins they are, in as few passes over them as Java compiles well."""
@@ -187,6 +191,12 @@ class NativeScorer:
         """The columns that are read as numbers."""
         return [name for name, column in self._needed.items() if column.kind not in ("category", "text")]
 
+    @property
+    def _is_bounded(self) -> bool:
+        """Whether no feature can be so large that a score is infinite."""
+        numbers = [column for column in self.schema.features if column.kind != "category"]
+        return all(abs(bound) <= _MODERATE for column in numbers for bound in column.bounds)
+
     def _number(self, name: str) -> Column:
         return F.col(_NUMBER.format(self._numbers.index(name)))
 
@@ -245,7 +255,11 @@ class NativeScorer:
         if BROKEN_LINE not in self.found.names:
             return []
         # What is read as a number or as a category that is known has no such character anyhow.
-        read = {name for name, column in self._needed.items() if column.kind != "text"}
+        read = {
+            name
+            for name, column in self._needed.items()
+            if column.kind != "text" and not any(REPLACEMENT in known for known in column.categories)
+        }
         texts = [name for name in self.found.names if name not in {*read, *LINES}]
         lines = [self._as_found(name).isNull() for name in LINES if name in self.found.names]
         return lines + [
@@ -255,7 +269,7 @@ class NativeScorer:
     def _count_bins(self, profile: Profile) -> dict[str, Column]:
         """Give what to add up for the bins of each column; two counts are the halves of one number.
 
-        Java compiles each sum by itself, which a place among all bins, worked out once, would be too long for.
+        Java compiles each sum by itself, which a place among all bins, found once, would be too long for.
         """
         sums: dict[str, Column] = {}
         for column, name in enumerate(profile.baseline.bins):
