@@ -57,6 +57,8 @@ _MOST_SUMS = 90
 # What is added up of a column's bins, two at once.
 _BINS = "bins_{}_{}"
 _LARGEST = float(np.finfo(np.float64).max)
+# A feature within this makes no score infinite, whatever it is multiplied by in a model that was fitted.
+_MODERATE = 1e100
 _HALF = 2**32
 
 
@@ -103,10 +105,12 @@ class NativeScorer:
         sure = [*(self._is_sure(column) for column in self._needed.values()), *self._are_whole()]
         told = told.select("*", *_named(values), reduce(and_, sure).alias(_IS_SURE))
         told = predict(self.sql, told)
-        if self.sql.is_total:
+        if self.sql.is_total and self._is_bounded:
             return told
-        predicted = [F.col(name).isNotNull() for name in self._outputs]
-        return told.withColumn(_IS_SURE, reduce(and_, predicted, F.col(_IS_SURE)))
+        # scikit-learn refuses what is infinite on its way through the steps, and no score is finite then.
+        scores = [F.col(SCORE.format(place)) for place in range(len(self.sql.scores))]
+        are_finite = [F.coalesce(F.abs(score) <= F.lit(_LARGEST), F.lit(False)) for score in scores]
+        return told.withColumn(_IS_SURE, reduce(and_, are_finite, F.col(_IS_SURE)))
 
     def count(self, marked: DataFrame) -> Counted:
         """Count the rows, and in which bins they are, in as few passes over them as Java compiles well."""
@@ -187,6 +191,12 @@ class NativeScorer:
         """The columns that are read as numbers."""
         return [name for name, column in self._needed.items() if column.kind not in ("category", "text")]
 
+    @property
+    def _is_bounded(self) -> bool:
+        """Whether no feature can be so large that a score is infinite."""
+        numbers = [column for column in self.schema.features if column.kind != "category"]
+        return all(abs(bound) <= _MODERATE for column in numbers for bound in column.bounds)
+
     def _number(self, name: str) -> Column:
         return F.col(_NUMBER.format(self._numbers.index(name)))
 
@@ -199,7 +209,7 @@ class NativeScorer:
         if column.kind == "date":
             day = found.try_cast("date") if isinstance(kind, StringType) else found
             first = date.fromisoformat(column.first).toordinal() - date(1970, 1, 1).toordinal()
-            found = F.unix_date(day) - first
+            found = F.unix_date(day).cast("double") - float(first)
         number = found.try_cast("double") if isinstance(kind, StringType) else found.cast("double")
         return F.coalesce(number, F.lit(float("nan")))
 
@@ -219,7 +229,7 @@ class NativeScorer:
         """Tell whether Python would read the same value, or find it missing as well."""
         found = self._as_found(column.name)
         if column.kind == "text":
-            return F.coalesce(found != "", F.lit(False))
+            return F.coalesce(found.cast("string") != "", F.lit(False))
         if column.kind == "category":
             return F.coalesce(found.isin(*column.categories), F.lit(True))
         number = self._number(column.name)
@@ -245,7 +255,11 @@ class NativeScorer:
         if BROKEN_LINE not in self.found.names:
             return []
         # What is read as a number or as a category that is known has no such character anyhow.
-        read = {name for name, column in self._needed.items() if column.kind != "text"}
+        read = {
+            name
+            for name, column in self._needed.items()
+            if column.kind != "text" and not any(REPLACEMENT in known for known in column.categories)
+        }
         texts = [name for name in self.found.names if name not in {*read, *LINES}]
         lines = [self._as_found(name).isNull() for name in LINES if name in self.found.names]
         return lines + [
@@ -326,6 +340,9 @@ def digest_rows(columns: Iterable[Column]) -> Column:
 
 
 def _can_read(column: SchemaColumn, kind: DataType) -> bool:
+    # Of a collated text Spark takes others for the same, such as those in other letters.
+    if isinstance(kind, StringType) and kind != StringType():
+        return False
     text, key, day = (StringType,), (StringType, IntegralType), (StringType, DateType)
     fitting: dict[str, tuple[type[DataType], ...]] = {"category": text, "text": key, "date": day}
     return isinstance(kind, fitting.get(column.kind, (NumericType, StringType)))

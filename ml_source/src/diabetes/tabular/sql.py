@@ -37,7 +37,14 @@ from sklearn.linear_model import (
     TheilSenRegressor,
 )
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 
 from diabetes.tabular.columns import Schema
 
@@ -106,6 +113,8 @@ class SqlModel:
 
 def write_sql(schema: Schema, model: Pipeline) -> SqlModel:
     """Write what `scoring.predict` gives of a pipeline; raises NoSqlError for what is not written so."""
+    if odd := [name for name in schema.feature_names if "${" in name]:
+        raise NoSqlError(f"columns {odd} are not written as SQL, where ${{}} is a variable")
     values: list[_Value] = [
         _Text(quote(column.name), column.categories)
         if column.kind == "category"
@@ -187,6 +196,13 @@ def _apply(step: Any, values: list[_Value]) -> list[_Value]:
 def _pass_on(step: Pipeline, values: list[_Value]) -> list[_Value]:
     for _, each in step.steps:
         values = _apply(each, values)
+    return values
+
+
+def _leave(step: FunctionTransformer, values: list[_Value]) -> list[_Value]:
+    """Leave the columns as they are, as a ColumnTransformer does with what it passes through."""
+    if step.func is not None or step.validate:
+        raise NoSqlError("a FunctionTransformer with a function is not written as SQL")
     return values
 
 
@@ -299,6 +315,7 @@ def _encode(step: OneHotEncoder, values: list[_Value]) -> list[_Value]:
 _STEPS: dict[type, _Apply] = {
     Pipeline: _pass_on,
     ColumnTransformer: _take_apart,
+    FunctionTransformer: _leave,
     SimpleImputer: _fill,
     StandardScaler: _standardize,
     RobustScaler: _shift_robustly,
@@ -372,7 +389,8 @@ def _double(value: float) -> str:
 
 
 def _string(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # What is in ${} Spark replaces by a variable, also inside quotes.
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\u0024{")
     return f"'{escaped}'"
 
 
