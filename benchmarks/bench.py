@@ -10,7 +10,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,18 @@ import pyarrow.parquet as pq
 from diabetes import PROBLEM
 from diabetes_mlops import batch_score, train
 from diabetes_mlops.runs.settings import ScoringSettings, TrainingSettings
+from lightgbm import LGBMRegressor
 from pyspark.sql import SparkSession
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELLED = ROOT / "ml_data" / "data_raw.csv"
 ROWS_A_FILE = 1_000_000
 MODEL = "spark_catalog.bench.diabetes"
 TABLE = "spark_catalog.bench.scored"
+# The models that can be measured: the sample's, and two in its place.
+MODELS = ("linear", "gradient boosting", "lightgbm")
 PACKAGES = ("pyspark", "mlflow", "scikit-learn", "pandas", "numpy", "pyarrow")
 
 
@@ -42,12 +48,12 @@ class Bench:
     spark: SparkSession
     server: int
 
-    def score(self, source: Path) -> dict[str, Any]:
+    def score(self, source: Path, table: str = TABLE) -> dict[str, Any]:
         """Run the scoring job, whole."""
         widgets = {
             "data_root": str(self.folder),
             "input_data": source.as_uri(),
-            "output_table": TABLE,
+            "output_table": table,
             "experiment_name": "/bench",
             "model_name": MODEL,
             "batch_id": "bench",
@@ -56,7 +62,7 @@ class Bench:
 
 
 @contextmanager
-def open_bench() -> Iterator[Bench]:
+def open_bench(model: str = "linear") -> Iterator[Bench]:
     """Start Spark as the local workspace does, train a model, and clean up on the way out."""
     from local_workspace.cluster import SparkCluster
 
@@ -72,7 +78,7 @@ def open_bench() -> Iterator[Bench]:
             spark = SparkSession.builder.remote(cluster.environment["SPARK_REMOTE"]).getOrCreate()
             # The Spark workers need the packages of this environment, which are installed as editable.
             spark.conf.set("spark.sql.execution.pyspark.python", sys.executable)
-            _train(folder, spark)
+            _train(folder, spark, model)
             yield Bench(folder, spark, int((folder / "spark" / "server.pid").read_text().split()[0]))
             spark.stop()
         finally:
@@ -160,7 +166,8 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _train(folder: Path, spark: SparkSession) -> None:
+def _train(folder: Path, spark: SparkSession, model: str) -> None:
+    problem = replace(PROBLEM, make_pipeline=partial(_make_pipeline, model), trusted=("lightgbm",))
     for set_uri in (mlflow.set_tracking_uri, mlflow.set_registry_uri):
         set_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.create_experiment("/bench", artifact_location=(folder / "artifacts").as_uri())
@@ -170,4 +177,13 @@ def _train(folder: Path, spark: SparkSession) -> None:
         "model_name": MODEL,
         "model_params": "alpha=0.5",
     }
-    train.run(spark, TrainingSettings.from_widgets(widgets, PROBLEM), PROBLEM)
+    train.run(spark, TrainingSettings.from_widgets(widgets, problem), problem)
+
+
+def _make_pipeline(model: str, alpha: float) -> Pipeline:
+    """Make the sample's pipeline, with another last step where one is asked for."""
+    pipeline = PROBLEM.make_pipeline(alpha=alpha)
+    if model != "linear":
+        last = LGBMRegressor(verbose=-1, n_jobs=1) if model == "lightgbm" else GradientBoostingRegressor()
+        pipeline.steps[-1] = ("regress", last)
+    return pipeline

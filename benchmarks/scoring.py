@@ -1,8 +1,9 @@
 """Measures batch scoring against MLflow's Spark UDF, against a floor, and against pandas on the driver.
 
-All read the same Parquet files and predict with the same model. The UDF writes what people write with it,
-every column, and beside that what the job writes: the ID, the prediction and the run. The job does more: it
-checks every row, finds repeated IDs, measures drift, and publishes the batch as a whole.
+All read the same Parquet files and predict with the same model: the sample's, which the job scores as SQL, or
+another one. The UDF writes what people write with it, every column, and beside that what the job writes: the
+ID, the prediction and the run. The job does more: it checks every row, finds repeated IDs, measures drift,
+and publishes the batch as a whole. It runs once more without the SQL, as it does for every other model.
 """
 
 import argparse
@@ -11,19 +12,22 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import mlflow.pyfunc
 import mlflow.sklearn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import MODEL, TABLE, Bench, Meter, alternate, finish, medians, open_bench, write_rows
+from bench import MODEL, MODELS, TABLE, Bench, Meter, alternate, finish, medians, open_bench, write_rows
 from diabetes import PROBLEM
 from pyspark.sql import functions as F
 from sklearn.pipeline import Pipeline
 
 ID, FEATURE_NAMES = PROBLEM.schema.key.name, PROBLEM.schema.feature_names
 ALLOWED_DIFFERENCE = 1e-9
+# The number of a run, as the rows of the job have it.
+RUN = 2**59
 LABELS = {"model_name": MODEL, "model_version": "1", "batch_id": "bench", "run_id": "0" * 32}
 BATCH_ROWS = 65_536
 
@@ -40,10 +44,16 @@ def score_with_udf_like_the_job(bench: Bench, source: Path) -> None:
     """Score with the UDF into a table as the job's: ID, prediction and run, statistics of the run alone."""
     udf = mlflow.pyfunc.spark_udf(bench.spark, f"models:/{MODEL}/1", result_type="double")
     rows = bench.spark.read.parquet(source.as_uri())
-    run = F.lit(LABELS["run_id"]).alias("run_id")
+    run = F.lit(RUN).cast("bigint").alias("_run")
     scored = rows.select(run, ID, udf(*map(F.col, FEATURE_NAMES)).alias("prediction"))
     writer = scored.write.format("delta").option("delta.dataSkippingNumIndexedCols", 1)
     writer.mode("overwrite").saveAsTable(f"{TABLE}_udf_like_the_job")
+
+
+def score_in_python(bench: Bench, source: Path) -> None:
+    """Run the job as it is for a model that cannot be written as SQL."""
+    with patch("diabetes_mlops.data.staged_batch.find_scorer", return_value=None):
+        bench.score(source, f"{TABLE}_in_python")
 
 
 def score_at_the_floor(model: Pipeline, source: Path, target: Path) -> None:
@@ -101,14 +111,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--model", choices=MODELS, default="linear")
     options = parser.parse_args()
-    with open_bench() as bench:
+    with open_bench(options.model) as bench:
         print(f"Writing {options.rows:,} rows", flush=True)
         source = write_rows(bench.folder / "rows", options.rows)
         model = mlflow.sklearn.load_model(f"models:/{MODEL}/1")
         floor, driver = bench.folder / "floor", bench.folder / "driver.parquet"
         ways = {
             "the job": partial(bench.score, source),
+            "the job, in Python": partial(score_in_python, bench, source),
             "spark_udf": partial(score_with_udf, bench, source),
             "spark_udf into the job's layout": partial(score_with_udf_like_the_job, bench, source),
             "floor, 2 threads": partial(score_at_the_floor, model, source, floor),
@@ -119,6 +131,7 @@ def main() -> int:
         seconds = medians(alternate(metered, options.runs))
         processor = medians({name: used[1:] for name, used in meter.used.items()})
         others = {
+            "the job, in Python": f"{TABLE}_in_python",
             "spark_udf": f"{TABLE}_udf",
             "spark_udf into the job's layout": f"{TABLE}_udf_like_the_job",
             "floor": floor,
@@ -131,7 +144,13 @@ def main() -> int:
     for name, ratio in ratios.items():
         print(f"  {name:32} {ratio:5.2f}   ({seconds[name]:.2f} s against {job:.2f} s)")
     finish(
-        {"benchmark": "scoring", "rows": options.rows, "runs": options.runs, "median_seconds": seconds}
+        {
+            "benchmark": "scoring",
+            "model": options.model,
+            "rows": options.rows,
+            "runs": options.runs,
+            "median_seconds": seconds,
+        }
         | {"median_processor_seconds": processor, "times_as_fast_as": ratios}
         | {"largest_difference": difference}
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
-from itertools import islice, pairwise
+from itertools import pairwise
 from operator import and_
 
 import numpy as np
@@ -53,13 +53,17 @@ _IN_NO_NUMBER = "[^0-9.eE+-]"
 # that reads and predicts grows by about 400 bytes for each feature.
 _MOST_FEATURES = 18
 # Java compiles an aggregate of fewer than a hundred columns.
-_MOST_SUMS = 90
+_MOST_SUMS = 80
 # What is added up of a column's bins, two at once.
 _BINS = "bins_{}_{}"
 _LARGEST = float(np.finfo(np.float64).max)
 # A feature within this makes no score infinite, whatever it is multiplied by in a model that was fitted.
 _MODERATE = 1e100
 _HALF = 2**32
+
+
+class OtherRowsError(RuntimeError):
+    """The source gave other rows when it was read once more."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,10 @@ class NativeScorer:
         return told.withColumn(_IS_SURE, reduce(and_, are_finite, F.col(_IS_SURE)))
 
     def count(self, marked: DataFrame) -> Counted:
-        """Count the rows, and in which bins they are, in as few passes over them as Java compiles well."""
+        """Count the rows, and in which bins they are, in as few passes over them as Java compiles well.
+
+        Raises OtherRowsError where they are not the same each time.
+        """
         is_sure, digest = F.col(_IS_SURE), F.col(DIGEST)
         digests = {
             "": digest,
@@ -123,11 +130,13 @@ class NativeScorer:
         sums = {"rows": F.lit(1), "sure": is_sure.cast("int")}
         for name, each in digests.items():
             sums |= dict(zip((f"{name}high", f"{name}low"), halve(each), strict=True))
-        sums |= self._count_bins(self.profile) if self.profile else {}
         found: dict[str, int] = {}
-        for names in _in_parts(sums, _MOST_SUMS):
-            added = marked.agg(*_named({name: F.sum(sums[name]) for name in names})).collect()[0]
-            found |= {name: added[name] or 0 for name in names}
+        for part in _take_parts(self._count_bins(self.profile) if self.profile else {}, _MOST_SUMS):
+            added = marked.agg(*_named({name: F.sum(each) for name, each in (sums | part).items()}))
+            more = {name: value or 0 for name, value in added.collect()[0].asDict().items()}
+            if any(found.get(name, more[name]) != more[name] for name in sums):
+                raise OtherRowsError("the source gave other rows when it was read once more")
+            found |= more
         return Counted(
             sure=found["sure"],
             others=found["rows"] - found["sure"],
@@ -357,10 +366,11 @@ def _if(condition: Column, value: Column, other: Column) -> Column:
     return F.call_function("if", condition, value, other)
 
 
-def _in_parts(names: Iterable[str], size: int) -> Iterator[list[str]]:
-    names = iter(names)
-    while part := list(islice(names, size)):
-        yield part
+def _take_parts(sums: Mapping[str, Column], size: int) -> Iterator[dict[str, Column]]:
+    """Give some sums in parts of so many, one part at least."""
+    names = list(sums)
+    for start in range(0, max(len(names), 1), size):
+        yield {name: sums[name] for name in names[start : start + size]}
 
 
 def halve(digest: Column) -> tuple[Column, Column]:

@@ -27,7 +27,14 @@ from pyspark.sql.types import (
 )
 
 from diabetes_mlops.data import delta_tables
-from diabetes_mlops.data.native import NativeScorer, digest_rows, find_scorer, halve, put_together
+from diabetes_mlops.data.native import (
+    NativeScorer,
+    OtherRowsError,
+    digest_rows,
+    find_scorer,
+    halve,
+    put_together,
+)
 from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import find_wrong_types
 from diabetes_mlops.data.scored_tables import RUN, Output, Stage, open_stage
@@ -54,10 +61,6 @@ _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, RUN, *LINES)
 
 class RowCountError(RuntimeError):
     """The rows written are not the rows read."""
-
-
-class OtherRowsError(RuntimeError):
-    """The source gave other rows when it was read once more."""
 
 
 @dataclass(frozen=True)
