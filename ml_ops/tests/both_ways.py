@@ -265,7 +265,7 @@ def make_dirty(case: Case, form: str, random: np.random.Generator, rows: int, sh
 
 def _type_of(column: Column, form: str, place: int) -> pa.DataType:
     """Give the type that a column of a table has, another one in each form."""
-    if column.kind in ("category", "text") or (column.kind == "date" and form == "delta"):
+    if column.kind in ("category", "text") or (column.kind == "date" and form != "parquet"):
         return pa.string()
     return pa.date32() if column.kind == "date" else TYPES[(place + (form == "delta") * 3) % len(TYPES)]
 
@@ -322,7 +322,7 @@ def _list_odd(column: Column, form: str, place: int) -> list[Any]:
         ]
     kind = _type_of(column, form, place)
     if column.kind == "date":
-        if pa.types.is_date(kind) and form != "csv":
+        if pa.types.is_date(kind):
             return [None, 0, 10957, 10956, 22279, 22280, -719162, -800000, 20_000_000, 2**31 - 1, -(2**31)]
         return [*ODD_DAYS, None]
     low, high = (max(min(bound, 1e6), -1e6) for bound in column.bounds)

@@ -110,7 +110,7 @@ def test_compiled_expressions_come_to_the_same(cases, compiled, tmp_path, capsys
     assert 0 < python.rejected < python.rows_in == 400
 
 
-@pytest.mark.parametrize("what", ["nothing", "one good", "one wrong", "all wrong"])
+@pytest.mark.parametrize("what", ["nothing", "one good", "all wrong"])
 def test_a_batch_of_few_rows_or_of_none_comes_to_the_same_both_ways(
     cases, spark, tmp_path, capsys, what: str
 ):
@@ -119,7 +119,6 @@ def test_a_batch_of_few_rows_or_of_none_comes_to_the_same_both_ways(
     rows = {
         "nothing": good.head(0),
         "one good": good.head(1),
-        "one wrong": good.head(1).assign(BMI="x"),
         "all wrong": make_dirty(case, "csv", random, 50, 0.3).assign(S1="1e3"),
     }[what]
     read = write(case, rows, "csv", tmp_path, spark)
@@ -137,7 +136,7 @@ def test_lines_that_are_no_rows_come_to_the_same_both_ways(cases, spark, tmp_pat
     case = cases["houses"]
     rows = clean_rows(case, 60)
     columns = len(rows.columns)
-    line = ",".join(rows.iloc[7]).encode()
+    line = to_csv(rows.iloc[[7]]).splitlines()[1]
     odd = [
         b"1,2",
         b",".join([b"1"] * (columns + 1)),
@@ -197,12 +196,14 @@ def test_a_category_with_the_mark_of_what_is_no_text_comes_to_the_same_both_ways
     native, python = score_both(spark, read, case.model, case.carried)
 
     assert differ(native, python) == []
-    assert python.rejected > 0
+    assert 0 < python.rejected < python.rows_in
 
 
 def test_a_collated_text_is_what_it_is_to_python(cases, spark, tmp_path):
     case = cases["houses"]
-    rows = clean_rows(case).assign(KIND=["FLAT", "flat "] * 20, HOUSE=[*["a", "A"] * 19, " ", "b "])
+    rows = clean_rows(case).assign(
+        KIND=["FLAT", "flat ", "flat", "house"] * 10, HOUSE=[*["a", "A"] * 19, " ", "b "]
+    )
     write(case, rows, "csv", tmp_path, spark)().createOrReplaceTempView("houses_found")
     texts = "HOUSE COLLATE UTF8_LCASE AS HOUSE, KIND COLLATE UTF8_LCASE_RTRIM AS KIND"
     numbers = "double(AREA) AS AREA, date(SOLD) AS SOLD, double(VALUE) AS VALUE"
@@ -212,7 +213,7 @@ def test_a_collated_text_is_what_it_is_to_python(cases, spark, tmp_path):
     )
 
     assert differ(native, python) == []
-    assert python.rejected == 40
+    assert (python.rows_in, python.rejected) == (40, 20)
 
 
 def test_a_number_that_goes_beyond_all_numbers_is_left_to_scikit_learn(cases, spark, tmp_path):
@@ -273,48 +274,44 @@ def test_a_view_that_gives_other_rows_each_time_is_read_once_by_python(
 
 
 @pytest.mark.parametrize("moment", ["before the sure rows", "before the others"])
-@pytest.mark.parametrize("rows_then", [60, 61])
-def test_a_table_that_is_overwritten_meanwhile_is_scored_as_it_is_then(
-    cases, spark, tmp_path, monkeypatch, capsys, moment: str, rows_then: int
+def test_a_file_that_is_replaced_meanwhile_is_scored_as_it_is_then(
+    cases, spark, tmp_path, monkeypatch, capsys, moment: str
 ):
     case = cases["patients"]
-    random = np.random.default_rng(6)
-    before, after = (make_dirty(case, "delta", random, rows, 0.1) for rows in (60, rows_then))
-    (tmp_path / "after").mkdir()
-    found = write(case, before, "delta", tmp_path, spark)()
-    later = write(case, after, "delta", tmp_path / "after", spark)
-    as_it_was, as_it_is = (
-        score_once(spark, rows, replace(case.model, sql=None), case.carried) for rows in (found, later())
-    )
-    changed = []
-
-    def overwrite() -> None:
-        if not changed:
-            later().write.format("delta").mode("overwrite").save(f"{tmp_path}/rows.delta")
-            changed.append(True)
-
+    rows = make_dirty(case, "csv", np.random.default_rng(6), 60, 0.02).assign(NOTE="note-a")
+    before = to_csv(rows)
+    after = before.replace(b"note-a", b"note-b")
+    read = read_bytes(case, spark, tmp_path, rows=before)
+    model, in_python = case.model, replace(case.model, sql=None)
+    as_it_was = score_once(spark, read(), in_python, case.carried)
+    found, replaced = read(), []
     count, look_at = NativeScorer.count, staged_batch._look_at
 
-    def count_and_overwrite(native: NativeScorer, marked: DataFrame) -> Counted:
+    def replace_file() -> None:
+        read_bytes(case, spark, tmp_path, rows=after)
+        replaced.append(moment)
+
+    def count_and_replace(native: NativeScorer, marked: DataFrame) -> Counted:
         counted = count(native, marked)
-        overwrite()
+        replace_file()
         return counted
 
-    def look_and_overwrite(*given: Any) -> Any:
+    def look_and_replace(*given: Any) -> Any:
         looked = look_at(*given)
-        overwrite()
+        replace_file()
         return looked
 
     if moment == "before the sure rows":
-        monkeypatch.setattr(NativeScorer, "count", count_and_overwrite)
+        monkeypatch.setattr(NativeScorer, "count", count_and_replace)
     else:
-        monkeypatch.setattr(staged_batch, "_look_at", look_and_overwrite)
-    outcome = score_once(spark, found, case.model, case.carried)
+        monkeypatch.setattr(staged_batch, "_look_at", look_and_replace)
+    outcome = score_once(spark, found, model, case.carried)
 
-    assert changed
-    # Spark Classic goes on with the version that it has looked at.
-    assert differ(outcome, as_it_was if CLASSIC else as_it_is) == []
-    assert CLASSIC or IN_PYTHON in capsys.readouterr().out
+    assert replaced == [moment]
+    assert IN_PYTHON in capsys.readouterr().out
+    assert differ(outcome, score_once(spark, read(), in_python, case.carried)) == []
+    assert outcome.digest != as_it_was.digest
+    assert 0 < outcome.rejected < outcome.rows_in == 60
 
 
 def make_wide(features: int) -> Case:
@@ -344,21 +341,28 @@ class Explained:
         return self.sums[-1]
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_so_many_features_are_compiled_by_java(compiled, tmp_path, capsys, form: str):
-    case = make_wide(18)
-    read = write(case, make_dirty(case, form, np.random.default_rng(1), 20, 0), form, tmp_path, compiled)
-    native = find_scorer(read(), case.model, ())
-    assert native is not None
-    marked = native.mark(staged_batch._prepare(read()))
-    explained = Explained(marked)
+# A text takes more to be read than a number does.
+@pytest.mark.parametrize(("form", "features"), [("csv", 8), ("parquet", 18)])
+def test_so_many_features_are_compiled_by_java(compiled, tmp_path, capsys, form: str, features: int):
+    sizes = measure_sizes(make_wide(features), form, compiled, tmp_path, capsys)
 
-    native.count(cast(DataFrame, explained))
-
-    sizes = {"stage": measure_methods(native.stage(marked), capsys)}
-    sizes |= {f"count {place}": measure_methods(sums, capsys) for place, sums in enumerate(explained.sums)}
-    assert len(sizes) >= 3
     assert all(0 < size < 8_000 for size in sizes.values()), sizes
+
+
+def measure_sizes(
+    case: Case, form: str, spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> dict[str, int]:
+    """Give the sizes of what writes the sure rows, and of what counts all of them."""
+    path = f"{folder}/rows.{form}"
+    case.rows.to_csv(path, index=False) if form == "csv" else case.rows.to_parquet(path)
+    found = read_as_found(spark, path, form, [case.schema.key.name, *case.schema.feature_names])
+    native = find_scorer(found, case.model, ())
+    assert native is not None
+    marked = native.mark(staged_batch._prepare(found))
+    explained = Explained(marked)
+    native.count(cast(DataFrame, explained))
+    counted = {f"count {place}": measure_methods(sums, capsys) for place, sums in enumerate(explained.sums)}
+    return {"stage": measure_methods(native.stage(marked), capsys)} | counted
 
 
 def measure_methods(rows: DataFrame, capsys: pytest.CaptureFixture[str]) -> int:
