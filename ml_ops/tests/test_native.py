@@ -202,7 +202,8 @@ def test_a_category_with_the_mark_of_what_is_no_text_comes_to_the_same_both_ways
 def test_a_collated_text_is_what_it_is_to_python(cases, spark, tmp_path):
     case = cases["houses"]
     rows = clean_rows(case).assign(
-        KIND=["FLAT", "flat ", "flat", "house"] * 10, HOUSE=[*["a", "A"] * 19, " ", "b "]
+        KIND=["FLAT", "flat ", "flat", "house"] * 10,
+        HOUSE=[f"{'hH'[place % 2]}-{place // 2}" for place in range(40)],
     )
     write(case, rows, "csv", tmp_path, spark)().createOrReplaceTempView("houses_found")
     texts = "HOUSE COLLATE UTF8_LCASE AS HOUSE, KIND COLLATE UTF8_LCASE_RTRIM AS KIND"
