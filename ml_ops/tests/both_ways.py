@@ -3,7 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,7 @@ from diabetes.tabular.scoring import predict
 from diabetes.tabular.sql import write_sql
 from diabetes_mlops.data.reading import read_as_found
 from diabetes_mlops.data.scored_tables import find_output
-from diabetes_mlops.data.staged_batch import check_columns, predicted_columns, staging
+from diabetes_mlops.data.staged_batch import StagedBatch, check_columns, predicted_columns, staging
 from diabetes_mlops.data.worker import PROBABILITIES, PROBABILITY, REASONS, ROW, LoadedModel
 from houses import ODD_KEYS
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -174,10 +175,7 @@ def score_once(
     spark: SparkSession, found: DataFrame, model: LoadedModel, carried: tuple[str, ...]
 ) -> Outcome:
     """Stage a batch, and take it away again."""
-    check_columns(found, model.schema, carried)
-    name = f"b{uuid4().hex}"
-    output = find_output(spark, f"spark_catalog.tests.{name}")
-    with staging(found, model, carried, output=output, run_id=name) as batch:
+    with staged(spark, found, model, carried) as batch:
         rows = batch.rows.drop("run_id").collect()
         predictions: dict[str, list[float]] = {}
         for row in (row for row in rows if row[REASONS] is None):
@@ -186,8 +184,20 @@ def score_once(
             )
         others = sorted(repr(_tell(row.asDict())) for row in rows if row[REASONS] is not None)
         outcome = Outcome(batch.rows_in, batch.rejected, batch.digest, batch.counts, predictions, others)
-    spark.sql(f"DROP TABLE {output.name}_rows")
     return outcome
+
+
+@contextmanager
+def staged(
+    spark: SparkSession, found: DataFrame, model: LoadedModel, carried: tuple[str, ...]
+) -> Iterator[StagedBatch]:
+    """Stage a batch in a table of its own, and take it away again."""
+    check_columns(found, model.schema, carried)
+    name = f"b{uuid4().hex}"
+    output = find_output(spark, f"spark_catalog.tests.{name}")
+    with staging(found, model, carried, output=output, run_id=name) as batch:
+        yield batch
+    spark.sql(f"DROP TABLE {output.name}_rows")
 
 
 def differ(one: Outcome, other: Outcome, tolerance: float = 1e-9) -> list[str]:
@@ -255,7 +265,7 @@ def make_dirty(case: Case, form: str, random: np.random.Generator, rows: int, sh
 
 def _type_of(column: Column, form: str, place: int) -> pa.DataType:
     """Give the type that a column of a table has, another one in each form."""
-    if column.kind in ("category", "text") or (column.kind == "date" and form == "delta"):
+    if column.kind in ("category", "text") or (column.kind == "date" and form != "parquet"):
         return pa.string()
     return pa.date32() if column.kind == "date" else TYPES[(place + (form == "delta") * 3) % len(TYPES)]
 
@@ -312,7 +322,7 @@ def _list_odd(column: Column, form: str, place: int) -> list[Any]:
         ]
     kind = _type_of(column, form, place)
     if column.kind == "date":
-        if pa.types.is_date(kind) and form != "csv":
+        if pa.types.is_date(kind):
             return [None, 0, 10957, 10956, 22279, 22280, -719162, -800000, 20_000_000, 2**31 - 1, -(2**31)]
         return [*ODD_DAYS, None]
     low, high = (max(min(bound, 1e6), -1e6) for bound in column.bounds)

@@ -191,7 +191,9 @@ def make_odd() -> dict[str, Example]:
     table["what's `it`?"] = np.array(ODD_CATEGORIES, dtype=object)[np.arange(rows) % len(ODD_CATEGORIES)]
     # Each category is worth another number.
     table["Y"] = table[ODD_COLUMNS[0]] + 100.0 * (np.arange(rows) % len(ODD_CATEGORIES))
-    parts = [("numbers", StandardScaler(), list(ODD_COLUMNS)), ("texts", encode(), ["what's `it`?"])]
+    texts = make_pipeline(SimpleImputer(strategy="most_frequent"), encode())
+    numbers = make_pipeline(fill(), StandardScaler())
+    parts = [("numbers", numbers, list(ODD_COLUMNS)), ("texts", texts, ["what's `it`?"])]
     return {"odd names": learn(ODD, table, ColumnTransformer(parts), Ridge(alpha=1e-3))}
 
 
