@@ -214,7 +214,7 @@ def test_a_collated_text_is_what_it_is_to_python(cases, spark, tmp_path):
     )
 
     assert differ(native, python) == []
-    assert (python.rows_in, python.rejected) == (40, 20)
+    assert (python.rows_in, python.rejected) == (40, 10)
 
 
 def test_a_number_that_goes_beyond_all_numbers_is_left_to_scikit_learn(cases, spark, tmp_path):
