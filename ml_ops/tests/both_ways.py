@@ -21,7 +21,7 @@ from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.sql import write_sql
 from diabetes_mlops.data.reading import read_as_found
-from diabetes_mlops.data.scored_tables import find_output
+from diabetes_mlops.data.scored_tables import RUN, find_output
 from diabetes_mlops.data.staged_batch import StagedBatch, check_columns, predicted_columns, staging
 from diabetes_mlops.data.worker import PROBABILITIES, PROBABILITY, REASONS, ROW, LoadedModel
 from houses import ODD_KEYS
@@ -176,7 +176,7 @@ def score_once(
 ) -> Outcome:
     """Stage a batch, and take it away again."""
     with staged(spark, found, model, carried) as batch:
-        rows = batch.rows.drop("run_id").collect()
+        rows = batch.rows.drop(RUN).collect()
         predictions: dict[str, list[float]] = {}
         for row in (row for row in rows if row[REASONS] is None):
             predictions.setdefault(_tell_scored(row, model.schema), []).extend(
