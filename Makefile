@@ -169,7 +169,7 @@ OF_PROJECT := ml_source/tests ml_ops/tests/deployment $(OF_JOBS:%=ml_ops/tests/t
 OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
 OF_DEPLOYMENT := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
 OF_NAMES := tests/test_workflows.py $(OF_DEPLOYMENT:%=ml_ops/tests/deployment/test_deployment_%.py)
-test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and its tests have to pass; takes minutes
+test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and tests of its names have to pass; takes minutes
 	@scratch=$$(mktemp -d); project="$$scratch/customer-churn"; \
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \

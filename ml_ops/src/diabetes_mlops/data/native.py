@@ -104,10 +104,10 @@ class NativeScorer:
         places = [_FOUND.format(place) for place in range(len(self.found))]
         read = {name: self._read_number(self.schema.columns[name]) for name in self._numbers}
         numbers = {_NUMBER.format(place): read[name] for place, name in enumerate(self._numbers)}
-        told = prepared.toDF(*places, DIGEST).select("*", *_named(numbers))
+        told = prepared.toDF(*places, DIGEST).select("*", *name_columns(numbers))
         values = {name: self._as_read(column) for name, column in self._needed.items()}
         sure = [*(self._is_sure(column) for column in self._needed.values()), *self._are_whole()]
-        told = told.select("*", *_named(values), reduce(and_, sure).alias(_IS_SURE))
+        told = told.select("*", *name_columns(values), reduce(and_, sure).alias(_IS_SURE))
         told = predict(self.sql, told)
         if self.sql.is_total and self._is_bounded:
             return told
@@ -132,7 +132,7 @@ class NativeScorer:
             sums |= dict(zip((f"{name}high", f"{name}low"), halve(each), strict=True))
         found: dict[str, int] = {}
         for part in _take_parts(self._count_bins(self.profile) if self.profile else {}, _MOST_SUMS):
-            added = marked.agg(*_named({name: F.sum(each) for name, each in (sums | part).items()}))
+            added = marked.agg(*name_columns({name: F.sum(each) for name, each in (sums | part).items()}))
             more = {name: value or 0 for name, value in added.collect()[0].asDict().items()}
             if any(found.get(name, more[name]) != more[name] for name in sums):
                 raise OtherRowsError("the source gave other rows when it was read once more")
@@ -150,8 +150,7 @@ class NativeScorer:
         """Give the sure rows as `worker.Scorer` does."""
         nothing = {REASONS: ArrayType(StringType()), ROW: StringType(), TALLY: StringType()}
         empty = {name: F.lit(None).cast(kind) for name, kind in nothing.items()}
-        columns = self._written(with_all=True) | empty
-        return marked.where(_IS_SURE).select(*[value.alias(name) for name, value in columns.items()])
+        return marked.where(_IS_SURE).select(*name_columns(self._written(with_all=True) | empty))
 
     def leave(self, marked: DataFrame) -> DataFrame:
         """Give the other rows as they were found, their columns by place, and the digest of each."""
@@ -168,11 +167,8 @@ class NativeScorer:
 
     def _written(self, with_all: bool = False) -> dict[str, Column]:
         """Give what is written of a row by the names of its columns; of a map there is no digest."""
-        key, outputs, classes = (
-            self.schema.key.name,
-            [F.col(name) for name in self._outputs],
-            self.schema.classes,
-        )
+        key, classes = self.schema.key.name, self.schema.classes
+        outputs = [F.col(name) for name in self._outputs]
         written = {key: F.col(quote(key))}
         if classes:
             names = F.array(*map(F.lit, classes))
@@ -357,7 +353,8 @@ def _can_read(column: SchemaColumn, kind: DataType) -> bool:
     return isinstance(kind, fitting.get(column.kind, (NumericType, StringType)))
 
 
-def _named(columns: Mapping[str, Column]) -> list[Column]:
+def name_columns(columns: Mapping[str, Column]) -> list[Column]:
+    """Give each column the name that it stands under."""
     return [column.alias(name) for name, column in columns.items()]
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from diabetes.tabular.sql import quote as quote
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -134,11 +135,6 @@ def table_exists(spark: SparkSession, name: str) -> bool:
 def quote_name(name: str) -> str:
     """Quote each part of a table's name."""
     return ".".join(quote(part) for part in name.split("."))
-
-
-def quote(name: str) -> str:
-    """Quote the name of a column, or one part of a table's."""
-    return f"`{name.replace('`', '``')}`"
 
 
 def _unreachable(source: str, error: Exception) -> SourceUnreachableError:

@@ -122,7 +122,7 @@ class Stage:
         return self.spark.table(quote_name(self.table)).where(self._is_own)
 
     def write(self, rows: DataFrame) -> None:
-        """Make `rows` all that the table has of this run, in one commit."""
+        """Add rows to those that the table has of this run, in one commit."""
         # Appends do not collide, but a column that another run adds meanwhile refuses each of them.
         writer = self._writer(rows).mode("append")
         retry(lambda: writer.saveAsTable(quote_name(self.table)))

@@ -1,7 +1,7 @@
 """Reads, screens and scores a batch once, into rows that nobody is shown yet."""
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -33,6 +33,7 @@ from diabetes_mlops.data.native import (
     digest_rows,
     find_scorer,
     halve,
+    name_columns,
     put_together,
 )
 from diabetes_mlops.data.places import quote
@@ -273,11 +274,13 @@ def _look_at(rows: DataFrame, native: NativeScorer) -> tuple[int, int, bool]:
     halves = dict(zip(("high", "low"), halve(native.digest_written()), strict=True))
     counted = {"rows": F.count("*"), **{name: F.sum(half) for name, half in halves.items()}}
     if native.schema.key.kind == "text":
-        found = rows.agg(*_named(counted)).collect()[0]
+        found = rows.agg(*name_columns(counted)).collect()[0]
         is_distinct = False
     else:
-        alike = _group_ids(rows, native.schema.key).agg(*_named(counted | _count_ids()))
-        found = alike.agg(*_named({name: F.sum(name) for name in (*counted, *_count_ids())})).collect()[0]
+        alike = _group_ids(rows, native.schema.key).agg(*name_columns(counted | _count_ids()))
+        found = alike.agg(*name_columns({name: F.sum(name) for name in (*counted, *_count_ids())})).collect()[
+            0
+        ]
         is_distinct = found["ids"] == found["different"]
     if not found["rows"]:
         return 0, 0, True
@@ -303,7 +306,7 @@ def _add_up(counts: Iterable[Counts | None], profile: Profile | None) -> Counts 
 def _find_repeated(rows: DataFrame, key: SchemaColumn) -> DataFrame | None:
     """Give the keys that are there more than once with how often, None where there are none."""
     if key.kind != "text":
-        alike = _group_ids(rows, key).agg(*_named(_count_ids()))
+        alike = _group_ids(rows, key).agg(*name_columns(_count_ids()))
         if alike.where("ids > different").isEmpty():
             return None
     keyed = rows.where(F.col(quote(key.name)).isNotNull()).groupBy(quote(key.name))
@@ -321,10 +324,6 @@ def _group_ids(rows: DataFrame, key: SchemaColumn) -> GroupedData:
 def _count_ids() -> dict[str, Column]:
     """Count the IDs of a group of `_group_ids`, and the different ones among them."""
     return {"ids": F.count("_bit"), "different": F.coalesce(F.bit_count(F.bit_or("_bit")), F.lit(0))}
-
-
-def _named(columns: Mapping[str, Column]) -> list[Column]:
-    return [column.alias(name) for name, column in columns.items()]
 
 
 def _reject_repeated(rows: DataFrame, repeated: DataFrame, key: SchemaColumn) -> DataFrame:

@@ -10,32 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from sklearn import linear_model
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import (
-    ARDRegression,
-    BayesianRidge,
-    ElasticNet,
-    ElasticNetCV,
-    GammaRegressor,
-    HuberRegressor,
-    Lars,
-    LarsCV,
-    Lasso,
-    LassoCV,
-    LassoLars,
-    LassoLarsCV,
-    LassoLarsIC,
-    LinearRegression,
-    LogisticRegression,
-    LogisticRegressionCV,
-    PoissonRegressor,
-    Ridge,
-    RidgeCV,
-    SGDRegressor,
-    TheilSenRegressor,
-)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -49,26 +27,26 @@ from sklearn.preprocessing import (
 from diabetes.tabular.columns import Schema
 
 _LINEAR = (
-    ARDRegression,
-    BayesianRidge,
-    ElasticNet,
-    ElasticNetCV,
-    HuberRegressor,
-    Lars,
-    LarsCV,
-    Lasso,
-    LassoCV,
-    LassoLars,
-    LassoLarsCV,
-    LassoLarsIC,
-    LinearRegression,
-    Ridge,
-    RidgeCV,
-    SGDRegressor,
-    TheilSenRegressor,
+    linear_model.ARDRegression,
+    linear_model.BayesianRidge,
+    linear_model.ElasticNet,
+    linear_model.ElasticNetCV,
+    linear_model.HuberRegressor,
+    linear_model.Lars,
+    linear_model.LarsCV,
+    linear_model.Lasso,
+    linear_model.LassoCV,
+    linear_model.LassoLars,
+    linear_model.LassoLarsCV,
+    linear_model.LassoLarsIC,
+    linear_model.LinearRegression,
+    linear_model.Ridge,
+    linear_model.RidgeCV,
+    linear_model.SGDRegressor,
+    linear_model.TheilSenRegressor,
 )
-_OF_A_LOGARITHM = (PoissonRegressor, GammaRegressor)
-_LOGISTIC = (LogisticRegression, LogisticRegressionCV)
+_OF_A_LOGARITHM = (linear_model.PoissonRegressor, linear_model.GammaRegressor)
+_LOGISTIC = (linear_model.LogisticRegression, linear_model.LogisticRegressionCV)
 # Of a pipeline with more columns the statement is long, and Java compiles it no more.
 _MOST_TERMS = 2_000
 # What a linear sum is called in the expressions that are made of it.
@@ -130,7 +108,7 @@ def write_sql(schema: Schema, model: Pipeline) -> SqlModel:
 
 
 def quote(name: str) -> str:
-    """Give the name of a column as SQL has it."""
+    """Quote the name of a column, or one part of a table's."""
     return f"`{name.replace('`', '``')}`"
 
 
@@ -262,11 +240,7 @@ def _divide(step: MaxAbsScaler, values: list[_Value]) -> list[_Value]:
 
 def _stretch(step: MinMaxScaler, values: list[_Value]) -> list[_Value]:
     _check_not_clipped(step)
-    stretched = zip(_numbers(values), step.scale_, step.min_, strict=True)
-    return [
-        _Number(f"({value.sql} * {_double(scale)} + {_double(low)})", value.is_there)
-        for value, scale, low in stretched
-    ]
+    return [*_reckon(_reckon(_numbers(values), "*", step.scale_), "+", step.min_)]
 
 
 def _check_not_clipped(step: BaseEstimator) -> None:
@@ -278,17 +252,16 @@ def _shift(
     values: list[_Value], center: Sequence[float] | None, scale: Sequence[float] | None
 ) -> list[_Value]:
     made = _numbers(values)
-    if center is not None:
-        made = [
-            _Number(f"({value.sql} - {_double(each)})", value.is_there)
-            for value, each in zip(made, center, strict=True)
-        ]
-    if scale is not None:
-        made = [
-            _Number(f"({value.sql} / {_double(each)})", value.is_there)
-            for value, each in zip(made, scale, strict=True)
-        ]
-    return [*made]
+    made = made if center is None else _reckon(made, "-", center)
+    return [*(made if scale is None else _reckon(made, "/", scale))]
+
+
+def _reckon(values: list[_Number], sign: str, numbers: Sequence[float]) -> list[_Number]:
+    """Reckon each value with a number of its own."""
+    return [
+        _Number(f"({value.sql} {sign} {_double(number)})", value.is_there)
+        for value, number in zip(values, numbers, strict=True)
+    ]
 
 
 def _encode(step: OneHotEncoder, values: list[_Value]) -> list[_Value]:
