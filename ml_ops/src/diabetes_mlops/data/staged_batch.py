@@ -278,9 +278,8 @@ def _look_at(rows: DataFrame, native: NativeScorer) -> tuple[int, int, bool]:
         is_distinct = False
     else:
         alike = _group_ids(rows, native.schema.key).agg(*name_columns(counted | _count_ids()))
-        found = alike.agg(*name_columns({name: F.sum(name) for name in (*counted, *_count_ids())})).collect()[
-            0
-        ]
+        sums = {name: F.sum(name) for name in (*counted, *_count_ids())}
+        found = alike.agg(*name_columns(sums)).collect()[0]
         is_distinct = found["ids"] == found["different"]
     if not found["rows"]:
         return 0, 0, True
