@@ -138,7 +138,7 @@ def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(
     database = Database(state.database)
     database.put("cluster", "c1", {"cluster_id": "c1", "terminated": False})
     command = (sys.executable, str(script))
-    runs = RunManager(database, state, environment, "", command, cluster_serves=cluster.serves)
+    runs = RunManager(database, state, environment, "", command, cluster_end=cluster.find_end)
     first = submit(runs, database)
     eventually(lambda: list(state.runs.glob("*/uses_cluster")) != [])
     address = cluster.environment["SPARK_REMOTE"]
@@ -150,7 +150,7 @@ def test_a_run_on_a_spark_that_dies_says_so_and_the_next_one_finds_a_new_spark(
     ended = runs.find(first)
     runs.shutdown()
 
-    message = "the cluster's Spark ended while the run used it; the next run starts it again"
+    message = "the cluster's Spark ended while the run used it (signal 9); the next run starts it again"
     assert ended["tasks"][0]["state"]["life_cycle_state"] == "INTERNAL_ERROR"
     assert ended["tasks"][0]["state"]["state_message"] == message
     assert message in ended["state"]["state_message"]
@@ -247,7 +247,9 @@ def test_a_real_spark_that_is_killed_fails_its_run_and_the_next_one_finds_its_ta
     busy = real_workspace.submit(real_workspace.task("busy"))
     eventually(made.exists, seconds=200)
     kill_process_of(real_workspace.state / "spark" / "server.pid")
-    with pytest.raises(OperationFailed, match="the cluster's Spark ended while the run used it"):
+    with pytest.raises(
+        OperationFailed, match=r"the cluster's Spark ended while the run used it \(signal 9\)"
+    ):
         real_workspace.finished(busy)
     reads = real_workspace.finished(real_workspace.submit(real_workspace.task("reads")))
 

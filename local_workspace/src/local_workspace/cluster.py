@@ -68,6 +68,8 @@ CARRIED_BY_SPARK = (
     "org.slf4j:slf4j-api",
     "org.xerial.snappy:snappy-java",
 )
+# Of org.apache.spark.util.SparkExitCode.
+_CODES = {50: ", an exception that nothing caught", 52: ", out of memory"}
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
 
 
@@ -100,6 +102,7 @@ class SparkCluster:
         self._is_warm_up_wanted = True
         self._is_stopped = False
         self._lock = threading.Lock()  # held by whoever starts or ends a process
+        self._ends: dict[str, str] = {}  # how earlier servers ended, by their addresses
 
     @property
     def environment(self) -> dict[str, str]:
@@ -122,6 +125,8 @@ class SparkCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         java = find_java()
         python = create_environment(self.folder / "python")
+        if (before := self._process) is not None:
+            self._ends[self._address] = _tell_end(before)
         end_left_over(self.folder)
         if self._rights:
             classes = spark_rights.compiled(java, self.folder / "extension", process_environment.inherited())
@@ -130,7 +135,7 @@ class SparkCluster:
         self.port = _free_port()
         announced = self.folder / "gateway"
         announced.unlink(missing_ok=True)
-        with self.log.open("wb") as log:
+        with self.log.open("ab" if self._ends else "wb") as log:
             self._process = psutil.Popen(
                 [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
                 cwd=self.folder,
@@ -157,11 +162,13 @@ class SparkCluster:
         # It listens as long as there is a context, which a notebook can stop if it really wants to.
         return {0: "RUNNING", errno.ECONNREFUSED: "ERROR"}.get(found, "PENDING")
 
-    def serves(self, environment: Mapping[str, str]) -> bool:
-        """Whether the server to which this environment leads is still there."""
+    def find_end(self, environment: Mapping[str, str]) -> str | None:
+        """How the server to which this environment leads has ended; None while it is there."""
+        address, _, _ = environment.get("SPARK_REMOTE", "").partition("/;")
         process = self._process
-        is_alive = process is not None and process.poll() is None
-        return is_alive and environment.get("SPARK_REMOTE", "").startswith(f"{self._address}/")
+        if process is None or address != self._address:
+            return self._ends.get(address, "it was stopped")
+        return None if process.poll() is None else _tell_end(process)
 
     @contextmanager
     def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
@@ -314,6 +321,14 @@ class SparkCluster:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def _tell_end(process: psutil.Popen) -> str:
+    """How a server has ended, of which nobody listens any more."""
+    code = process.poll()
+    if code is None:
+        return "its context was stopped"
+    return f"signal {-code}" if code < 0 else f"exit code {code}{_CODES.get(code, '')}"
 
 
 def delta_is_here(home: Path | None = None) -> bool:

@@ -44,7 +44,7 @@ from local_workspace.task_conditions import launch_ready, summary_of
 from local_workspace.task_processes import (
     EXECUTOR,
     Attached,
-    ClusterServes,
+    ClusterEnd,
     Environment,
     Process,
     Start,
@@ -65,7 +65,7 @@ class RunManager:
 
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
     `command` is started with the folder of the task run as its last argument, unless `fork_server` forks
-    one. `cluster_serves(environment)` tells whether the cluster of a task is still there, and
+    one. `cluster_end(environment)` tells how the cluster of a task has ended, None while it is there, and
     `attached(mode, run, user)` gives what the cluster's access mode adds to the environment.
     """
 
@@ -78,14 +78,14 @@ class RunManager:
         command: Sequence[str] = EXECUTOR,
         workers: int = 2,
         fork_server: ForkServer | None = None,
-        cluster_serves: ClusterServes = lambda environment: True,
+        cluster_end: ClusterEnd = lambda environment: None,
         attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self.host = host
         self._database = database
         self._state = state
         self._processes = TaskProcesses(
-            database, state, environment, command, fork_server, cluster_serves, attached
+            database, state, environment, command, fork_server, cluster_end, attached
         )
         self._lock = threading.RLock()
         # The attempts that a worker is busy with, by task run, and what ends them.

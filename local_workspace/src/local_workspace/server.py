@@ -118,7 +118,7 @@ def open_runs(
         environment,
         profile.host,
         fork_server=fork_server,
-        cluster_serves=cluster.serves,
+        cluster_end=cluster.find_end,
         attached=cluster.attached,
     )
 

@@ -39,12 +39,9 @@ POLL_SECONDS = 0.1
 LOG_LINES = 20
 # With less room than this a notebook cannot even keep its outputs.
 NO_ROOM_BYTES = 1024 * 1024
-CLUSTER_LOST = internal_error(
-    "the cluster's Spark ended while the run used it; the next run starts it again", "DRIVER_ERROR"
-)
 
 Environment = Callable[[Document], Mapping[str, str]]
-ClusterServes = Callable[[Mapping[str, str]], bool]
+ClusterEnd = Callable[[Mapping[str, str]], str | None]
 Attached = Callable[[str, str, str], AbstractContextManager[Mapping[str, str]]]
 Process = subprocess.Popen[bytes] | Fork
 Start = Callable[[], Process]
@@ -54,9 +51,9 @@ class TaskProcesses:
     """Starts `command` with the folder of a task run as its last argument, and tells how it ended.
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
-    `cluster_serves(environment)` tells whether that cluster is still there, and `attached(mode, run, user)`
-    gives what its access mode adds to the environment. What `fork_server` forks is taken in place of
-    `command`.
+    `cluster_end(environment)` tells how that cluster has ended, None while it is there, and
+    `attached(mode, run, user)` gives what its access mode adds to the environment. What `fork_server` forks
+    is taken in place of `command`.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class TaskProcesses:
         environment: Environment,
         command: Sequence[str],
         fork_server: ForkServer | None = None,
-        cluster_serves: ClusterServes = lambda environment: True,
+        cluster_end: ClusterEnd = lambda environment: None,
         attached: Attached = lambda mode, run, user: nullcontext({}),
     ) -> None:
         self._database = database
@@ -75,7 +72,7 @@ class TaskProcesses:
         self._environment = environment
         self._command = command
         self._fork_server = fork_server
-        self._cluster_serves = cluster_serves
+        self._cluster_end = cluster_end
         self._attached = attached
 
     def execute(
@@ -104,14 +101,15 @@ class TaskProcesses:
         if self._fork_server:
             self._fork_server.make_ready(environment)
 
-        def cluster_is_lost() -> bool:
-            return uses_cluster(folder).exists() and not self._cluster_serves(environment)
+        def loss_of_cluster() -> Outcome | None:
+            end = self._cluster_end(environment) if uses_cluster(folder).exists() else None
+            return None if end is None else _cluster_lost(end)
 
         with self._attached(mode, f"run-{task['run_id']}", user_of(run)) as of_mode:
-            outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, cluster_is_lost)
+            outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, loss_of_cluster)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)
-        return CLUSTER_LOST if outcome == FAILED and cluster_is_lost() else outcome
+        return (loss_of_cluster() or outcome) if outcome == FAILED else outcome
 
     def _carry_out(
         self,
@@ -120,7 +118,7 @@ class TaskProcesses:
         environment: Mapping[str, str],
         stop: threading.Event,
         begin: Callable[[Start], Process | None],
-        cluster_is_lost: Callable[[], bool],
+        loss_of_cluster: Callable[[], Outcome | None],
     ) -> Outcome | None:
         """Start the process and wait for it; an outcome when it had to be ended, or was not to begin."""
         known: set[psutil.Process] = set()
@@ -130,7 +128,7 @@ class TaskProcesses:
                 return CANCELED
             watch = Watch(process.pid)
             known = watch.known
-            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0), cluster_is_lost, watch.look)
+            outcome = _wait(process, stop, int(task.get("timeout_seconds") or 0), loss_of_cluster, watch.look)
         finally:
             end_processes(folder, known)
         process.wait()
@@ -209,7 +207,7 @@ def _wait(
     process: Process,
     stop: threading.Event,
     limit: int,
-    cluster_is_lost: Callable[[], bool],
+    loss_of_cluster: Callable[[], Outcome | None],
     watch: Callable[[], None],
 ) -> Outcome | None:
     """Wait for a process; an outcome when it has to be ended, None when it ended by itself."""
@@ -218,11 +216,16 @@ def _wait(
         watch()
         if time.monotonic() > deadline:
             return timed_out(limit)
-        if cluster_is_lost():
-            return CLUSTER_LOST
+        if lost := loss_of_cluster():
+            return lost
         if stop.wait(POLL_SECONDS):
             return CANCELED
     return None
+
+
+def _cluster_lost(end: str) -> Outcome:
+    message = f"the cluster's Spark ended while the run used it ({end}); the next run starts it again"
+    return internal_error(message, "DRIVER_ERROR")
 
 
 def _outcome_of(folder: Path) -> Outcome:
