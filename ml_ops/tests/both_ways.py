@@ -1,4 +1,4 @@
-"""Scores one source by expressions of Spark and then all of it in Python, and makes rows for that."""
+"""Scores one source in each way that there is, and makes rows for that."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import numpy as np
@@ -20,6 +21,7 @@ from diabetes.tabular.drift import Counts, Profile, to_arrays
 from diabetes.tabular.fitting import fit
 from diabetes.tabular.scoring import predict
 from diabetes.tabular.sql import write_sql
+from diabetes_mlops.data import small_batch
 from diabetes_mlops.data.reading import read_as_found
 from diabetes_mlops.data.scored_tables import RUN, find_output
 from diabetes_mlops.data.staged_batch import StagedBatch, check_columns, predicted_columns, staging
@@ -132,11 +134,12 @@ class Outcome:
     counts: Counts | None
     predictions: dict[str, list[float]]
     others: list[str]
+    way: str
 
 
 @dataclass(frozen=True)
 class Case:
-    """A trained problem whose rows are to be scored both ways."""
+    """A trained problem whose rows are to be scored in each way."""
 
     problem: Problem
     model: LoadedModel
@@ -161,14 +164,15 @@ def train(problem: Problem, table: pd.DataFrame, **params: Any) -> Case:
     return Case(problem, model, table.drop(columns=schema.label.name))
 
 
-def score_both(
+def score_each_way(
     spark: SparkSession, read: Callable[[], DataFrame], model: LoadedModel, carried: tuple[str, ...] = ()
-) -> tuple[Outcome, Outcome]:
-    """Stage what is read by expressions, as far as they are sure, and then in Python."""
-    return (
-        score_once(spark, read(), model, carried),
-        score_once(spark, read(), replace(model, sql=None), carried),
-    )
+) -> tuple[Outcome, Outcome, Outcome]:
+    """Stage what is read by expressions, as far as they are sure, then in Python, and on the driver."""
+    native, python = score_once(spark, read(), model, carried), replace(model, sql=None)
+    with patch.object(small_batch, "MOST_BYTES", 1024**2):
+        driver = score_once(spark, read(), model, carried)
+    assert driver.way == "driver"
+    return native, score_once(spark, read(), python, carried), driver
 
 
 def score_once(
@@ -183,7 +187,9 @@ def score_once(
                 _list_numbers(row, model.schema)
             )
         others = sorted(repr(_tell(row.asDict())) for row in rows if row[REASONS] is not None)
-        outcome = Outcome(batch.rows_in, batch.rejected, batch.digest, batch.counts, predictions, others)
+        outcome = Outcome(
+            batch.rows_in, batch.rejected, batch.digest, batch.counts, predictions, others, batch.way
+        )
     return outcome
 
 

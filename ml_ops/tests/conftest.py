@@ -1,20 +1,38 @@
 """What the tests run on: a real Spark with Delta, and a real MLflow store."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 import pytest
 from azurite import Azurite
+from diabetes_mlops.data import small_batch
 from ingestion import Ingestion, open_ingestion
 from job_runs import Jobs
 from pyspark.sql import SparkSession
-from sparks import Sessions, find_java, open_spark
+from sparks import CLASSIC, Sessions, find_java, open_spark
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
+
+
+@pytest.fixture(scope="session", autouse=True)
+def batches_are_large() -> Iterator[None]:
+    """Batches of tests have few rows; Spark scores them, as large ones, unless a test says otherwise."""
+    with patch.object(small_batch, "MOST_BYTES", -1):
+        yield
+
+
+@pytest.fixture(params=["spark"] if CLASSIC else ["spark", "driver"])
+def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What scores: Spark, and then the driver, which is the same whatever Spark there is."""
+    if request.param == "driver":
+        monkeypatch.setattr(small_batch, "MOST_BYTES", 1024**2)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +102,7 @@ def make_jobs(
 @pytest.fixture
 def jobs(make_jobs: Callable[[str], Jobs], request: pytest.FixtureRequest) -> Jobs:
     """Jobs with nothing trained and nothing scored."""
-    return make_jobs(request.node.name.partition("[")[0])
+    return make_jobs(re.sub(r"\W+", "_", request.node.name).strip("_"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ On Databricks serverless compute and clusters of standard access mode are the fo
 so all with an ML runtime, are the latter; TEST_SPARK=classic takes that.
 """
 
+import fcntl
 import gc
 import os
 import re
@@ -11,10 +12,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -79,8 +81,7 @@ def _open_connect(folder: Path) -> Iterator[Sessions]:
         "spark.connect.grpc.binding.port": str(port),
     }
     program = ("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal")
-    with _running(folder, program, settings) as server:
-        _wait(server, folder, lambda: _listens(port))
+    with _started(folder, program, settings, lambda: _listens(port)):
         yield partial(_connected, f"sc://127.0.0.1:{port}")
 
 
@@ -88,8 +89,7 @@ def _open_connect(folder: Path) -> Iterator[Sessions]:
 def _open_classic(folder: Path) -> Iterator[Sessions]:
     """Attach to a Java that has nothing but a gateway, as PySpark does to the one that it starts itself."""
     told = folder / "gateway"
-    with _running(folder, ("pyspark-shell",), {}, _PYSPARK_DRIVER_CONN_INFO_PATH=str(told)) as server:
-        _wait(server, folder, told.exists)
+    with _started(folder, ("pyspark-shell",), {}, told.exists, _PYSPARK_DRIVER_CONN_INFO_PATH=str(told)):
         with told.open("rb") as file:
             port, secret = read_int(file), UTF8Deserializer().loads(file)
         os.environ |= {"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret}
@@ -111,6 +111,23 @@ def _connected(address: str) -> Iterator[SparkSession]:
 @contextmanager
 def _attached(first: SparkSession) -> Iterator[SparkSession]:
     yield first.newSession()
+
+
+@contextmanager
+def _started(
+    folder: Path,
+    program: Sequence[str],
+    settings: Mapping[str, str],
+    is_up: Callable[[], bool],
+    **variables: str,
+) -> Iterator[None]:
+    """Run a server that is up. One at a time starts: two that download at once spoil what the other has."""
+    with ExitStack() as stack:
+        with (Path(tempfile.gettempdir()) / f"spark_of_tests_{os.getuid()}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            server = stack.enter_context(_running(folder, program, settings, **variables))
+            _wait(server, folder, is_up)
+        yield
 
 
 @contextmanager

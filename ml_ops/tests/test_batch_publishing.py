@@ -15,6 +15,8 @@ from pyspark.sql.types import StructType
 from sparks import cancel_all
 from test_batch_score import BATCH, expected, found
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
@@ -131,10 +133,10 @@ def test_a_run_that_is_killed_while_it_writes_changes_nothing(trained, victim, t
 
 
 def test_a_column_that_another_run_adds_in_the_middle_of_writing_does_not_stop_a_run(
-    trained, victim, table, stalling
+    trained, victim, table, stalling, each_way
 ):
     jobs, _ = trained
-    path, output = jobs.write(table, "grows.parquet"), f"{jobs.table}_that_grows"
+    path, output = jobs.write(table, "grows.parquet"), f"{jobs.table}_that_grows_{each_way}"
 
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(victim.score, input_data=path, batch_id="grows", output_table=output)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from problems import PATIENTS
 from test_batch_score import BATCH, GOOD, HEADER, expected, found
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 # What Java takes for white space at the ends of a line; a line of nothing else is no row.
 BLANK = bytes(range(33))
 
@@ -177,15 +179,14 @@ def test_too_many_rejected_rows_end_the_run_before_anything_is_published(scored)
     assert reasons[["reason", "rows"]].values.tolist() == [["ID is not a number", 1]]
 
 
-def test_repeated_ids_are_found_across_files_and_every_one_is_set_aside(trained):
+def test_repeated_ids_are_found_across_files_and_every_one_is_set_aside(trained, tmp_path):
     jobs, _ = trained
     table = pd.read_csv(BATCH)
-    (jobs.folder / "night").mkdir()
-    table.head(60).to_parquet(jobs.folder / "night" / "a.parquet")
+    table.head(60).to_parquet(tmp_path / "a.parquet")
     again = table.iloc[58:].astype({"ID": "int32"})
-    again.to_parquet(jobs.folder / "night" / "b.parquet")
+    again.to_parquet(tmp_path / "b.parquet")
 
-    result = jobs.score(input_data="night/", batch_id="repeated")
+    result = jobs.score(input_data=f"{tmp_path}/", batch_id="repeated")
 
     rejected = jobs.rows("repeated", f"{jobs.table}_rejected").collect()
     repeated = table.iloc[58:60]["ID"].tolist()

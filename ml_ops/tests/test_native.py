@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import problems
 import pytest
-from both_ways import Case, differ, make_dirty, score_both, score_once, staged, to_csv, train, write
+from both_ways import Case, differ, make_dirty, score_each_way, score_once, staged, to_csv, train, write
 from diabetes.tabular import Column, Schema
 from diabetes.tabular.scoring import predict
 from diabetes_mlops.data import staged_batch
@@ -89,9 +89,9 @@ def test_dirty_rows_come_to_the_same_both_ways(cases, spark, tmp_path, capsys, n
     rows = make_dirty(case, form, random, 400, 0.06)
     read = write(case, rows, form, tmp_path, spark)
 
-    native, python = score_both(spark, read, case.model, case.carried)
+    native, python, driver = score_each_way(spark, read, case.model, case.carried)
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert IN_PYTHON not in capsys.readouterr().out
     assert find_scorer(read(), case.model, case.carried) is not None
     assert 0 < python.rejected < python.rows_in == 400
@@ -103,9 +103,9 @@ def test_compiled_expressions_come_to_the_same(cases, compiled, tmp_path, capsys
         case, make_dirty(case, "csv", np.random.default_rng(9), 400, 0.06), "csv", tmp_path, compiled
     )
 
-    native, python = score_both(compiled, read, case.model, case.carried)
+    native, python, driver = score_each_way(compiled, read, case.model, case.carried)
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert IN_PYTHON not in capsys.readouterr().out
     assert 0 < python.rejected < python.rows_in == 400
 
@@ -123,9 +123,9 @@ def test_a_batch_of_few_rows_or_of_none_comes_to_the_same_both_ways(
     }[what]
     read = write(case, rows, "csv", tmp_path, spark)
 
-    native, python = score_both(spark, read, case.model, case.carried)
+    native, python, driver = score_each_way(spark, read, case.model, case.carried)
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert IN_PYTHON not in capsys.readouterr().out
     assert python.rows_in == len(rows)
     assert python.rejected == (len(rows) if "wrong" in what else 0)
@@ -156,9 +156,11 @@ def test_lines_that_are_no_rows_come_to_the_same_both_ways(cases, spark, tmp_pat
     head = to_csv(rows.head(0))
     files = {"a": to_csv(rows, odd), "b": head, "c": head + line + b"\n"}
 
-    native, python = score_both(spark, read_bytes(case, spark, tmp_path, **files), case.model, case.carried)
+    native, python, driver = score_each_way(
+        spark, read_bytes(case, spark, tmp_path, **files), case.model, case.carried
+    )
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert IN_PYTHON not in capsys.readouterr().out
     assert python.rows_in > 60 and 0 < python.rejected < 20
 
@@ -174,11 +176,11 @@ def test_files_of_several_headers_and_folders_come_to_the_same_both_ways(cases, 
     carried = (*case.carried, "DAY")
     needed = [case.schema.key.name, *case.schema.feature_names]
 
-    native, python = score_both(
+    native, python, driver = score_each_way(
         spark, lambda: read_as_found(spark, f"{tmp_path}/rows", "csv", needed, carried), case.model, carried
     )
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert IN_PYTHON not in capsys.readouterr().out
     assert python.rows_in == 90 and python.rejected >= 30, "one file is not in UTF-8 anywhere"
 
@@ -193,9 +195,9 @@ def test_a_category_with_the_mark_of_what_is_no_text_comes_to_the_same_both_ways
     case = train(houses.make_houses_problem(replace(houses.SCHEMA, features=features)), table)
     read = write(case, clean_rows(case), "csv", tmp_path, spark)
 
-    native, python = score_both(spark, read, case.model, case.carried)
+    native, python, driver = score_each_way(spark, read, case.model, case.carried)
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert 0 < python.rejected < python.rows_in
 
 
@@ -209,11 +211,11 @@ def test_a_collated_text_is_what_it_is_to_python(cases, spark, tmp_path):
     texts = "HOUSE COLLATE UTF8_LCASE AS HOUSE, KIND COLLATE UTF8_LCASE_RTRIM AS KIND"
     numbers = "double(AREA) AS AREA, date(SOLD) AS SOLD, double(VALUE) AS VALUE"
 
-    native, python = score_both(
+    native, python, driver = score_each_way(
         spark, lambda: spark.sql(f"SELECT {texts}, {numbers} FROM houses_found"), case.model
     )
 
-    assert differ(native, python) == []
+    assert differ(native, python) == differ(driver, python) == []
     assert (python.rows_in, python.rejected) == (40, 10)
 
 

@@ -1,15 +1,18 @@
 """The scoring job: reads and scores a batch once, checks it as a whole, and only then publishes it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-from diabetes.tabular.drift import PREDICTION, DriftThresholds
+from diabetes.tabular.drift import Counts, DriftThresholds, Profile
 from diabetes.tabular.problem import Problem
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
@@ -30,7 +33,7 @@ from diabetes_mlops.data.staged_batch import (
     predicted_columns,
     staging,
 )
-from diabetes_mlops.data.worker import PROBABILITY, REASONS, ROW, LoadedModel
+from diabetes_mlops.data.worker import REASONS, ROW, LoadedModel
 from diabetes_mlops.models import model_files, registry
 from diabetes_mlops.monitoring import drift
 from diabetes_mlops.monitoring.drift import Drift
@@ -117,19 +120,21 @@ def run(
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
-            mlflow.set_tag("scored_by", "sql" if batch.rows_by_sql else "python")
+            mlflow.set_tag("scored_by", batch.way)
             say(f"scored {batch.rows_in} rows of {settings.input_data} as batch {batch_id}{_tell_way(batch)}")
             with step("check"):
                 check_rejected(batch, settings.max_rejected_share)
-                found_drift = log_drift(model, batch, settings.drift)
+                measured = measure_drift(model, batch, settings.drift)
 
             origin = {"model_name": version.name, "model_version": str(version.version)}
             origin |= {"batch_id": batch_id, "run_id": run_id}
-            with step("publish"):
-                published = publish(batch, origin, carried, found_drift["drift"]["status"])
-                say(f"published {published.scored} rows in {table}, set {published.rejected} aside")
-            counts = count_rows(batch.rows_in, published.scored, published.rejected)
-            sample = read_sample(batch, origin["model_version"], published.scored_at)
+            with drawing(model.profile, batch.counts, measured):
+                found_drift = log_drift(measured)
+                with step("publish"):
+                    published = publish(batch, origin, carried, found_drift["drift"]["status"])
+                    say(f"published {published.scored} rows in {table}, set {published.rejected} aside")
+                counts = count_rows(batch.rows_in, published.scored, published.rejected)
+                sample = read_sample(batch, origin["model_version"], published.scored_at)
 
         remove_left_overs(spark, table, active.info.experiment_id, published.replaced)
         place = {"output_table": table, "experiment_id": active.info.experiment_id}
@@ -225,18 +230,37 @@ def publish_rejected(batch: StagedBatch, table: str, origin: Mapping[str, str]) 
     return _publish(batch.rejected_rows, table, REJECTED, {**origin, "rejected_at": datetime.now(UTC)})
 
 
-def log_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> dict[str, Any]:
-    """Log how far the batch has moved from the rows that the model was trained on.
+def measure_drift(model: LoadedModel, batch: StagedBatch, thresholds: DriftThresholds) -> Drift | None:
+    """Measure how far the batch has moved from the rows that the model was trained on.
 
-    It is `unknown`, and the run has no tag, for a model without a profile and where no row was scored.
+    None for a model without a profile, and where no row was scored.
     """
     if model.profile is None or batch.counts is None or not batch.counts.rows:
+        return None
+    return Drift.of(model.profile, batch.counts, thresholds)
+
+
+def log_drift(found: Drift | None) -> dict[str, Any]:
+    """Log how far the batch has moved; where nobody measured it is `unknown`, and the run has no tag."""
+    if found is None:
         return {"drift": {"status": "unknown"}}
-    found = Drift.of(model.profile, batch.counts, thresholds)
-    mlflow.log_figure(plots.draw_drift(model.profile, batch.counts, found), "plots/drift.png")
     reported = drift.log(found)
     say(f"drift: {reported['status']}", *[f"{name} {size}" for name, size in reported["drifted"].items()])
     return {"drift": reported}
+
+
+@contextmanager
+def drawing(profile: Profile | None, counts: Counts | None, found: Drift | None) -> Iterator[None]:
+    """Draw the drift in another thread while this one waits for Spark; log the figure on the way out."""
+    if profile is None or counts is None or found is None:
+        yield
+        return
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as other_thread:
+        file = f"{folder}/drift.png"
+        drawn = other_thread.submit(lambda: plots.draw_drift(profile, counts, found).savefig(file))
+        yield
+        drawn.result()
+        mlflow.log_artifact(file, "plots")
 
 
 def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, int]:
@@ -249,15 +273,10 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
     return counts
 
 
-def read_sample(
-    batch: StagedBatch, model_version: str, scored_at: datetime, rows: int = 10
-) -> list[dict[str, Any]]:
+def read_sample(batch: StagedBatch, model_version: str, scored_at: datetime) -> list[dict[str, Any]]:
     """Read a few of the rows that were written back, for people to look at."""
-    predicted = [name for name in predicted_columns(batch.schema) if name in (PREDICTION, PROBABILITY)]
-    version = F.lit(model_version).alias("model_version")
-    moment = F.date_format(F.lit(scored_at), "yyyy-MM-dd HH:mm:ss").alias("scored_at")
-    shown = batch.scored_rows.limit(rows).select(quote(batch.schema.key.name), *predicted, version, moment)
-    return [row.asDict() for row in shown.collect()]
+    shown = {"model_version": model_version, "scored_at": f"{scored_at:%Y-%m-%d %H:%M:%S}"}
+    return [row | shown for row in batch.read_sample()]
 
 
 def derive_batch_id(source: str, digest: str) -> str:
@@ -276,8 +295,8 @@ def _publish(rows: DataFrame, table: str, columns: Mapping[str, str], labels: Ma
 
 
 def _tell_way(batch: StagedBatch) -> str:
-    if not batch.rows_by_sql:
-        return ""
+    if batch.way != "sql":
+        return ", on the driver" if batch.way == "driver" else ""
     others = batch.rows_in - batch.rows_by_sql
     return f", as SQL but for {others} rows" if others else ", as SQL"
 

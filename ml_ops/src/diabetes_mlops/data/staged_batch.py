@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from diabetes.tabular.columns import Column as SchemaColumn
 from diabetes.tabular.columns import Schema, SchemaError
 from diabetes.tabular.drift import PREDICTION, Counts, Profile
@@ -39,6 +42,7 @@ from diabetes_mlops.data.native import (
 from diabetes_mlops.data.places import quote
 from diabetes_mlops.data.reading import find_wrong_types
 from diabetes_mlops.data.scored_tables import RUN, Output, Stage, open_stage
+from diabetes_mlops.data.small_batch import read_small
 from diabetes_mlops.data.worker import (
     BROKEN_LINE,
     DIGEST,
@@ -56,8 +60,13 @@ from diabetes_mlops.data.worker import (
 from diabetes_mlops.runs import telemetry
 from diabetes_mlops.runs.telemetry import say
 
+SAMPLE_ROWS = 10
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, RUN, *LINES)
+
+
+# How a batch is scored: by expressions of Spark, by Spark's Python workers, or by the driver.
+Way = Literal["sql", "python", "driver"]
 
 
 class RowCountError(RuntimeError):
@@ -72,7 +81,8 @@ class StagedBatch:
     found, as a JSON object) and the carried columns. `digest` is the same for the same rows in whatever
     order. `counts` are the scored rows in the bins of the model's profile; rows that repeat an ID are still
     among them. `has_distinct_ids` says that no ID was there twice as far as the tasks, each by itself, can
-    tell; else nobody knows yet. Of the rows that were read, `rows_by_sql` were by expressions of Spark.
+    tell; else nobody knows yet. `way` is how the rows were scored; `rows_by_sql` of them were by expressions
+    of Spark. `sample` are some of the scored rows, where they were read back already.
     """
 
     stage: Stage
@@ -83,7 +93,16 @@ class StagedBatch:
     rejected: int
     counts: Counts | None
     has_distinct_ids: bool
+    way: Way = "python"
     rows_by_sql: int = 0
+    sample: list[dict[str, Any]] | None = None
+
+    def read_sample(self) -> list[dict[str, Any]]:
+        """Read a few of the scored rows: their ID and what is predicted."""
+        if self.sample is not None:
+            return self.sample
+        shown = map(quote, _sample_columns(self.schema))
+        return [row.asDict() for row in self.scored_rows.limit(SAMPLE_ROWS).select(*shown).collect()]
 
     @property
     def scored_rows(self) -> DataFrame:
@@ -176,18 +195,47 @@ def staging(
             is_text=BROKEN_LINE in found.columns,
         )
         with telemetry.step("stage"):
-            batch = _write(stage, found, scorer, columns, find_scorer(found, model, carried))
+            prepared = _prepare(found)
+            if (small := read_small(prepared)) is not None:
+                batch = _write_small(stage, small, scorer, columns)
+            else:
+                batch = _write(stage, found, scorer, columns, find_scorer(found, model, carried))
         key = model.schema.key
         if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
-            again = _score(_prepare(found), replace(scorer, keep_rows=True), columns)
+            keeping = replace(scorer, keep_rows=True)
+            if small is None:
+                again = _score(prepared, keeping, columns)
+            else:
+                again = _to_frame(stage, _score_here(small, keeping), columns)
             stage.write_again(_reject_repeated(again, repeated, key))
-            before, batch = batch.digest, _read_back(stage, scorer)
+            before, batch = (
+                batch.digest,
+                _read_back(stage, scorer, way="python" if small is None else "driver"),
+            )
             if batch.digest != before:
                 raise RowCountError("the input changed while it was read; run the job again")
         yield batch
     finally:
         stage.close()
+
+
+def _write_small(stage: Stage, found: pa.Table, scorer: Scorer, columns: StructType) -> StagedBatch:
+    """Score and write rows that the driver has, and read back what was written of them."""
+    key, shown = scorer.schema.key.name, _sample_columns(scorer.schema)
+    scored = _score_here(found, scorer)
+    stage.write(_to_frame(stage, scored, columns))
+    is_rejected = F.col(REASONS).isNotNull().alias("_is_rejected")
+    written = _rows_of(stage).select(*map(quote, shown), is_rejected).toArrow()
+    texts = [text for batch in scored for text in batch.column(TALLY).drop_null().to_pylist()]
+    good, ids = written.filter(pc.invert(written["_is_rejected"])), written[key].drop_null()
+    batch = _describe(stage, scorer, texts, len(written), len(written) - len(good))
+    return replace(
+        batch,
+        has_distinct_ids=pc.count_distinct(ids).as_py() == len(ids),
+        way="driver",
+        sample=good.select(shown).slice(0, SAMPLE_ROWS).to_pylist(),
+    )
 
 
 def _write(
@@ -227,6 +275,7 @@ def _write_natively(
         rejected=0,
         counts=counted.counts,
         has_distinct_ids=has_distinct_ids,
+        way="sql",
         rows_by_sql=counted.sure,
     )
     if not counted.others:
@@ -236,7 +285,7 @@ def _write_natively(
     if (both.rows_in - counted.sure, both.digest) != (counted.others, str(counted.others_digest)):
         raise OtherRowsError(f"{counted.others} rows were left to Python, which found others")
     counts = _add_up([batch.counts, both.counts], scorer.profile)
-    return replace(both, digest=batch.digest, counts=counts, rows_by_sql=counted.sure)
+    return replace(both, digest=batch.digest, counts=counts, way="sql", rows_by_sql=counted.sure)
 
 
 def _score(prepared: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
@@ -246,12 +295,29 @@ def _score(prepared: DataFrame, scorer: Scorer, columns: StructType) -> DataFram
     return prepared.toDF(*places).mapInArrow(scorer, columns)
 
 
-def _read_back(stage: Stage, scorer: Scorer, already: int = 0) -> StagedBatch:
-    """Look at what was written; the rows with a tally tell how many there ought to be beside others."""
+def _score_here(found: pa.Table, scorer: Scorer) -> list[pa.RecordBatch]:
+    """Give what a worker would, of all rows at once: the scored ones, and then one with a tally."""
+    return list(scorer(found.combine_chunks().to_batches()))
+
+
+def _to_frame(stage: Stage, batches: list[pa.RecordBatch], columns: StructType) -> DataFrame:
+    rows = pa.Table.from_batches(batches) if batches else []
+    return stage.spark.createDataFrame(rows, columns).coalesce(1)
+
+
+def _read_back(stage: Stage, scorer: Scorer, already: int = 0, way: Way = "python") -> StagedBatch:
+    """Look at what was written."""
     is_row = F.col(TALLY).isNull()
     texts, staged_rows, rejected = stage.rows.agg(
         F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
     ).collect()[0]
+    return replace(_describe(stage, scorer, texts, staged_rows, rejected, already), way=way)
+
+
+def _describe(
+    stage: Stage, scorer: Scorer, texts: list[str], staged_rows: int, rejected: int, already: int = 0
+) -> StagedBatch:
+    """Tell of rows that were written; the `texts` of tallies say how many there ought to be beside others."""
     tallies, counts = zip(*map(read_tally, texts), strict=True) if texts else ((), ())
     rows_in = already + sum(tally.rows for tally in tallies)
     if staged_rows != rows_in:
@@ -284,6 +350,10 @@ def _look_at(rows: DataFrame, native: NativeScorer) -> tuple[int, int, bool]:
     if not found["rows"]:
         return 0, 0, True
     return found["rows"], put_together(found["high"], found["low"]), is_distinct
+
+
+def _sample_columns(schema: Schema) -> list[str]:
+    return [schema.key.name, *(name for name in predicted_columns(schema) if name != PROBABILITIES)]
 
 
 def _rows_of(stage: Stage) -> DataFrame:

@@ -11,6 +11,7 @@ from diabetes.tabular.features import select_features
 from diabetes.tabular.metrics import Evaluation, find_classes
 from diabetes.tabular.problem import Problem
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -275,20 +276,34 @@ def draw_importance(importance: pd.DataFrame, evaluation: Evaluation) -> Figure:
 def draw_drift(profile: Profile, counts: Counts, found: Drift) -> Figure:
     """Draw each column's shares of training rows and of a batch's rows in the same bins."""
     comparison, statuses = found.comparison, found.statuses
-    figure = _figure(13, 9)
+    longest = max(len(_shorten(label)) for name in statuses for label in profile.labels(name))
+    figure, grid = _make_grid(len(statuses) + 1, longest)
     figure.suptitle(f"Drift of {counts.rows} rows against {profile.baseline.rows} training rows")
-    columns = 4
-    grid = list(figure.subplots(-(-(len(statuses) + 1) // columns), columns).flat)
     for axes, (name, status) in zip(grid, statuses.items(), strict=False):
         _draw_shares(axes, profile, name, counts, STATUS_COLOURS[status])
-        emphasis = {} if status == "ok" else {"color": STATUS_COLOURS[status], "weight": "bold"}
+        emphasis: dict[str, Any] = (
+            {} if status == "ok" else {"color": STATUS_COLOURS[status], "weight": "bold"}
+        )
         axes.set_title(f"{name}: psi {comparison['psi'][name]:.3f}, {status}", fontsize=10, **emphasis)
     for unused in grid[len(statuses) :]:
         unused.set_axis_off()
     kinds = {"training rows": GREY, **{f"batch, {status}": c for status, c in STATUS_COLOURS.items()}}
     handles = [Patch(color=colour, label=kind) for kind, colour in kinds.items()]
     grid[len(statuses)].legend(handles=handles, loc="center", frameon=False)
-    return _laid_out(figure)
+    return figure
+
+
+def _make_grid(panels: int, longest: int) -> tuple[Figure, list[Axes]]:
+    """Make panels, four in a row, with room below each for slanted labels of so many characters.
+
+    To have the room measured takes as long as all the rest of the figure, for which a batch waits.
+    """
+    rows, panel, labels = -(-panels // 4), 1.8, 0.2 + 0.055 * longest
+    title, height = 0.75, rows * (panel + labels) + (rows - 1) * 0.35 + 0.75
+    figure = _figure(13, height)
+    room = {"left": 0.045, "right": 0.99, "top": 1 - title / height, "bottom": labels / height}
+    spaces = {"hspace": (labels + 0.35) / panel, "wspace": 0.22}
+    return figure, list(figure.subplots(rows, 4, gridspec_kw=room | spaces).flat)
 
 
 def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour: str) -> None:
@@ -298,7 +313,13 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
     pairs = ((profile.baseline, GREY, -0.2), (counts, colour, 0.2))
     for counted, fill, offset in pairs:
         shares = np.array(counted.bins[name]) / max(counted.rows, 1)
-        axes.bar(places + offset, shares, width=0.4, color=fill, alpha=0.85)
+        # One shape for all bars takes a third of the time of one each.
+        left, right, zero = places + offset - 0.2, places + offset + 0.2, np.zeros_like(shares)
+        corners = [(left, zero), (left, shares), (right, shares), (right, zero)]
+        bars = np.array(corners).transpose(2, 0, 1)
+        axes.add_collection(PolyCollection(list(bars), facecolor=fill, alpha=0.85), autolim=True)
+    axes.autoscale_view()
+    axes.set_ylim(bottom=0)
     axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.locator_params(axis="y", nbins=FEW_TICKS)
