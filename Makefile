@@ -253,10 +253,11 @@ lint-infrastructure: $(INSTALLED) ## Scan the Azure template for what is open or
 ROWS ?=
 RUNS ?=
 MODEL :=
-SETTINGS += ROWS RUNS MODEL
+SPARK :=
+SETTINGS += ROWS RUNS MODEL SPARK
 BENCHMARK = $(WITHOUT_SETTINGS) .venv/bin/python benchmarks/
-bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000 RUNS=5 MODEL=lightgbm
-	@$(BENCHMARK)scoring.py $${ROWS:+--rows="$$ROWS"} $${RUNS:+--runs="$$RUNS"} $${MODEL:+--model="$$MODEL"}
+bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000 RUNS=5 MODEL=lightgbm SPARK=classic
+	@$(BENCHMARK)scoring.py $${ROWS:+--rows="$$ROWS"} $${RUNS:+--runs="$$RUNS"} $${MODEL:+--model="$$MODEL"} $${SPARK:+--spark="$$SPARK"}
 bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000'
 	@set -f; $(BENCHMARK)memory.py $${ROWS:+--rows $$ROWS}
 bench-run: has-local-workspace $(INSTALLED) ## A training by make against a plain script and `mlflow run`; start and idle memory

@@ -62,9 +62,14 @@ class Bench:
 
 
 @contextmanager
-def open_bench(model: str = "linear") -> Iterator[Bench]:
-    """Start Spark as the local workspace does, train a model, and clean up on the way out."""
+def open_bench(model: str = "linear", spark: str = "connect") -> Iterator[Bench]:
+    """Start Spark as the local workspace does, train a model, and clean up on the way out.
+
+    `spark` is the Spark that a cluster has: `connect` with standard access mode, `classic` with dedicated.
+    """
+    from local_workspace.callers import USER_NAME
     from local_workspace.cluster import SparkCluster
+    from local_workspace.compute import DEDICATED, STANDARD
 
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=ROOT) as name:
         folder = Path(name)
@@ -74,13 +79,12 @@ def open_bench(model: str = "linear") -> Iterator[Bench]:
         try:
             cluster.start()
             cluster.ensure_running()
-            os.environ |= cluster.environment
-            spark = SparkSession.builder.remote(cluster.environment["SPARK_REMOTE"]).getOrCreate()
-            # The Spark workers need the packages of this environment, which are installed as editable.
-            spark.conf.set("spark.sql.execution.pyspark.python", sys.executable)
-            _train(folder, spark, model)
-            yield Bench(folder, spark, int((folder / "spark" / "server.pid").read_text().split()[0]))
-            spark.stop()
+            mode = DEDICATED if spark == "classic" else STANDARD
+            with cluster.attached(mode, "bench", USER_NAME, folder) as of_mode:
+                os.environ |= of_mode or cluster.environment
+                session = _open_session()
+                _train(folder, session, model)
+                yield Bench(folder, session, int((folder / "spark" / "server.pid").read_text().split()[0]))
         finally:
             cluster.stop()
 
@@ -164,6 +168,19 @@ def finish(figures: dict[str, Any]) -> None:
 def _cpu_lines() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []
+
+
+def _open_session() -> SparkSession:
+    """Open a session whose workers have the packages of this environment, which are installed as editable."""
+    if remote := os.environ.get("SPARK_REMOTE"):
+        session = SparkSession.builder.remote(remote).getOrCreate()
+        session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
+        return session
+    from local_workspace.notebook import classic
+
+    session = classic.open_session()
+    session.sparkContext.pythonExec = sys.executable
+    return session
 
 
 def _train(folder: Path, spark: SparkSession, model: str) -> None:

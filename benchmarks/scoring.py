@@ -3,7 +3,8 @@
 All read the same Parquet files and predict with the same model: the sample's, which the job scores as SQL, or
 another one. The UDF writes what people write with it, every column, and beside that what the job writes: the
 ID, the prediction and the run. The job does more: it checks every row, finds repeated IDs, measures drift,
-and publishes the batch as a whole. It runs once more without the SQL, as it does for every other model.
+and publishes the batch as a whole. It runs once more without the SQL, as it does for every other model. Few
+rows, up to 50,000, it scores on the driver.
 """
 
 import argparse
@@ -52,7 +53,8 @@ def score_with_udf_like_the_job(bench: Bench, source: Path) -> None:
 
 def score_in_python(bench: Bench, source: Path) -> None:
     """Run the job as it is for a model that cannot be written as SQL."""
-    with patch("diabetes_mlops.data.staged_batch.find_scorer", return_value=None):
+    where = "diabetes_mlops.data.staged_batch"
+    with patch(f"{where}.find_scorer", return_value=None), patch(f"{where}.read_small", return_value=None):
         bench.score(source, f"{TABLE}_in_python")
 
 
@@ -112,8 +114,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--model", choices=MODELS, default="linear")
+    parser.add_argument("--spark", choices=("connect", "classic"), default="connect")
     options = parser.parse_args()
-    with open_bench(options.model) as bench:
+    with open_bench(options.model, options.spark) as bench:
         print(f"Writing {options.rows:,} rows", flush=True)
         source = write_rows(bench.folder / "rows", options.rows)
         model = mlflow.sklearn.load_model(f"models:/{MODEL}/1")
@@ -147,6 +150,7 @@ def main() -> int:
         {
             "benchmark": "scoring",
             "model": options.model,
+            "spark": options.spark,
             "rows": options.rows,
             "runs": options.runs,
             "median_seconds": seconds,

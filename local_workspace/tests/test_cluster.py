@@ -238,6 +238,30 @@ def test_sparks_client_starts_no_thread_while_it_holds_a_lock(real_workspace: Re
     assert json.loads(output.notebook_output.result) == [[3, 3, 3], []]
 
 
+OPENS = """# Databricks notebook source
+import json
+spark.range(3).collect()
+dbutils.notebook.exit(json.dumps(spark.session_id))
+"""
+COMES_BACK = """# Databricks notebook source
+import json, os
+from pyspark.sql import SparkSession
+try:
+    again = SparkSession.builder.remote(os.environ["SPARK_REMOTE"] + ";session_id={session}").create()
+    told = again.range(3).collect()
+except Exception as error:
+    told = error
+dbutils.notebook.exit(json.dumps(str(told)))
+"""
+
+
+def test_a_session_of_spark_connect_ends_with_its_run(real_workspace: RealWorkspace):
+    session = real_workspace.result_of("opens", OPENS, on=STANDARD)
+    told = real_workspace.result_of("comes_back", COMES_BACK.format(session=session), on=STANDARD)
+
+    assert "SESSION_CLOSED" in told
+
+
 def test_a_real_spark_that_is_killed_fails_its_run_and_the_next_one_finds_its_tables(
     real_workspace: RealWorkspace, tmp_path: Path, eventually
 ):

@@ -65,6 +65,16 @@ def test_rows_that_spark_takes_for_large_are_not_read_to_the_driver(spark, monke
     assert read_small(spark.range(5).crossJoin(many)) is None
 
 
+def test_rows_that_are_larger_than_their_files_are_left_to_spark(spark, tmp_path):
+    spark.range(ROWS).withColumn("text", F.repeat(F.lit("x"), 10_000)).coalesce(1).write.parquet(
+        f"{tmp_path}/r"
+    )
+    found = spark.read.parquet(f"{tmp_path}/r")
+
+    assert read_small(found.select("id")) is not None
+    assert read_small(found) is None
+
+
 def test_values_of_every_type_are_what_spark_makes_of_them(case, spark, tmp_path, monkeypatch):
     spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
     moment = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)

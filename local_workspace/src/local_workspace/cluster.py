@@ -28,7 +28,7 @@ from local_workspace.java import find_java
 from local_workspace.notebook.environment import create_environment, python_of
 from local_workspace.processes import end_process_tree, recall, remember
 from local_workspace.profile import ADDRESS
-from local_workspace.run_processes import end_processes, mark
+from local_workspace.run_processes import end_processes, mark, uses_cluster
 
 # The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
 DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
@@ -171,10 +171,16 @@ class SparkCluster:
         return None if process.poll() is None else _tell_end(process)
 
     @contextmanager
-    def attached(self, mode: str, run: str, user: str) -> Iterator[dict[str, str]]:
-        """What the access mode of a run's cluster adds to its `environment`; raises ClusterError."""
+    def attached(self, mode: str, run: str, user: str, folder: Path) -> Iterator[dict[str, str]]:
+        """What the access mode of a run's cluster adds to its `environment`; raises ClusterError.
+
+        In the end what the run has in Spark goes; a session of Spark Connect would stay for an hour.
+        """
         if not is_classic(mode):
-            yield {}
+            try:
+                yield {}
+            finally:
+                self._close_session(user, uses_cluster(folder))
             return
         if self._driver is None:
             raise ClusterError("Spark was stopped")
@@ -207,7 +213,7 @@ class SparkCluster:
         for mode in (DEDICATED, STANDARD):
             if self._is_stopped or not self._is_warm_up_wanted:
                 return
-            with self.attached(mode, "warm-up", USER_NAME) as of_mode:
+            with self.attached(mode, "warm-up", USER_NAME, self._warm_up_folder) as of_mode:
                 self._warm_up_with(of_mode or self.environment)
 
     def end_warm_up(self) -> None:
@@ -230,6 +236,11 @@ class SparkCluster:
                 self._process = None
         shutil.rmtree(self._warm_up_folder, ignore_errors=True)
         (self.folder / PID_FILE).unlink(missing_ok=True)
+
+    def _close_session(self, user: str, noted: Path) -> None:
+        session = noted.read_text() if noted.exists() else ""
+        if session and self._driver is not None:
+            self._driver.close_session(user, session)
 
     def _warm_up_with(self, of_spark: Mapping[str, str]) -> None:
         with self._lock:

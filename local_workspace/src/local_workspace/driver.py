@@ -72,6 +72,17 @@ class Driver:
             ):
                 self._try(end)
 
+    def close_session(self, user: str, session: str) -> None:
+        """Closes a session of Spark Connect, with what it is still doing; does nothing where it is closed."""
+        if self.is_ready:
+            self._try(lambda: self._close_session(user, session))
+
+    def _close_session(self, user: str, session: str) -> None:
+        service = self._jvm.org.apache.spark.sql.connect.service
+        the_one = getattr(service, "SparkConnectService$")
+        manager = getattr(the_one, "MODULE$").sessionManager()
+        manager.closeSession(service.SessionKey(user, session), False)
+
     def _open(self, run: str, user: str) -> tuple[Any, Any]:
         """A session and a gateway whose threads have it, and mark the jobs of the run, from the beginning.
 

@@ -26,7 +26,7 @@ def mark(folder: Path) -> dict[str, str]:
 
 
 def uses_cluster(folder: Path) -> Path:
-    """The file that a notebook leaves in the folder of its run when it connects to Spark."""
+    """The file that a notebook leaves in its run's folder when it connects to Spark; it has the session."""
     return folder / "uses_cluster"
 
 

@@ -66,7 +66,7 @@ class RunManager:
     `environment(run)` gives the environment of a task's process and may wait until the cluster is up.
     `command` is started with the folder of the task run as its last argument, unless `fork_server` forks
     one. `cluster_end(environment)` tells how the cluster of a task has ended, None while it is there, and
-    `attached(mode, run, user)` gives what the cluster's access mode adds to the environment.
+    `attached(mode, run, user, folder)` gives what the cluster's access mode adds to the environment.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RunManager:
         workers: int = 2,
         fork_server: ForkServer | None = None,
         cluster_end: ClusterEnd = lambda environment: None,
-        attached: Attached = lambda mode, run, user: nullcontext({}),
+        attached: Attached = lambda mode, run, user, folder: nullcontext({}),
     ) -> None:
         self.host = host
         self._database = database

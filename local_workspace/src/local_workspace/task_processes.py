@@ -42,7 +42,7 @@ NO_ROOM_BYTES = 1024 * 1024
 
 Environment = Callable[[Document], Mapping[str, str]]
 ClusterEnd = Callable[[Mapping[str, str]], str | None]
-Attached = Callable[[str, str, str], AbstractContextManager[Mapping[str, str]]]
+Attached = Callable[[str, str, str, Path], AbstractContextManager[Mapping[str, str]]]
 Process = subprocess.Popen[bytes] | Fork
 Start = Callable[[], Process]
 
@@ -52,8 +52,8 @@ class TaskProcesses:
 
     `environment(run)` gives the environment of the process and may wait until the cluster is up;
     `cluster_end(environment)` tells how that cluster has ended, None while it is there, and
-    `attached(mode, run, user)` gives what its access mode adds to the environment. What `fork_server` forks
-    is taken in place of `command`.
+    `attached(mode, run, user, folder)` gives what its access mode adds to the environment, and clears up.
+    What `fork_server` forks is taken in place of `command`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TaskProcesses:
         command: Sequence[str],
         fork_server: ForkServer | None = None,
         cluster_end: ClusterEnd = lambda environment: None,
-        attached: Attached = lambda mode, run, user: nullcontext({}),
+        attached: Attached = lambda mode, run, user, folder: nullcontext({}),
     ) -> None:
         self._database = database
         self._state = state
@@ -105,7 +105,7 @@ class TaskProcesses:
             end = self._cluster_end(environment) if uses_cluster(folder).exists() else None
             return None if end is None else _cluster_lost(end)
 
-        with self._attached(mode, f"run-{task['run_id']}", user_of(run)) as of_mode:
+        with self._attached(mode, f"run-{task['run_id']}", user_of(run), folder) as of_mode:
             outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, loss_of_cluster)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
         outcome = outcome or _outcome_of(folder)

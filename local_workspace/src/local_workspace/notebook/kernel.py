@@ -200,8 +200,12 @@ class ShellError(Exception):
 
 def open_session(is_on_classic: bool) -> Any:
     """A Spark session on the workspace's cluster, whose workers use this run's packages if it has any."""
-    uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent).touch()
+    _uses_cluster().touch()
     return classic.open_session() if is_on_classic else _open_connect_session()
+
+
+def _uses_cluster() -> Path:
+    return uses_cluster(Path(os.environ["LOCAL_WORKSPACE_TASK"]).parent)
 
 
 def _open_connect_session() -> Any:
@@ -210,7 +214,8 @@ def _open_connect_session() -> Any:
     # MLflow's import switches on what pyspark has switched off: each error once more, as JSON.
     logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     _release_in_one_thread()
-    session = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+    session: Any = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+    _uses_cluster().write_text(session.session_id)
     if has_own_packages(Path(sys.prefix)):
         set_any = inspect.unwrap(type(session.conf).set)  # serverless compute refuses it to notebooks
         set_any(session.conf, "spark.sql.execution.pyspark.python", sys.executable)

@@ -20,7 +20,6 @@ from diabetes.tabular.sql import SCORE, SqlModel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
-    ArrayType,
     DataType,
     DateType,
     IntegralType,
@@ -36,10 +35,7 @@ from diabetes_mlops.data.worker import (
     LINES,
     PROBABILITIES,
     PROBABILITY,
-    REASONS,
     REPLACEMENT,
-    ROW,
-    TALLY,
     LoadedModel,
 )
 
@@ -147,10 +143,11 @@ class NativeScorer:
         )
 
     def stage(self, marked: DataFrame) -> DataFrame:
-        """Give the sure rows as `worker.Scorer` does."""
-        nothing = {REASONS: ArrayType(StringType()), ROW: StringType(), TALLY: StringType()}
-        empty = {name: F.lit(None).cast(kind) for name, kind in nothing.items()}
-        return marked.where(_IS_SURE).select(*name_columns(self._written(with_all=True) | empty))
+        """Give the sure rows as `worker.Scorer` does, without the columns that have nothing for them.
+
+        A table takes such rows as they are, and to write nothing for each takes a tenth of the time.
+        """
+        return marked.where(_IS_SURE).select(*name_columns(self._written(with_all=True)))
 
     def leave(self, marked: DataFrame) -> DataFrame:
         """Give the other rows as they were found, their columns by place, and the digest of each."""
