@@ -174,7 +174,7 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
-	port=$$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
+	port=$$(.venv/bin/python -c "from local_workspace.cluster import free_port; print(free_port())"); \
 	$(WITHOUT_SETTINGS) $(MAKE) -C "$$project" demo local-workspace-stop LOCAL_WORKSPACE_PORT="$$port"; \
 	cd "$$project"; $(WITHOUT_SETTINGS) .venv/bin/pytest --numprocesses 3 --dist loadgroup $(OF_PROJECT); cd "$(CURDIR)"; \
 	for name in $(OTHER_NAMES); do other="$$scratch/$$name"; $(MAKE) new-project NAME="$$name" DEST="$$other" WITHOUT=; \

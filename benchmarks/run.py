@@ -6,7 +6,6 @@ the workspace takes to start, and the memory that it has when idle.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import psutil
 import requests
 from bench import ROOT, alternate, finish, medians
+from local_workspace.cluster import free_port
 
 PROJECT = Path(__file__).with_name("mlflow_project")
 FOLDER = "/Shared/azure-databricks-mlops-mlflow"
@@ -128,7 +128,7 @@ class LocalWorkspace:
 def open_workspace() -> Iterator[tuple[LocalWorkspace, dict[str, dict[str, float]]]]:
     """Start a workspace on an empty folder and again on what it left, and deploy; gives the seconds too."""
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=ROOT) as name:
-        workspace = LocalWorkspace(Path(name) / "state", _free_port())
+        workspace = LocalWorkspace(Path(name) / "state", free_port())
         try:
             starts = {"first start": workspace.start()}
             workspace.make("databricks-init", "databricks-upload-data", "deploy")
@@ -161,12 +161,6 @@ def train_with_mlflow(environment: dict[str, str]) -> None:
     options = [word for name, value in PARAMETERS.items() for word in ("-P", f"{name}={value}")]
     experiment = ["--experiment-name", PARAMETERS["experiment_name"]]
     _run(["mlflow", "run", ".", "--env-manager", "local", *experiment, *options], environment)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _inherited() -> dict[str, str]:

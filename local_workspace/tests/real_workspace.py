@@ -4,7 +4,6 @@ import base64
 import configparser
 import json
 import os
-import socket
 import subprocess
 import sys
 import zipfile
@@ -19,6 +18,7 @@ import nbformat
 import psutil
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.workspace import ImportFormat, Language
+from local_workspace.cluster import free_port
 
 NOTEBOOKS = Path(__file__).with_name("notebooks")
 FOLDER = "/Shared/fidelity"
@@ -168,13 +168,6 @@ def started(folder: Path) -> Iterator[RealWorkspace]:
 def command_lines() -> list[str]:
     """Of all processes of this machine."""
     return [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def kill_process_of(pid_file: Path) -> None:

@@ -19,6 +19,7 @@ from local_workspace.cluster import (
     ClusterError,
     SparkCluster,
     delta_is_here,
+    free_port,
 )
 from local_workspace.database import Database
 from local_workspace.processes import has_ended as has_ended_process
@@ -63,6 +64,13 @@ def cluster(state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
     yield cluster
     cluster.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells which ports it gives by itself")
+def test_the_port_is_none_that_a_connection_gets_while_spark_starts():
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+    assert all(1024 < free_port() < first for _ in range(50))
 
 
 def test_nothing_is_started_on_a_cluster_that_was_stopped(cluster: SparkCluster, state: StateFolder):

@@ -132,7 +132,7 @@ class SparkCluster:
             classes = spark_rights.compiled(java, self.folder / "extension", process_environment.inherited())
             self._class_path = f"{pyspark.__path__[0]}/jars/*:{classes}"
         # A new one for each server: it tells two apart, and the old one may be taken.
-        self.port = _free_port()
+        self.port = free_port()
         announced = self.folder / "gateway"
         announced.unlink(missing_ok=True)
         with self.log.open("ab" if self._ends else "wb") as log:
@@ -376,7 +376,13 @@ def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """A port that nobody listens on, of those that the system gives to no connection by itself.
+
+    It is listened on seconds later, and until then any connection that goes out could have another one.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((ADDRESS, port))
+            return port
