@@ -85,6 +85,8 @@ def open_bench(model: str = "linear", spark: str = "connect") -> Iterator[Bench]
                 session = _open_session()
                 _train(folder, session, model)
                 yield Bench(folder, session, int((folder / "spark" / "server.pid").read_text().split()[0]))
+                if mode == STANDARD:  # else its client asks Spark for minutes when Python ends
+                    session.stop()
         finally:
             cluster.stop()
 
