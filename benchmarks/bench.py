@@ -85,8 +85,7 @@ def open_bench(model: str = "linear", spark: str = "connect") -> Iterator[Bench]
                 session = _open_session()
                 _train(folder, session, model)
                 yield Bench(folder, session, int((folder / "spark" / "server.pid").read_text().split()[0]))
-                if mode == STANDARD:  # else its client asks Spark for minutes when Python ends
-                    session.stop()
+                session.stop()  # else its client asks a Spark that has ended, on Connect for minutes
         finally:
             cluster.stop()
 

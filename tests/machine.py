@@ -1,23 +1,11 @@
-"""This machine as the tests see it: the repository, ports, processes, and the environment of a command."""
+"""This machine as the tests see it: the repository, processes, and the environment of a command."""
 
 import os
-import random
-import socket
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 ROOT = Path(__file__).parents[1]
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to connections: it is taken later."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def command_lines() -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import NotebookTask, RunResultState, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
-from machine import ROOT, clean_environment, command_lines, free_port, package_caches
+from machine import ROOT, clean_environment, command_lines, package_caches
+from ports import free_port
 from programs import any_program
 
 FOLDER = "/Shared/azure-databricks-mlops-mlflow"

@@ -2,14 +2,12 @@
 
 import base64
 import os
-import random
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from ports import free_port
 
 # The last version that runs on Node 20.
 PACKAGE = "azurite@3.35.0"
@@ -36,7 +35,7 @@ class Azurite:
     folder: Path
     scheme: str = "http"
     account: str = "mlopsdata"
-    port: int = field(default_factory=lambda: free_port())
+    port: int = field(default_factory=free_port)
     key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode())
 
     @property
@@ -110,12 +109,3 @@ def find_azurite() -> tuple[str, str]:
     if found.returncode != 0:
         return "", f"npx gave no {PACKAGE}: {found.stderr.strip()[-300:]}"
     return found.stdout.strip(), ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to connections: it is taken later."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

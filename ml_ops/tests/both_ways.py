@@ -168,11 +168,12 @@ def score_each_way(
     spark: SparkSession, read: Callable[[], DataFrame], model: LoadedModel, carried: tuple[str, ...] = ()
 ) -> tuple[Outcome, Outcome, Outcome]:
     """Stage what is read by expressions, as far as they are sure, then in Python, and on the driver."""
-    native, python = score_once(spark, read(), model, carried), replace(model, sql=None)
+    native = score_once(spark, read(), model, carried)
+    python = score_once(spark, read(), replace(model, sql=None), carried)
     with patch.object(small_batch, "MOST_BYTES", 1024**2):
         driver = score_once(spark, read(), model, carried)
     assert driver.way == "driver"
-    return native, score_once(spark, read(), python, carried), driver
+    return native, python, driver
 
 
 def score_once(

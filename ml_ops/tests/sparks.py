@@ -23,7 +23,7 @@ from pathlib import Path
 import problems
 import pyspark
 import pytest
-from azurite import free_port
+from ports import free_port
 from pyspark import SparkContext
 from pyspark.serializers import UTF8Deserializer, read_int
 from pyspark.sql import SparkSession

@@ -18,8 +18,7 @@ def read_small(prepared: DataFrame) -> pa.Table | None:
     """Read the rows of a batch to the driver; None where they are many or large, or where nobody knows."""
     if _estimate_bytes(prepared) > MOST_BYTES:
         return None
-    # By their places, because Spark takes a dot or a quote in a name for its own.
-    rows = prepared.toDF(*map(str, range(len(prepared.columns)))).limit(MOST_ROWS + 1).toArrow()
+    rows = prepared.limit(MOST_ROWS + 1).toArrow()
     # Files may be a fraction of what is in them.
     is_small = rows.num_rows <= MOST_ROWS and rows.nbytes <= 2 * MOST_BYTES
     return _with_zone(rows, prepared.sparkSession) if is_small else None

@@ -63,8 +63,6 @@ from diabetes_mlops.runs.telemetry import say
 SAMPLE_ROWS = 10
 # Names that a staged row has already.
 _STAGED = (PREDICTION, REASONS, ROW, TALLY, DIGEST, RUN, *LINES)
-
-
 # How a batch is scored: by expressions of Spark, by Spark's Python workers, or by the driver.
 Way = Literal["sql", "python", "driver"]
 
@@ -81,8 +79,8 @@ class StagedBatch:
     found, as a JSON object) and the carried columns. `digest` is the same for the same rows in whatever
     order. `counts` are the scored rows in the bins of the model's profile; rows that repeat an ID are still
     among them. `has_distinct_ids` says that no ID was there twice as far as the tasks, each by itself, can
-    tell; else nobody knows yet. `way` is how the rows were scored; `rows_by_sql` of them were by expressions
-    of Spark. `sample` are some of the scored rows, where they were read back already.
+    tell; else nobody knows yet. Of the rows that were read, `rows_by_sql` were by expressions of Spark.
+    `sample` are some of the scored rows, where they were read back already.
     """
 
     stage: Stage
@@ -93,9 +91,16 @@ class StagedBatch:
     rejected: int
     counts: Counts | None
     has_distinct_ids: bool
-    way: Way = "python"
     rows_by_sql: int = 0
+    is_small: bool = False
     sample: list[dict[str, Any]] | None = None
+
+    @property
+    def way(self) -> Way:
+        """How the rows were scored."""
+        if self.is_small:
+            return "driver"
+        return "sql" if self.rows_by_sql else "python"
 
     def read_sample(self) -> list[dict[str, Any]]:
         """Read a few of the scored rows: their ID and what is predicted."""
@@ -183,7 +188,8 @@ def staging(
 
     Raises RowCountError unless each row read was staged.
     """
-    columns = _staged_columns(found, model.schema, carried)
+    prepared = _prepare(found)
+    columns = _staged_columns(prepared, model.schema, carried)
     stage = open_stage(found.sparkSession, output, run_id, columns)
     try:
         scorer = Scorer(
@@ -195,8 +201,7 @@ def staging(
             is_text=BROKEN_LINE in found.columns,
         )
         with telemetry.step("stage"):
-            prepared = _prepare(found)
-            if (small := read_small(prepared)) is not None:
+            if (small := read_small(_by_place(prepared))) is not None:
                 batch = _write_small(stage, small, scorer, columns)
             else:
                 batch = _write(stage, found, scorer, columns, find_scorer(found, model, carried))
@@ -205,14 +210,11 @@ def staging(
             # Rows that are set aside need the row as it was found, and only now it is known which ones are.
             keeping = replace(scorer, keep_rows=True)
             if small is None:
-                again = _score(prepared, keeping, columns)
+                again = _score(_prepare(found), keeping, columns)
             else:
                 again = _to_frame(stage, _score_here(small, keeping), columns)
             stage.write_again(_reject_repeated(again, repeated, key))
-            before, batch = (
-                batch.digest,
-                _read_back(stage, scorer, way="python" if small is None else "driver"),
-            )
+            before, batch = batch.digest, replace(_read_back(stage, scorer), is_small=small is not None)
             if batch.digest != before:
                 raise RowCountError("the input changed while it was read; run the job again")
         yield batch
@@ -233,7 +235,7 @@ def _write_small(stage: Stage, found: pa.Table, scorer: Scorer, columns: StructT
     return replace(
         batch,
         has_distinct_ids=pc.count_distinct(ids).as_py() == len(ids),
-        way="driver",
+        is_small=True,
         sample=good.select(shown).slice(0, SAMPLE_ROWS).to_pylist(),
     )
 
@@ -241,7 +243,11 @@ def _write_small(stage: Stage, found: pa.Table, scorer: Scorer, columns: StructT
 def _write(
     stage: Stage, found: DataFrame, scorer: Scorer, columns: StructType, native: NativeScorer | None
 ) -> StagedBatch:
-    """Score and write each row once, by expressions of Spark where there is such a scorer."""
+    """Score and write each row once, by expressions of Spark where there is such a scorer.
+
+    The rows are prepared anew for each look at the source: of a plan that was analysed before, Spark Connect
+    keeps what it found then.
+    """
     if native is None:
         stage.write(_score(_prepare(found), scorer, columns))
         return _read_back(stage, scorer)
@@ -275,7 +281,6 @@ def _write_natively(
         rejected=0,
         counts=counted.counts,
         has_distinct_ids=has_distinct_ids,
-        way="sql",
         rows_by_sql=counted.sure,
     )
     if not counted.others:
@@ -285,14 +290,17 @@ def _write_natively(
     if (both.rows_in - counted.sure, both.digest) != (counted.others, str(counted.others_digest)):
         raise OtherRowsError(f"{counted.others} rows were left to Python, which found others")
     counts = _add_up([batch.counts, both.counts], scorer.profile)
-    return replace(both, digest=batch.digest, counts=counts, way="sql", rows_by_sql=counted.sure)
+    return replace(both, digest=batch.digest, counts=counts, rows_by_sql=counted.sure)
 
 
 def _score(prepared: DataFrame, scorer: Scorer, columns: StructType) -> DataFrame:
     """Give the scored rows, and of each task one more with its tally."""
-    # By their places, because Spark takes a dot or a quote in a name on its way to the workers for its own.
-    places = [str(place) for place in range(len(prepared.columns))]
-    return prepared.toDF(*places).mapInArrow(scorer, columns)
+    return _by_place(prepared).mapInArrow(scorer, columns)
+
+
+def _by_place(rows: DataFrame) -> DataFrame:
+    """Name columns by their places: on its way out Spark takes a dot or a quote in a name for its own."""
+    return rows.toDF(*map(str, range(len(rows.columns))))
 
 
 def _score_here(found: pa.Table, scorer: Scorer) -> list[pa.RecordBatch]:
@@ -305,13 +313,13 @@ def _to_frame(stage: Stage, batches: list[pa.RecordBatch], columns: StructType) 
     return stage.spark.createDataFrame(rows, columns).coalesce(1)
 
 
-def _read_back(stage: Stage, scorer: Scorer, already: int = 0, way: Way = "python") -> StagedBatch:
+def _read_back(stage: Stage, scorer: Scorer, already: int = 0) -> StagedBatch:
     """Look at what was written."""
     is_row = F.col(TALLY).isNull()
     texts, staged_rows, rejected = stage.rows.agg(
         F.collect_list(TALLY), F.count_if(is_row), F.count_if(is_row & F.col(REASONS).isNotNull())
     ).collect()[0]
-    return replace(_describe(stage, scorer, texts, staged_rows, rejected, already), way=way)
+    return _describe(stage, scorer, texts, staged_rows, rejected, already)
 
 
 def _describe(
@@ -411,8 +419,8 @@ def _reject_repeated(rows: DataFrame, repeated: DataFrame, key: SchemaColumn) ->
     return joined.withColumn(ROW, F.when(F.col(REASONS).isNotNull(), F.col(ROW)))
 
 
-def _staged_columns(found: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
-    kinds = {field.name: field.dataType for field in _prepare(found).schema}
+def _staged_columns(prepared: DataFrame, schema: Schema, carried: tuple[str, ...]) -> StructType:
+    kinds = {field.name: field.dataType for field in prepared.schema}
     own = {schema.key.name: delta_tables.KEY_TYPES[schema.key.kind], **predicted_columns(schema)}
     own |= {REASONS: ArrayType(StringType()), ROW: StringType()}
     columns = own | {name: kinds[name] for name in carried} | {TALLY: StringType()}

@@ -299,10 +299,11 @@ def _make_grid(panels: int, longest: int) -> tuple[Figure, list[Axes]]:
     To have the room measured takes as long as all the rest of the figure, for which a batch waits.
     """
     rows, panel, labels = -(-panels // 4), 1.8, 0.2 + 0.055 * longest
-    title, height = 0.75, rows * (panel + labels) + (rows - 1) * 0.35 + 0.75
+    title, gap = 0.75, 0.35
+    height = title + rows * (panel + labels) + (rows - 1) * gap
     figure = _figure(13, height)
     room = {"left": 0.045, "right": 0.99, "top": 1 - title / height, "bottom": labels / height}
-    spaces = {"hspace": (labels + 0.35) / panel, "wspace": 0.22}
+    spaces = {"hspace": (labels + gap) / panel, "wspace": 0.22}
     return figure, list(figure.subplots(rows, 4, gridspec_kw=room | spaces).flat)
 
 
@@ -317,7 +318,7 @@ def _draw_shares(axes: Axes, profile: Profile, name: str, counts: Counts, colour
         left, right, zero = places + offset - 0.2, places + offset + 0.2, np.zeros_like(shares)
         corners = [(left, zero), (left, shares), (right, shares), (right, zero)]
         bars = np.array(corners).transpose(2, 0, 1)
-        axes.add_collection(PolyCollection(list(bars), facecolor=fill, alpha=0.85), autolim=True)
+        axes.add_collection(PolyCollection(list(bars), facecolor=fill, alpha=0.85))
     axes.autoscale_view()
     axes.set_ylim(bottom=0)
     axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
