@@ -121,6 +121,7 @@ $(INSTALLED): requirements.txt $(PACKAGES:=/pyproject.toml) $(if $(MOVED),FORCE)
 	@.venv/bin/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)" || $(NO_INDEX)
 	@$(UV) pip install --python .venv -r requirements.txt || $(NO_INDEX)
 	@$(UV) pip install --python .venv --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(PACKAGES))
+	@$(if $(wildcard local_workspace),.venv/bin/python -m local_workspace.work kernel $(STATE) >/dev/null) # only: local-workspace
 	@$(ENSURE_JAVA)
 	@touch $@
 
@@ -174,7 +175,7 @@ test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo
 	trap '$(MAKE) -C "$$project" local-workspace-stop >/dev/null 2>&1 || true; rm -rf "$$scratch"' EXIT; \
 	$(MAKE) new-project NAME=customer_churn DEST="$$project" WITHOUT=; \
 	diff --recursive --exclude=__pycache__ --exclude='*.egg-info' --exclude=pyproject.toml local_workspace "$$project/local_workspace"; \
-	port=$$(.venv/bin/python -c "from local_workspace.cluster import free_port; print(free_port())"); \
+	port=$$(.venv/bin/python -c "from local_workspace.spark.cluster import free_port; print(free_port())"); \
 	$(WITHOUT_SETTINGS) $(MAKE) -C "$$project" demo local-workspace-stop LOCAL_WORKSPACE_PORT="$$port"; \
 	cd "$$project"; $(WITHOUT_SETTINGS) .venv/bin/pytest --numprocesses 3 --dist loadgroup $(OF_PROJECT); cd "$(CURDIR)"; \
 	for name in $(OTHER_NAMES); do other="$$scratch/$$name"; $(MAKE) new-project NAME="$$name" DEST="$$other" WITHOUT=; \
@@ -234,6 +235,7 @@ RUNTIME := ml_ops/deployment/runtime_18_lts_ml
 requirements: $(INSTALLED) ## Compile requirements.in into requirements.txt, and those of the runtime
 	$(UV) pip compile --universal --python-version 3.11 --no-header --quiet requirements.in -o requirements.txt
 	$(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet $(RUNTIME).in -o $(RUNTIME).txt
+	$(if $(wildcard local_workspace),$(UV) pip compile --universal --python-version 3.11 --no-header --no-annotate --quiet -c requirements.txt local_workspace/jupyterlab.in -o local_workspace/jupyterlab.txt) # only: local-workspace
 
 .PHONY: clean
 clean: ## Remove the wheels and the caches; what is installed stays
@@ -258,10 +260,19 @@ SETTINGS += ROWS RUNS MODEL SPARK
 BENCHMARK = $(WITHOUT_SETTINGS) .venv/bin/python benchmarks/
 bench-scoring: has-local-workspace $(INSTALLED) ## Batch scoring against MLflow's Spark UDF, a floor, and pandas; ROWS=10_000_000 RUNS=5 MODEL=lightgbm SPARK=classic
 	@$(BENCHMARK)scoring.py $${ROWS:+--rows="$$ROWS"} $${RUNS:+--runs="$$RUNS"} $${MODEL:+--model="$$MODEL"} $${SPARK:+--spark="$$SPARK"}
-bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000'
-	@set -f; $(BENCHMARK)memory.py $${ROWS:+--rows $$ROWS}
+bench-memory: has-local-workspace $(INSTALLED) ## Peak memory of batch scoring; ROWS='1_000_000 50_000_000' MODEL=lightgbm
+	@set -f; $(BENCHMARK)memory.py $${ROWS:+--rows $$ROWS} $${MODEL:+--model="$$MODEL"}
 bench-run: has-local-workspace $(INSTALLED) ## A training by make against a plain script and `mlflow run`; start and idle memory
 	@$(BENCHMARK)run.py
+# only: template
+PROJECTS :=
+BEFORE :=
+SETTINGS += PROJECTS BEFORE
+.PHONY: compatibility
+compatibility: has-local-workspace $(INSTALLED) ## Deploy and run other people's bundles on a local workspace; PROJECTS=<a folder of checkouts> BEFORE='CREATE CATALOG dev; ...'
+	@[[ -n "$$PROJECTS" ]] || { echo 'make compatibility needs PROJECTS=<a folder of checkouts>; it downloads none.' >&2; exit 1; }
+	@$(BENCHMARK)compatibility.py "$$PROJECTS" $${BEFORE:+--before="$$BEFORE"}
+# end only
 
 ##@ Local workspace
 
@@ -278,6 +289,20 @@ local-workspace-status: has-local-workspace $(INSTALLED) ## Say whether it runs,
 	@$(LOCAL_WORKSPACE) status $(STATE)
 local-workspace-logs: has-local-workspace $(INSTALLED) ## Show its log
 	@$(LOCAL_WORKSPACE) logs $(STATE)
+
+WORK := .venv/bin/python -m local_workspace.work
+# Kept apart from requirements.txt: of those who install, few open it, and it is another 30 packages.
+JUPYTERLAB := .venv/.jupyterlab
+$(JUPYTERLAB): $(wildcard local_workspace/jupyterlab.txt) $(INSTALLED)
+	@echo 'Installing JupyterLab into .venv'
+	@$(UV) pip install --python .venv --quiet -r local_workspace/jupyterlab.txt || $(NO_INDEX)
+	@touch $@
+
+.PHONY: notebook local-workspace-shell
+notebook: has-local-workspace $(JUPYTERLAB) ## Open JupyterLab on the workspace of this machine; FILE=ml_ops/orchestrator/<notebook>.py
+	@$(WORK) notebook $(STATE) $${FILE:+-- "$$FILE"}
+local-workspace-shell: has-local-workspace $(INSTALLED) ## Start a shell in which scripts and tests find its Spark and MLflow
+	@$(WORK) shell $(STATE)
 
 EXAMPLES ?= 20000
 SETTINGS += EXAMPLES
@@ -321,6 +346,12 @@ databricks-secrets-put: which-workspace ## Write secrets into the scope: asks, o
 .PHONY: databricks-upload-data
 databricks-upload-data: which-workspace ## Copy ml_data to DATA_ROOT: volume, storage account, DBFS
 	@$(DEPLOYMENT) upload-data
+
+FILE :=
+SETTINGS += FILE
+.PHONY: upload
+upload: which-workspace ## Copy a file of yours to where the jobs read; FILE=night.csv TO=batches/
+	@$(DEPLOYMENT) upload
 
 .PHONY: deploy
 deploy: which-workspace ## Deploy the code and the jobs: each version in a folder of its own, the jobs at this one

@@ -68,8 +68,8 @@ def open_bench(model: str = "linear", spark: str = "connect") -> Iterator[Bench]
     `spark` is the Spark that a cluster has: `connect` with standard access mode, `classic` with dedicated.
     """
     from local_workspace.callers import USER_NAME
-    from local_workspace.cluster import SparkCluster
-    from local_workspace.compute import DEDICATED, STANDARD
+    from local_workspace.spark.access_modes import DEDICATED, STANDARD
+    from local_workspace.spark.cluster import SparkCluster
 
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=ROOT) as name:
         folder = Path(name)
@@ -177,7 +177,7 @@ def _open_session() -> SparkSession:
         session = SparkSession.builder.remote(remote).getOrCreate()
         session.conf.set("spark.sql.execution.pyspark.python", sys.executable)
         return session
-    from local_workspace.notebook import classic
+    from local_workspace.spark import classic
 
     session = classic.open_session()
     session.sparkContext.pythonExec = sys.executable

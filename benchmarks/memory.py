@@ -7,7 +7,7 @@ import threading
 import time
 
 import psutil
-from bench import Bench, finish, open_bench, write_rows
+from bench import MODELS, Bench, finish, open_bench, write_rows
 
 SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -59,16 +59,18 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000, 50_000_000])
+    parser.add_argument("--model", choices=MODELS, default="linear")
     options = parser.parse_args()
-    with open_bench() as bench:
+    with open_bench(options.model) as bench:
         # Spark and its workers grow to their usual size with the first batches, whatever their size.
         for _ in range(3):
             measure(bench, min(options.rows))
         measured = {str(rows): measure(bench, rows) for rows in options.rows}
     first, last = measured[str(options.rows[0])], measured[str(options.rows[-1])]
-    growth = {name: round(last[name] / first[name], 2) for name in first if name != "seconds"}
+    # Without a Python worker there is nothing to compare.
+    growth = {name: round(last[name] / first[name], 2) for name in first if name != "seconds" and first[name]}
     print(f"\nFrom {options.rows[0]:,} to {options.rows[-1]:,} rows the peaks grow to {growth} times")
-    finish({"benchmark": "memory", "peak_mib": measured, "growth": growth})
+    finish({"benchmark": "memory", "model": options.model, "peak_mib": measured, "growth": growth})
 
 
 def _is_python(process: psutil.Process) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import requests
 from bench import ROOT, alternate, finish, medians
-from local_workspace.cluster import free_port
+from local_workspace.spark.cluster import free_port
 
 PROJECT = Path(__file__).with_name("mlflow_project")
 FOLDER = "/Shared/azure-databricks-mlops-mlflow"

@@ -1,5 +1,8 @@
 """Data in a volume and behind a mount, on a local workspace: uploaded by make, read by the real notebooks."""
 
+import os
+import subprocess
+
 import pytest
 from science import BATCH, read_rows
 from workspace_under_test import DATA_ROOT, ROOT, WorkspaceUnderTest
@@ -110,7 +113,7 @@ def test_a_teams_files_are_written_over_only_when_that_is_said(workspace) -> Non
     refused = workspace.make(*upload, OVERWRITE="1")  # in the environment it may mean something else
 
     assert refused.returncode != 0
-    assert f"Error: the sample would be written over {', '.join(there)}; nothing" in refused.stderr
+    assert f"Error: the upload would go over {', '.join(there)}; nothing" in refused.stderr
     assert workspace.make(*upload, "OVERWRITE=1").returncode == 0
 
 
@@ -138,3 +141,78 @@ def test_an_upload_to_a_volume_replaces_what_is_there(workspace) -> None:
         content = workspace.client.files.download(f"{folder}/{name}").contents.read()
         assert content == (ROOT / "ml_data" / name).read_bytes()
         assert f"to {folder}/{name}" in finished.stdout
+
+
+def test_a_file_of_ones_own_goes_where_the_jobs_read(workspace, tmp_path) -> None:
+    file = tmp_path / "night.csv"
+    file.write_bytes(b"ID,AGE\n1,50\n")
+
+    finished = workspace.make("upload", f"FILE={file}", "TO=uploaded/")
+    renamed = workspace.make("upload", f"FILE={file}", "TO=uploaded/labels of a night.csv")
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert f"Uploaded night.csv (12 bytes) to {DATA_ROOT}/uploaded/night.csv" in finished.stdout
+    assert "As input_data=uploaded/night.csv a job scores it" in finished.stdout
+    assert renamed.returncode == 0, renamed.stdout + renamed.stderr
+    for name in ("night.csv", "labels of a night.csv"):
+        content = workspace.client.dbfs.download(f"{DATA_ROOT.removeprefix('dbfs:')}/uploaded/{name}").read()
+        assert content == file.read_bytes()
+
+
+def test_a_file_for_a_teams_volume_is_written_over_only_when_that_is_said(workspace, tmp_path) -> None:
+    file = tmp_path / "night.csv"
+    file.write_bytes(b"x" * 9 * 2**20)
+    upload = (
+        "upload",
+        f"FILE={file}",
+        "TARGET=prod",
+        "WORKSPACE=local",
+        "DATA_ROOT=/Volumes/main/diabetes/own",
+    )
+
+    first, again = workspace.make(*upload), workspace.make(*upload)
+    meant = workspace.make(*upload, "OVERWRITE=1")
+
+    assert first.returncode == meant.returncode == 0, first.stderr + meant.stderr
+    assert "  night.csv: 9 of 9 MB\nUploaded night.csv (9,437,184 bytes) to /Volumes/" in first.stdout
+    assert "the upload would go over /Volumes/main/diabetes/own/night.csv; nothing" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("FILE=not there.csv",), "Error: there is no file 'not there.csv'; FILE is a path from "),
+        ((), "Error: make upload needs FILE=<path>"),
+        (("FILE=ml_data",), "Error: FILE=ml_data is not a file; upload its files one by one"),
+        (
+            ("FILE=README.md", "TO=../README.md"),
+            "Error: TO is a path below data_root, such as night/README.md",
+        ),
+        (("FILE=README.md", "TO=/mnt/x"), "TO=/mnt/x leads elsewhere"),
+    ],
+)
+def test_an_upload_of_nothing_or_to_elsewhere_is_one_message(workspace, given, said) -> None:
+    finished = workspace.make("upload", *given)
+
+    assert finished.returncode != 0
+    assert said in finished.stderr and "Traceback" not in finished.stderr
+
+
+def test_a_command_that_is_printed_works_when_it_is_pasted(workspace, tmp_path) -> None:
+    file = tmp_path / "pasted.csv"
+    file.write_bytes(b"ID\n1\n")
+    printed = workspace.make("upload", f"FILE={file}").stdout.splitlines()
+    [make_folder] = [line for line in printed if " fs mkdirs " in line]
+    shell = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+    pasted = subprocess.run(
+        ["bash", "-c", f"{make_folder}/pasted"],
+        cwd=ROOT,
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert pasted.returncode == 0, make_folder + pasted.stdout + pasted.stderr
+    assert workspace.client.dbfs.get_status(f"{DATA_ROOT.removeprefix('dbfs:')}/pasted").is_dir

@@ -142,7 +142,7 @@ def test_a_run_finds_the_usual_imports_done_and_warming_up_leaves_nothing_behind
     warm, ended, left = workspace.run_cells(
         "import json, os, signal, subprocess, sys, time\nwarm = 'sklearn' in sys.modules",
         "folder = os.path.join(os.environ['TMPDIR'], 'warm-up')\n"
-        "command = [sys.executable, '-m', 'local_workspace.warm_up', folder]\n"
+        "command = [sys.executable, '-m', 'local_workspace.spark.warm_up', folder]\n"
         "before = [table.name for table in spark.catalog.listTables('default')]\n"
         "whole = subprocess.run(command, capture_output=True, text=True)\n"
         "stopped = subprocess.Popen(command)\n"

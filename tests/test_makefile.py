@@ -245,7 +245,7 @@ TAKES_A_TARGET = (
     *("databricks-authenticate", "databricks-init", "databricks-secrets-put", "databricks-upload-data"),
     *("deploy", "databricks-deploy-code", "databricks-deploy-jobs", "deployments", "rollback-code"),
     *("run-diabetes-model-training", "run-diabetes-batch-scoring", "run-diabetes-monitoring", "report"),
-    *("models", "promote", "rollback", "compare", "azure-deploy"),
+    *("models", "promote", "rollback", "compare", "azure-deploy", "upload"),
 )
 
 

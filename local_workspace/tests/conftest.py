@@ -16,13 +16,12 @@ import uvicorn
 from browser import MISSING, SignedIn, find_program, signed_in
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import Run, RunLifecycleStateV2State
+from databricks.sdk.service.workspace import Language
 from fastapi import FastAPI
-from local_workspace.body_limit import BodyLimit
 from local_workspace.callers import USER_NAME
-from local_workspace.database import Database
-from local_workspace.error_responses import add_handlers
-from local_workspace.job_starts import create_scheduled_run
-from local_workspace.principals import Principals
+from local_workspace.jobs.job_starts import create_scheduled_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.jobs.schedules import Scheduler
 from local_workspace.rest import (
     clusters,
     dbfs,
@@ -31,19 +30,25 @@ from local_workspace.rest import (
     identity,
     jobs,
     permissions,
+    pipeline_updates,
+    pipelines,
     policies,
+    runtimes,
     scim,
     secrets,
     tokens,
+    warehouses,
     workspace,
+    workspace_settings,
 )
-from local_workspace.runs import RunManager
-from local_workspace.schedules import Scheduler
-from local_workspace.state import StateFolder
+from local_workspace.rest.body_limit import BodyLimit
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.store.database import Database
+from local_workspace.store.principals import Principals
+from local_workspace.store.state import StateFolder
+from local_workspace.web import access, addresses, openapi, pages
 from real_workspace import FidelityRun, RealWorkspace, free_port, run_fidelity, started
 from recordings import Recorder
-
-from local_workspace import access, openapi, pages
 
 STAND_IN = """
 import json, os, signal, subprocess, sys, time
@@ -158,12 +163,18 @@ def workspace_in(folder: Path, stand_in: Path) -> Iterator[Workspace]:
     app.include_router(workspace.router(database, state))
     app.include_router(dbfs.router(state))
     app.include_router(files.router(state))
+    app.include_router(runtimes.router())
     app.include_router(clusters.router(database, lambda: spark["state"]))
     app.include_router(jobs.router(database, runs))
     app.include_router(permissions.router(database))
     app.include_router(policies.router(database))
+    app.include_router(workspace_settings.router(database))
+    app.include_router(pipelines.router(database))
+    app.include_router(pipeline_updates.router(database, runs))
+    app.include_router(warehouses.router(database, lambda: spark["state"]))
     app.include_router(secrets.router(database, state))
     app.include_router(openapi.router())
+    app.include_router(addresses.router(database))
     app.include_router(pages.router(database, state, lambda: spark["state"], lambda _: []))
     app.include_router(fallback.router())
 
@@ -195,7 +206,8 @@ def cluster_id(local: Workspace) -> str:
 @pytest.fixture(scope="session")
 def notebook(local: Workspace) -> str:
     """A notebook that jobs may run."""
-    local.client.workspace.upload("/Shared/job.py", b"# Databricks notebook source\n1 + 1\n")
+    content = b"# Databricks notebook source\n1 + 1\n"
+    local.client.workspace.upload("/Shared/job", content, language=Language.PYTHON)
     return "/Shared/job"
 
 
@@ -269,3 +281,21 @@ def signed_in_browser(real_workspace: RealWorkspace) -> Iterator[SignedIn]:
         pytest.skip(MISSING)
     with signed_in(real_workspace, program) as browser:
         yield browser
+
+
+@pytest.fixture
+def notebook_task(cluster_id: str, notebook: str) -> Callable[..., dict[str, Any]]:
+    """Makes a notebook task behind others; `parameters` tell the stand-in what to do."""
+
+    def make(
+        key: str, *after: str, settings: dict[str, Any] | None = None, **parameters: str
+    ) -> dict[str, Any]:
+        return {
+            "task_key": key,
+            "existing_cluster_id": cluster_id,
+            "notebook_task": {"notebook_path": notebook, "base_parameters": parameters},
+            "depends_on": [{"task_key": other} for other in after],
+            **(settings or {}),
+        }
+
+    return make

@@ -22,10 +22,11 @@ from typing import Any
 import requests
 import schemathesis
 from databricks.sdk import WorkspaceClient
+from databricks.sdk.service.workspace import Language
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from local_workspace.__main__ import start, stop
-from local_workspace.profile import read_profile
-from local_workspace.state import StateFolder
+from local_workspace.store.profile import read_profile
+from local_workspace.store.state import StateFolder
 from real_workspace import free_port
 from schemathesis import Case, GenerationMode
 
@@ -95,7 +96,7 @@ def fuzz(
 def prepare(client: WorkspaceClient) -> dict[str, list[Any]]:
     """Puts something of each kind into a workspace; gives values that exist, by the name of their field."""
     header = "# Databricks notebook source\n"
-    client.workspace.upload("/Shared/fuzzed.py", f"{header}1 + 1\n".encode())
+    client.workspace.upload("/Shared/fuzzed", f"{header}1 + 1\n".encode(), language=Language.PYTHON)
     client.secrets.create_scope("fuzzed")
     client.secrets.put_secret("fuzzed", "key", string_value="value")
     client.dbfs.upload("/fuzzed/file", io.BytesIO(b"content"))

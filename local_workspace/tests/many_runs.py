@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from local_workspace.database import Database
-from local_workspace.run_documents import SUCCESS, end, launch, new_run
-from local_workspace.state import StateFolder
+from local_workspace.jobs.run_documents import SUCCESS, end, launch, new_run
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS documents (

@@ -18,7 +18,7 @@ import nbformat
 import psutil
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.workspace import ImportFormat, Language
-from local_workspace.cluster import free_port
+from local_workspace.spark.cluster import free_port
 
 NOTEBOOKS = Path(__file__).with_name("notebooks")
 FOLDER = "/Shared/fidelity"

@@ -13,12 +13,12 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from local_workspace.callers import USER_NAME, asked_by
-from local_workspace.database import Database
-from local_workspace.error_responses import add_handlers
+from local_workspace.jobs.runs import RunManager
 from local_workspace.recovery import recover
 from local_workspace.rest import clusters, dbfs, files, jobs, secrets, workspace
-from local_workspace.runs import RunManager
-from local_workspace.state import StateFolder
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 
 
 def serve(state: StateFolder, port: int, stand_in: str) -> None:

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import requests
 from fastapi import FastAPI
-from local_workspace.access import FAILURES_PER_MINUTE, Keyring
-from local_workspace.body_limit import LARGEST_BODY, LARGEST_UPLOAD, largest_body
-from local_workspace.database import Database
-from local_workspace.profile import PROOF, proof, proof_key, read_profile, renew_profile
+from local_workspace.jobs import run_documents
 from local_workspace.recovery import losses
+from local_workspace.rest.body_limit import LARGEST_BODY, LARGEST_UPLOAD, largest_body
 from local_workspace.rest.workspace import LARGEST_NOTEBOOK
-from local_workspace.state import StateFolder
+from local_workspace.store.database import Database
+from local_workspace.store.profile import PROOF, proof, proof_key, read_profile, renew_profile
+from local_workspace.store.state import StateFolder
+from local_workspace.web import access
+from local_workspace.web.access import FAILURES_PER_MINUTE, Keyring
 
-from local_workspace import access, run_documents, server
+from local_workspace import server
 
 HOST = "http://127.0.0.1:1"
 TOKEN = {"Authorization": "Bearer x"}
@@ -220,7 +222,9 @@ def test_a_link_signs_in_once_and_for_an_hour(keyring, monkeypatch):
 
 def test_a_link_that_was_used_leads_to_the_form(browser, keyring):
     code = keyring.new_link_code()
-    first, second = [browser.get("/login", params={"code": code}) for _ in range(2)]
+    first = browser.get("/login", params={"code": code})
+    browser.session.cookies.clear()
+    second = browser.get("/login", params={"code": code})
 
     assert (first.status_code, second.status_code) == (303, 403)
     assert 'name="token"' in second.text

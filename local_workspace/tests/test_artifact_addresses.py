@@ -11,11 +11,11 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI, Request
-from local_workspace.body_limit import LARGEST_BODY, BodyLimit
-from local_workspace.error_responses import add_handlers
-from local_workspace.rest import artifact_addresses
-from local_workspace.rest.kept_models import PutBack, Sources
-from local_workspace.state import StateFolder
+from local_workspace.mlflow_server import artifact_addresses
+from local_workspace.mlflow_server.kept_models import PutBack, Sources
+from local_workspace.rest.body_limit import LARGEST_BODY, BodyLimit
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.store.state import StateFolder
 from real_workspace import free_port
 
 SDK = {"user-agent": "unknown/0.0.0 databricks-sdk-py/0.156.0"}
@@ -136,7 +136,7 @@ def test_only_what_mlflow_keeps_is_put_back_and_not_for_ever(state, sources, tmp
     outside_is_ignored = sources.is_empty()
     own = state.mlflow_artifacts / "7"
     own.mkdir()
-    monkeypatch.setattr("local_workspace.rest.kept_models.SECONDS", -1)
+    monkeypatch.setattr("local_workspace.mlflow_server.kept_models.SECONDS", -1)
     sources.remember(own.as_uri(), tmp_path)
     own.rmdir()
     sources.put_back()

@@ -12,7 +12,11 @@ import psutil
 import pyspark
 import pytest
 from databricks.sdk.errors import OperationFailed
-from local_workspace.cluster import (
+from local_workspace.jobs.run_documents import has_ended, new_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.processes.processes import has_ended as has_ended_process
+from local_workspace.processes.processes import recall
+from local_workspace.spark.cluster import (
     CARRIED_BY_SPARK,
     DELTA_PACKAGE,
     PID_FILE,
@@ -21,12 +25,8 @@ from local_workspace.cluster import (
     delta_is_here,
     free_port,
 )
-from local_workspace.database import Database
-from local_workspace.processes import has_ended as has_ended_process
-from local_workspace.processes import recall
-from local_workspace.run_documents import has_ended, new_run
-from local_workspace.runs import RunManager
-from local_workspace.state import StateFolder
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 from real_workspace import (
     DEDICATED,
     FOLDER,

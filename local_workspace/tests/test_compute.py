@@ -5,10 +5,11 @@ import json
 import pytest
 import requests
 from databricks.sdk.errors import DatabricksError, InvalidParameterValue, NotFound, ResourceAlreadyExists
-from databricks.sdk.service.compute import DataSecurityMode
+from databricks.sdk.service.compute import DataSecurityMode, EventType, GetEventsOrder
 
 CLUSTER = {"spark_version": "18.x-cpu-ml-scala2.13", "node_type_id": "Standard_D4ds_v5", "num_workers": 1}
 
+OLDEST = GetEventsOrder.ASC
 BIG = {"job_cluster_key": "big", "new_cluster": {**CLUSTER, "data_security_mode": "USER_ISOLATION"}}
 
 
@@ -242,3 +243,34 @@ def test_what_is_no_definition_of_a_policy_is_refused(local, definition):
 
     with pytest.raises(InvalidParameterValue, match="definition"):
         local.request("POST", "/api/2.0/policies/clusters/create", body=body)
+
+
+def test_what_has_happened_to_a_cluster_is_listed_page_by_page(local):
+    clusters = local.client.clusters
+    cluster_id = local.request("POST", "/api/2.1/clusters/create", body={"cluster_name": "told", **CLUSTER})[
+        "cluster_id"
+    ]
+    for change in ("restart", "delete", "start"):
+        local.request("POST", f"/api/2.1/clusters/{change}", body={"cluster_id": cluster_id})
+    local.request("POST", "/api/2.1/clusters/edit", body={"cluster_id": cluster_id, **CLUSTER})
+
+    told = [event.type.value for event in clusters.events(cluster_id, limit=2)]
+    chosen = clusters.events(cluster_id, event_types=[EventType.STARTING, EventType.CREATING], order=OLDEST)
+
+    assert told == ["EDITED", "STARTING", "TERMINATING", "RESTARTING", "CREATING"]
+    assert [event.type.value for event in chosen] == ["CREATING", "STARTING"]
+    assert "events" not in local.request("GET", "/api/2.1/clusters/get", query={"cluster_id": cluster_id})
+
+
+def test_settings_of_the_workspace_are_kept_for_administrators(local):
+    settings = local.client.workspace_conf
+    settings.set_status({"enableResultsDownloading": "false"})
+
+    assert settings.get_status("enableResultsDownloading,maxTokenLifetimeDays") == {
+        "enableResultsDownloading": "false",
+        "maxTokenLifetimeDays": None,
+    }
+    with pytest.raises(InvalidParameterValue, match="enableIpAccessLists must be text, not bool"):
+        local.request("PATCH", "/api/2.0/workspace-conf", body={"a": "b", "enableIpAccessLists": True})
+    assert settings.get_status("a") == {"a": None}
+    assert list(local.client.repos.list()) == []

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import requests
-from local_workspace.connections import HEADER_SECONDS, LARGEST_HEADER, MOST_WAITING
+from local_workspace.web.connections import HEADER_SECONDS, LARGEST_HEADER, MOST_WAITING
 from real_workspace import RealWorkspace
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from local_workspace.database import Database
-from local_workspace.document_index import Search
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
-from local_workspace.run_documents import search_states
-from local_workspace.state import StateFolder, described, resolve
+from local_workspace.jobs.run_documents import search_states
+from local_workspace.store.database import Database
+from local_workspace.store.document_index import Search
+from local_workspace.store.state import StateFolder, described, resolve
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_changing_a_missing_document_names_it(database: Database):
 def test_what_was_put_survives_kill_9(tmp_path: Path):
     path = tmp_path / "workspace.db"
     script = (
-        "import os, sys; from pathlib import Path; from local_workspace.database import Database\n"
+        "import os, sys; from pathlib import Path; from local_workspace.store.database import Database\n"
         "database = Database(Path(sys.argv[1])); database.put('job', '1', {'n': database.next_id('job')})\n"
         "os.kill(os.getpid(), 9)"
     )

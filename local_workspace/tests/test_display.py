@@ -100,6 +100,17 @@ def test_a_narrow_number_is_shown_as_it_was_written(shown):
     assert cells(shown["narrow numbers"]) == ["0.1", "null", "0.1"]
 
 
+def test_a_table_of_arrow_is_shown_with_each_value(shown):
+    assert cells(shown["a table of Arrow"]) == [
+        *("9007199254740993", "1.234e-06", "null", "[1, None]"),
+        *("null", "NaN", "9999-12-31 23:59:59", "null"),
+    ]
+
+
+def test_a_spark_table_shows_itself_by_its_method(shown):
+    assert cells(shown["by its method"]) == ["9007199254740993", "null"]
+
+
 def test_a_list_of_rows_keeps_each_value(shown):
     assert heads(shown["rows"]) == ["a", "a", "_1", "_2", "a", "b"]
     assert cells(shown["rows"]) == ["1", "2", "1", "2", "3", "4", "1", "null", "null", "Row(c=2)"]

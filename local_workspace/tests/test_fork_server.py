@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_workspace.fork_server import ForkServer
-from local_workspace.forks import Fork
-from local_workspace.run_processes import MARK, end_processes, mark
+from local_workspace.kernel.fork_server import ForkServer
+from local_workspace.processes.forks import Fork
+from local_workspace.processes.run_processes import MARK, end_processes, mark
 from test_notebook_run import CELL, Run, make_wheel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
@@ -184,7 +184,7 @@ def listens(process, port):
         return False
 
 def daemon(end):
-    command = [sys.executable, "-m", "local_workspace.notebook.spark_daemon", "pyspark.worker"]
+    command = [sys.executable, "-m", "local_workspace.spark.spark_daemon", "pyspark.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         port = struct.unpack("!i", process.stdout.read(4))[0]
         (found,) = [one for one in psutil.process_iter() if listens(one, port)]
@@ -201,7 +201,7 @@ print(json.dumps([daemon(end) for end in how]))
 def test_sparks_daemon_is_forked_from_the_run_and_ends_when_spark_says_so(shared):
     run = shared.run("daemon", DAEMON)
 
-    forked = "local_workspace.notebook.forking"
+    forked = "local_workspace.kernel.forking"
     assert json.loads(run.printed(0)) == [[forked, 1, True]] * 2
 
 
@@ -315,7 +315,7 @@ def test_a_kernel_with_more_variables_than_a_message_takes_starts_the_ordinary_w
 
 
 def test_imports_that_hang_or_fail_are_tried_once_and_hold_nobody_up(bench, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("local_workspace.fork_server.IMPORT_SECONDS", 1)
+    monkeypatch.setattr("local_workspace.kernel.fork_server.IMPORT_SECONDS", 1)
     (tmp_path / "ipykernel.py").write_text("import time; print('it hangs', flush=True); time.sleep(600)")
     environment = bench.environment | {"PYTHONPATH": str(tmp_path)}
     bench.fork_server.make_ready(environment)
@@ -333,7 +333,7 @@ def test_imports_that_hang_or_fail_are_tried_once_and_hold_nobody_up(bench, tmp_
 
 
 def test_a_fork_server_that_does_not_answer_is_given_up_and_the_workspace_goes_on(bench, monkeypatch):
-    monkeypatch.setattr("local_workspace.fork_server.FORK_SECONDS", 0.5)
+    monkeypatch.setattr("local_workspace.kernel.fork_server.FORK_SECONDS", 0.5)
     bench.fork_server.make_ready(bench.environment)
     (server,) = bench.processes()
     os.kill(server, signal.SIGSTOP)
@@ -356,7 +356,7 @@ def test_nothing_is_left_when_the_workspace_stops(bench):
 
 def test_the_process_ends_with_a_workspace_that_is_killed(bench, eventually):
     code = (
-        "import os, pathlib, sys; from local_workspace.fork_server import ForkServer; "
+        "import os, pathlib, sys; from local_workspace.kernel.fork_server import ForkServer; "
         "ForkServer(pathlib.Path(sys.argv[1])).ensure(dict(os.environ)); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(bench.runs)], env=bench.environment, check=False)
@@ -369,7 +369,7 @@ def test_the_process_ends_with_a_workspace_that_is_killed(bench, eventually):
 
 @pytest.fixture
 def imports(tmp_path):
-    from local_workspace.notebook import forking
+    from local_workspace.kernel import forking
 
     own, base = tmp_path / "own", tmp_path / "base"
     own.mkdir()

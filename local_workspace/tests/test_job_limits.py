@@ -65,8 +65,8 @@ def states(local) -> Callable[..., list[str]]:
         ({"parameters": [{"name": "a"}]}, InvalidParameterValue, "name and default"),
         ({"parameters": [{"name": "a b", "default": ""}]}, InvalidParameterValue, "'a b'"),
         ({"parameters": [{"name": "a", "default": ""}] * 2}, InvalidParameterValue, "of its own"),
-        ({"continuous": {"pause_status": "UNPAUSED"}}, NotImplementedHere, "continuous is not part"),
-        ({"trigger": {"file_arrival": {"url": "s3://x"}}}, NotImplementedHere, "trigger is not part"),
+        ({"continuous": "always"}, InvalidParameterValue, "continuous must be an object, not 'always'"),
+        ({"triggers": [{"periodic": {}}]}, NotImplementedHere, "triggers is not part"),
         (
             {"job_clusters": [{"job_cluster_key": "a"}]},
             InvalidParameterValue,
@@ -74,7 +74,7 @@ def states(local) -> Callable[..., list[str]]:
         ),
         ({"job_clusters": [{"new_cluster": {}}]}, InvalidParameterValue, "needs a job_cluster_key"),
         ({"job_clusters": "one"}, InvalidParameterValue, "job_clusters must be a list"),
-        ({"git_source": {"git_url": "x"}}, NotImplementedHere, "git_source is not part"),
+        ({"git_source": {"git_url": "x"}}, NotImplementedHere, "'main': source GIT is not part"),
         (
             {"email_notifications": {"on_failure": "a@b.c"}},
             InvalidParameterValue,
@@ -127,7 +127,7 @@ def states(local) -> Callable[..., list[str]]:
             InvalidParameterValue,
             r"Task 'main': webhook_notifications\.on_start must be a list",
         ),
-        ({"task": {"for_each_task": {"inputs": "[1]"}}}, NotImplementedHere, "for_each_task is not part"),
+        ({"task": {"dbt_task": {"commands": []}}}, NotImplementedHere, "dbt_task is not part"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_name(local, settings, changes, error, reason):
@@ -159,15 +159,17 @@ def test_whom_a_job_would_tell_is_kept(local, create):
     assert kept.email_notifications.on_start == ["a@b.c"]
 
 
-@pytest.mark.parametrize("name", ["only", "jar_params", "python_params", "sql_params"])
+@pytest.mark.parametrize("name", ["only", "jar_params", "pipeline_params", "sql_params"])
 def test_run_now_refuses_what_it_would_leave_out(local, create, name):
     with pytest.raises(NotImplementedHere, match=name):
         local.request("POST", "/api/2.2/jobs/run-now", body={"job_id": create(), name: ["main"]})
 
 
-def test_what_runs_do_not_offer_here_is_said(local):
-    with pytest.raises(NotImplementedHere, match="runs/export is not part of the local workspace"):
+def test_an_export_needs_a_run_that_is_there(local):
+    with pytest.raises(InvalidParameterValue, match="missing required field: run_id"):
         local.request("GET", "/api/2.2/jobs/runs/export")
+    with pytest.raises(InvalidParameterValue, match="987654"):
+        local.request("GET", "/api/2.2/jobs/runs/export", query={"run_id": 987654})
 
 
 @pytest.mark.parametrize("tasks", ["main", [1], [{"task_key": {}}], [{}]])

@@ -9,30 +9,17 @@ from typing import Any
 import pytest
 from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service.jobs import Run, RunLifeCycleState, RunLifecycleStateV2State, RunResultState
-from local_workspace.run_documents import CANCELED, FAILED, SUCCESS, end, states, timed_out
-from local_workspace.task_conditions import CONDITIONS, launch_ready, summary_of, why_skipped
-
-from local_workspace import value_references
+from local_workspace.jobs import value_references
+from local_workspace.jobs.run_documents import CANCELED, FAILED, SUCCESS, end, states, timed_out
+from local_workspace.jobs.task_conditions import CONDITIONS, launch_ready, summary_of, why_skipped
 
 RESULTS = ("SUCCESS", "FAILED", "TIMEDOUT", "CANCELED", "EXCLUDED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED")
 
 
 @pytest.fixture
-def task(cluster_id: str, notebook: str) -> Callable[..., dict[str, Any]]:
-    """Makes a task behind others; `parameters` tell the stand-in what to do."""
-
-    def make(
-        key: str, *after: str, settings: dict[str, Any] | None = None, **parameters: str
-    ) -> dict[str, Any]:
-        return {
-            "task_key": key,
-            "existing_cluster_id": cluster_id,
-            "notebook_task": {"notebook_path": notebook, "base_parameters": parameters},
-            "depends_on": [{"task_key": other} for other in after],
-            **(settings or {}),
-        }
-
-    return make
+def task(notebook_task: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Makes a task behind others."""
+    return notebook_task
 
 
 @pytest.fixture

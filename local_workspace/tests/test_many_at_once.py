@@ -12,9 +12,8 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from local_workspace.run_processes import Members
-
-from local_workspace import run_processes
+from local_workspace.processes import run_processes
+from local_workspace.processes.run_processes import Members
 
 CLIENTS = 8
 RUNS = 200

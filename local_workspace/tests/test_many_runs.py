@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import requests
 from fastapi import FastAPI
-from local_workspace.database import Database
-from local_workspace.error_responses import add_handlers
-from local_workspace.job_settings import normalised
+from local_workspace.jobs.job_settings import normalised
+from local_workspace.jobs.run_documents import new_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.jobs.schedules import Scheduler
+from local_workspace.mlflow_server import mlflow_file
+from local_workspace.mlflow_server.tracking import RUN_TAG, LoggedRuns
 from local_workspace.rest import jobs
-from local_workspace.run_documents import new_run
-from local_workspace.runs import RunManager
-from local_workspace.schedules import Scheduler
-from local_workspace.state import StateFolder
-from local_workspace.tracking import RUN_TAG, LoggedRuns
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
+from local_workspace.web import pages
 from many_runs import BEGINNING, JOBS, SETTINGS, fill
 from real_workspace import RealWorkspace, started
-
-from local_workspace import mlflow_file, pages
 
 FEW, MANY = 300, 10_000
 LISTS = [

@@ -6,10 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from local_workspace.sqlite_file import SqliteFile, UnreadableDatabase
+from local_workspace.mlflow_server import mlflow_file
+from local_workspace.store.sqlite_file import SqliteFile, UnreadableDatabase
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-from local_workspace import mlflow_file
 
 
 def tables(file: Path) -> dict[str, list[str]]:

@@ -172,7 +172,8 @@ def test_notebooks_that_wait_for_one_another_do_not_wait_for_ever(first):
 def test_exit_ends_the_notebook_with_a_value(first, fidelity_run):
     output = fidelity_run.workspace.client.jobs.get_run_output(fidelity_run.task("first")["run_id"])
 
-    assert json.loads(output.notebook_output.result) == {"rows": 3}
+    value = json.loads(output.notebook_output.result)
+    assert value == {"rows": 3, "status": "warn", "errors": {"rmse": 12.3, "mae": None}}
     assert first["after the exit"] == ""
 
 

@@ -1,14 +1,16 @@
 """`dbutils.fs` and `%fs`: nothing is lost, and nothing that is not understood is passed over."""
 
+import io
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from local_workspace.notebook import fs_magic
-from local_workspace.notebook.file_system import FileSystem
-from local_workspace.state import StateFolder
+from databricks.sdk.errors import DatabricksError
+from local_workspace.kernel import fs_magic
+from local_workspace.kernel.file_system import FileSystem
+from local_workspace.store.state import StateFolder
 
 WARDS = "abfss://wards@account.dfs.core.windows.net"
 OTHER = "abfss://other@account.dfs.core.windows.net"
@@ -243,7 +245,7 @@ def test_a_mount_gets_another_source_and_each_keeps_its_data(state, wards):
 def test_runs_that_mount_at_the_same_time_lose_no_mount(state):
     code = """
 import sys
-from local_workspace.notebook.file_system import FileSystem
+from local_workspace.kernel.file_system import FileSystem
 for number in range(20):
     FileSystem().mount(f"abfss://{sys.argv[1]}{number}@account", f"/mnt/{sys.argv[1]}{number}")
 """
@@ -532,3 +534,16 @@ def test_an_error_names_no_path_of_the_machine(state, call):
 
     assert str(state.root) not in str(raised.value)
     assert contents(state) == before
+
+
+def test_the_api_moves_no_folder_into_itself(local):
+    local.client.dbfs.upload("/moves/a.csv", io.BytesIO(b"1"))
+
+    with pytest.raises(DatabricksError, match="to its subdirectory /moves/archive"):
+        local.request(
+            "POST",
+            "/api/2.0/dbfs/move",
+            body={"source_path": "/moves", "destination_path": "/moves/archive"},
+        )
+
+    assert [file.path for file in local.client.dbfs.list("/moves")] == ["/moves/a.csv"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from local_workspace.notebook.pip_words import on_this_machine
+from databricks.sdk.service.workspace import Language
+from local_workspace.kernel.pip_words import on_this_machine
 from real_workspace import make_wheel
 
 CELL = "\n\n# COMMAND ----------\n\n"
@@ -47,7 +48,7 @@ def execute(tmp_path):
             "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter"),
             "IPYTHONDIR": str(tmp_path / "ipython"),
         }
-        command = [sys.executable, "-m", "local_workspace.notebook.execute", str(tmp_path)]
+        command = [sys.executable, "-m", "local_workspace.kernel.execute", str(tmp_path)]
         subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True)
         return Run(tmp_path)
 
@@ -158,7 +159,8 @@ def upload(local, monkeypatch):
 
     def put(name: str, *cells: str) -> None:
         source = "# Databricks notebook source\n" + CELL.join(cells)
-        local.client.workspace.upload(f"/Shared/{name}.py", source.encode(), overwrite=True)
+        upload = local.client.workspace.upload
+        upload(f"/Shared/{name}", source.encode(), language=Language.PYTHON, overwrite=True)
 
     return put
 

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from local_workspace.notebook.source import read_notebook
-from local_workspace.notebook_formats import LANGUAGES, imported, recognised
+from local_workspace.notebooks.languages import LANGUAGES
+from local_workspace.notebooks.notebook_formats import imported, recognised
+from local_workspace.notebooks.source import read_notebook
 
 SOURCE = """# Databricks notebook source
 # MAGIC %md

@@ -18,13 +18,13 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from local_workspace.database import Database
-from local_workspace.processes import has_ended
+from local_workspace.notebooks.workspace_tree import WorkspaceObjects
+from local_workspace.processes.processes import has_ended
+from local_workspace.processes.run_processes import end_processes
 from local_workspace.recovery import losses, recover
-from local_workspace.run_processes import end_processes
-from local_workspace.sqlite_file import UnreadableDatabase
-from local_workspace.state import StateFolder
-from local_workspace.workspace_tree import WorkspaceObjects
+from local_workspace.store.database import Database
+from local_workspace.store.sqlite_file import UnreadableDatabase
+from local_workspace.store.state import StateFolder
 from real_workspace import free_port
 
 KILLS = 12
@@ -419,10 +419,10 @@ def test_a_kill_between_a_notebook_and_its_record_leaves_one_of_the_two_notebook
 KILLED_PUT = """
 import os, sys
 from pathlib import Path
-from local_workspace import workspace_tree
-from local_workspace.database import Database
-from local_workspace.notebook_formats import NotebookSource
-from local_workspace.state import StateFolder, move_into_place
+from local_workspace.notebooks import workspace_tree
+from local_workspace.store.database import Database
+from local_workspace.notebooks.notebook_formats import NotebookSource
+from local_workspace.store.state import StateFolder, move_into_place
 state = StateFolder(Path(sys.argv[1]))
 state.create()
 workspace = workspace_tree.WorkspaceObjects(Database(state.database), state)

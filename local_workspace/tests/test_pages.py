@@ -1,24 +1,27 @@
 """The pages in a real browser: what they show, how they stay up to date, what they must not let happen."""
 
+import base64
+import json
 import re
 import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 import requests
 from browser import SignedIn
-from local_workspace.cluster import delta_is_here
-from local_workspace.tracking import most_telling
+from databricks.sdk.errors import InvalidParameterValue
+from local_workspace.mlflow_server.tracking import most_telling
+from local_workspace.spark.cluster import delta_is_here
+from local_workspace.web import notebook_page
 from playwright.sync_api import Page, expect
 from real_workspace import PASSWORD, FidelityRun, RealWorkspace
 
-from local_workspace import notebook_page
-
-PAGES = ("/", "/jobs", "/runs", "/workspace/Shared", "/clusters", "/secrets", "/nothing/here")
+PAGES = ("/", "/jobs", "/runs", "/workspace/Shared", "/data", "/clusters", "/secrets", "/nothing/here")
 WIDTHS = (390, 1440)
 SCHEMES = ("light", "dark")
 SLOW = 30_000
@@ -153,6 +156,33 @@ def test_a_run_leads_to_what_it_logged_to_mlflow(page, fidelity_run):
 
     expect(page).to_have_title("MLflow")
     expect(page.get_by_text("12.34").first).to_be_visible(timeout=SLOW)
+
+
+def test_a_run_leads_to_the_reports_that_it_logged_to_mlflow(page, fidelity_run):
+    page.goto(run_address(fidelity_run))
+    page.locator("#mlflow").get_by_role("link", name="report.html").click()
+
+    expect(page.frame_locator("iframe").locator("h1")).to_have_text("What was found", timeout=SLOW)
+
+
+def test_a_run_shows_its_exit_value_as_a_table_and_its_verdict_beside_its_state(page, fidelity_run):
+    page.goto(run_address(fidelity_run))
+
+    expect(page.locator("#head .state.warn")).to_have_text("warn")
+    for row in ("rows 3", "errors.rmse 12.3", "errors.mae null"):
+        expect(page.get_by_role("row", name=row, exact=True)).to_be_visible()
+
+
+def test_mlflow_opens_on_machine_learning_until_somebody_chooses_otherwise(
+    signed_in_browser: SignedIn, fidelity_run
+):
+    with signed_in_browser.page(width=1281) as page:
+        page.goto("/mlflow")
+        expect(page.get_by_role("link", name="Model registry")).to_be_visible(timeout=SLOW)
+        page.evaluate("localStorage.setItem('mlflow.workflowType_v1', '\"genai\"')")
+        page.goto("/mlflow")
+        expect(page.get_by_text("/Shared/fidelity").first).to_be_visible(timeout=SLOW)
+        assert "genai" in page.evaluate("localStorage.getItem('mlflow.workflowType_v1')")
 
 
 def test_html_of_a_notebook_runs_in_a_frame_that_cannot_act_for_the_reader(page, fidelity_run):
@@ -351,7 +381,8 @@ def test_clusters_show_sparks_state_version_and_memory(page, fidelity_run):
 def test_secrets_are_shown_by_name_alone(page, fidelity_run):
     page.goto("/secrets")
 
-    expect(page.get_by_role("row", name="password")).to_be_visible()
+    scope = page.locator("h2:text-is('fidelity') + div")  # of several: others have a password too
+    expect(scope.get_by_role("row", name="password")).to_be_visible()
     assert PASSWORD not in page.content()
 
 
@@ -576,6 +607,34 @@ def test_a_browser_signs_out(signed_in_browser: SignedIn):
         expect(page.locator("h1")).to_have_text("Sign in")
 
 
+@pytest.mark.parametrize("wanted", ["/runs?state=FAILED", "/mlflow#/models", "/ml/models"])
+def test_whoever_signs_in_gets_to_the_page_that_was_asked_for(
+    signed_in_browser: SignedIn, real_workspace: RealWorkspace, wanted
+):
+    with signed_in_browser.page() as page:
+        page.context.clear_cookies()
+        page.goto(wanted)
+        for token_given in ("wrong", real_workspace.profile["token"]):
+            page.get_by_label("Token").fill(token_given)
+            page.get_by_role("button", name="Sign in").click()
+
+        expect(page).to_have_url(f"{signed_in_browser.host}{wanted.replace('/ml/', '/mlflow#/')}")
+
+
+def test_a_link_that_is_used_twice_leads_on_in_a_browser_that_it_signed_in(
+    signed_in_browser: SignedIn, real_workspace: RealWorkspace
+):
+    link = real_workspace.sign_in_link()
+    with signed_in_browser.page() as page:
+        page.context.clear_cookies()
+        for _ in range(2):
+            page.goto(link)
+            expect(page.locator("h1")).to_have_text("Jobs")
+        page.context.clear_cookies()
+        page.goto(link)
+        expect(page.get_by_text("This link was used already")).to_be_visible()
+
+
 def test_only_what_a_browser_has_not_yet_is_sent(fidelity_run):
     host, headers = fidelity_run.workspace.profile["host"], token(fidelity_run)
     address = host + run_address(fidelity_run)
@@ -585,3 +644,20 @@ def test_only_what_a_browser_has_not_yet_is_sent(fidelity_run):
 
     assert re.findall(r'data-version="(\w+)"', rest) == have
     assert len(rest) < 20_000 < len(whole)
+
+
+def test_an_executed_notebook_is_exported_with_what_it_put_out(fidelity_run):
+    jobs = fidelity_run.workspace.client.jobs
+    for key in ("first", "second"):
+        (view,) = jobs.export_run(fidelity_run.task(key)["run_id"]).views
+        found = re.search(r"var __DATABRICKS_NOTEBOOK_MODEL = '(.*)';", view.content)
+        model = json.loads(unquote(base64.b64decode(found[1]).decode()))
+        data = [each for command in model["commands"] for each in command["results"]["data"]]
+        if key == "first":
+            assert view.name == model["name"] == "fidelity"
+            assert "['password', 'key']\n" in [each["data"] for each in data if each["type"] == "ansi"]
+            assert any("<table" in each["data"] for each in data if each["type"] == "html")
+        else:
+            assert "ShellError" in data[-1]["data"]
+    with pytest.raises(InvalidParameterValue, match="views_to_export 'SOME' is not one of"):
+        jobs._api.do("GET", "/api/2.2/jobs/runs/export", query={"run_id": "1", "views_to_export": "SOME"})

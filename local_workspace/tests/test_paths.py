@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from local_workspace.mounts import Mounts
+from local_workspace.store.mounts import Mounts
 
 SECRET = b"content of a file outside"
 TOKEN = {"Authorization": "Bearer x"}

@@ -10,7 +10,7 @@ import pytest
 import requests
 from databricks.sdk.errors import BadRequest, InvalidParameterValue
 from databricks.sdk.service.jobs import Run
-from local_workspace.run_documents import duration
+from local_workspace.jobs.run_documents import duration
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,15 @@ def test_the_pip_cli_deploys_a_folder_and_gets_it_back(local, tmp_path: Path):
 
 
 def test_an_object_keeps_its_id_when_it_is_overwritten(local):
-    local.client.workspace.upload("/Shared/ids.py", HEADER, language=Language.PYTHON)
+    local.client.workspace.upload("/Shared/ids", HEADER, language=Language.PYTHON)
     first = local.client.workspace.get_status("/Shared/ids")
-    local.client.workspace.upload("/Shared/ids.py", HEADER + b"2", language=Language.PYTHON, overwrite=True)
+    local.client.workspace.upload("/Shared/ids", HEADER + b"2", language=Language.PYTHON, overwrite=True)
     second = local.client.workspace.get_status("/Workspace/Shared/ids/")
 
     assert (first.object_type, first.language) == (ObjectType.NOTEBOOK, Language.PYTHON)
-    assert second == first
+    assert second.modified_at >= first.modified_at >= first.created_at - 1000
+    assert replace(second, modified_at=first.modified_at) == first
+    assert first.resource_id == str(first.object_id)
 
 
 def test_auto_makes_a_notebook_only_of_source_with_the_header(local):
@@ -72,12 +75,49 @@ def test_auto_makes_a_notebook_only_of_source_with_the_header(local):
 def test_source_without_the_header_gets_it(local):
     local.client.workspace.upload("/Shared/plain.py", b"x = 1\n")
 
-    assert local.client.workspace.download("/Shared/plain").read() == HEADER + b"x = 1\n"
+    assert local.client.workspace.download("/Shared/plain.py").read() == HEADER + b"x = 1\n"
+    assert local.client.workspace.get_status("/Shared/plain.py").object_type == ObjectType.NOTEBOOK
+
+
+@pytest.mark.parametrize("form", [ImportFormat.SOURCE, ImportFormat.JUPYTER, ImportFormat.RAW])
+def test_only_auto_takes_the_suffix_from_a_name(local, form: ImportFormat):
+    name = f"named_{form.value}.{'ipynb' if form is ImportFormat.JUPYTER else 'py'}"
+    content = json.dumps(NOTEBOOK).encode() if form is ImportFormat.JUPYTER else HEADER + b"x = 1"
+    local.client.workspace.mkdirs("/Shared/named")
+    local.client.workspace.upload(f"/Shared/named/{name}", content, format=form)
+
+    kept = [found.path for found in local.client.workspace.list("/Shared/named")]
+    assert f"/Shared/named/{name}" in kept
+    assert local.client.workspace.download(f"/Shared/named/{name}", format=ExportFormat.RAW).read() == content
+
+
+def test_a_list_goes_down_and_leaves_older_notebooks_out(local):
+    local.client.workspace.mkdirs("/Shared/listed/deep")
+    for name in ("one.py", "deep/two.py"):
+        local.client.workspace.upload(f"/Shared/listed/{name}", b"print(1)")
+    local.client.workspace.upload("/Shared/listed/file", b"x", format=ImportFormat.AUTO)
+
+    def paths(**chosen: int) -> list[str]:
+        found = local.client.workspace.list("/Shared/listed", recursive=True, **chosen)
+        return [each.path.removeprefix("/Shared/listed/") for each in found]
+
+    later = local.client.workspace.get_status("/Shared/listed/deep/two.py").modified_at
+    assert paths() == ["file", "one.py", "deep/two.py"]
+    assert paths(notebooks_modified_after=later) == ["file"]
+
+
+def test_a_file_is_read_as_it_is_kept(local):
+    local.client.workspace.upload("/Shared/read_whole.py", b"x = 1\n", format=ImportFormat.AUTO)
+
+    read = local.client.api_client.do("GET", "/api/2.0/workspace-files/%2FShared%2Fread_whole.py", raw=True)
+    assert read["contents"].read() == b"x = 1\n"
+    with pytest.raises(ResourceDoesNotExist, match="/Shared/none"):
+        local.request("GET", "/api/2.0/workspace-files/Shared/none")
 
 
 def test_a_jupyter_notebook_comes_back_as_itself_and_as_source(local):
     content = json.dumps(NOTEBOOK).encode()
-    local.client.workspace.upload("/Shared/jupyter.ipynb", content, format=ImportFormat.JUPYTER)
+    local.client.workspace.upload("/Shared/jupyter", content, format=ImportFormat.JUPYTER)
 
     download = local.client.workspace.download
     source = download("/Shared/jupyter").read().decode()
@@ -89,7 +129,7 @@ def test_a_jupyter_notebook_comes_back_as_itself_and_as_source(local):
 
 def test_source_comes_back_as_a_jupyter_notebook(local):
     source = HEADER + b"x = 1\n\n# COMMAND ----------\n\n# MAGIC %md\n# MAGIC hello\n"
-    local.client.workspace.upload("/Shared/to_jupyter.py", source)
+    local.client.workspace.upload("/Shared/to_jupyter", source, language=Language.PYTHON)
 
     content = local.client.workspace.download("/Shared/to_jupyter", format=ExportFormat.JUPYTER).read()
     cells = json.loads(content)["cells"]
@@ -181,7 +221,7 @@ def test_what_is_no_jupyter_notebook_is_refused_with_the_reason(local, document,
 def test_a_jupyter_notebook_is_read_whatever_its_age(local, document):
     name = "/Shared/of_any_age"
     content = json.dumps(document).encode()
-    local.client.workspace.upload(f"{name}.ipynb", content, format=ImportFormat.JUPYTER, overwrite=True)
+    local.client.workspace.upload(name, content, format=ImportFormat.JUPYTER, overwrite=True)
 
     exported = json.loads(local.client.workspace.download(name, format=ExportFormat.JUPYTER).read())
     assert exported["nbformat"] == 4
@@ -190,7 +230,7 @@ def test_a_jupyter_notebook_is_read_whatever_its_age(local, document):
 
 def test_a_jupyter_notebook_without_cells_is_an_empty_one(local):
     content = json.dumps(NOTEBOOK | {"cells": []}).encode()
-    local.client.workspace.upload("/Shared/no_cells.ipynb", content, format=ImportFormat.JUPYTER)
+    local.client.workspace.upload("/Shared/no_cells", content, format=ImportFormat.JUPYTER)
 
     assert local.client.workspace.download("/Shared/no_cells").read() == HEADER + b"\n"
 
@@ -269,10 +309,10 @@ def test_a_folder_with_something_in_it_needs_recursive(local):
 
 def test_clashes_in_the_workspace_are_refused(local):
     client = local.client.workspace
-    client.upload("/Shared/taken.py", HEADER)
+    client.upload("/Shared/taken", HEADER, language=Language.PYTHON)
 
     with pytest.raises(ResourceAlreadyExists, match="already exists"):
-        client.upload("/Shared/taken.py", HEADER)
+        client.upload("/Shared/taken", HEADER, language=Language.PYTHON)
     with pytest.raises(DatabricksError, match="type mismatch"):
         client.upload("/Shared", b"x", format=ImportFormat.RAW, overwrite=True)
     with pytest.raises(ResourceAlreadyExists, match="a file is in the way"):
@@ -347,8 +387,8 @@ def test_volumes_keep_files(local):
 
 
 def test_what_is_not_here_says_so_and_mlflow_is_not_shadowed(local):
-    with pytest.raises(NotImplementedHere, match=r"GET /api/2\.0/pipelines is not part"):
-        local.request("GET", "/api/2.0/pipelines")
+    with pytest.raises(NotImplementedHere, match=r"GET /api/2\.0/git-credentials is not part"):
+        local.request("GET", "/api/2.0/git-credentials")
 
     assert local.request("GET", "/api/2.0/mlflow/experiments/get") == {"answered_by": "mlflow"}
 

@@ -176,7 +176,7 @@ def test_a_job_is_found_by_its_name_whatever_its_case_in_any_alphabet(local, clu
         ({"depends_on": [{"task_key": "nobody"}]}, InvalidParameterValue, "nobody"),
         ({"depends_on": [{"task_key": "main"}]}, InvalidParameterValue, "circle"),
         ({"notebook_task": {"notebook_path": "job"}}, InvalidParameterValue, "absolute notebook_path"),
-        ({"spark_python_task": {}}, NotImplementedHere, "spark_python_task"),
+        ({"spark_jar_task": {}}, NotImplementedHere, "spark_jar_task"),
         ({"libraries": [{"jar": "dbfs:/x.jar"}]}, NotImplementedHere, "x.jar"),
     ],
 )

@@ -7,15 +7,15 @@ import pytest
 import requests
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
+from databricks.sdk.errors import NotImplemented as NotImplementedHere
 from databricks.sdk.service.compute import Library, ListClustersFilterBy, State
 from databricks.sdk.service.iam import AccessControlRequest, PermissionLevel
 from databricks.sdk.service.jobs import NotebookTask, SubmitTask
 from fastapi import FastAPI
-from local_workspace.error_responses import add_handlers
 from local_workspace.errors import NotSupported
-from local_workspace.libraries import pip_arguments
-
-from local_workspace import pages
+from local_workspace.jobs.libraries import pip_arguments
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.web import pages
 
 
 def levels_of(permissions) -> dict[str, PermissionLevel]:
@@ -128,10 +128,14 @@ def test_a_page_that_cannot_be_is_refused(local, query, reason):
         ("GET", "/api/2.0/dbfs/get-status?path=/none", None, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("GET", "/api/2.0/secrets/list?scope=none", None, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("POST", "/api/2.0/workspace/mkdirs", {}, 400, "INVALID_PARAMETER_VALUE"),
-        ("GET", "/api/2.0/pipelines", None, 501, "NOT_IMPLEMENTED"),
-        ("GET", "/api/2.0/mlflow/experiments/list", None, 501, "NOT_IMPLEMENTED"),
+        ("GET", "/api/2.0/git-credentials", None, 501, "NOT_IMPLEMENTED"),
         ("POST", "/api/2.1/unity-catalog/functions", {}, 501, "NOT_IMPLEMENTED"),
         ("DELETE", "/api/2.0/unheard-of/thing", {}, 501, "NOT_IMPLEMENTED"),
+        ("GET", "/api/warehouses/v1/default-warehouse-overrides", None, 501, "NOT_IMPLEMENTED"),
+        ("PATCH", "/api/3.1/unheard-of", {}, 501, "NOT_IMPLEMENTED"),
+        ("PUT", "/ajax-api/2.0/unheard-of", {}, 501, "NOT_IMPLEMENTED"),
+        ("OPTIONS", "/api/2.2/jobs/create", None, 501, "NOT_IMPLEMENTED"),
+        ("PUT", "/api/2.2/jobs/create", {}, 501, "NOT_IMPLEMENTED"),
     ],
 )
 def test_errors_have_databricks_own_status_and_code(local, method, path, body, status, code):
@@ -141,6 +145,38 @@ def test_errors_have_databricks_own_status_and_code(local, method, path, body, s
     assert (answer.status_code, answer.json()["error_code"]) == (status, code)
     assert answer.json()["message"]
     assert status != 501 or f"{method} {path}" in answer.json()["message"]
+
+
+def test_clients_choose_a_runtime_and_a_machine(local):
+    api = local.client.clusters
+
+    assert api.select_spark_version(long_term_support=True) == "16.4.x-scala2.12"
+    assert api.select_spark_version(ml=True, scala="2.13") == "18.0.x-cpu-ml-scala2.13"
+    assert api.select_spark_version(spark_version="4.0.0", scala="2.13") == "17.3.x-scala2.13"
+    assert api.select_node_type(local_disk=True, min_cores=1).startswith("Standard_D")
+
+
+def test_a_pipeline_is_kept_and_shown_with_its_updates(local):
+    api = local.client.pipelines
+    made = api.create(name="etl", catalog="main", schema="dev", serverless=True, allow_duplicate_names=True)
+    api.update(made.pipeline_id, name="changed", catalog="main", schema="prod")
+
+    kept = api.get(made.pipeline_id)
+    assert (kept.name, kept.spec.schema, kept.spec.serverless) == ("changed", "prod", None)
+    assert kept.creator_user_name == "local.user@localhost"
+    assert "changed" in [each.name for each in api.list_pipelines()]
+    assert levels_of(local.client.permissions.get("pipelines", made.pipeline_id)) == {
+        "local.user@localhost": PermissionLevel.IS_OWNER
+    }
+    started = api.start_update(made.pipeline_id).update_id
+    assert [each.update_id for each in api.list_updates(made.pipeline_id).updates] == [started]
+    with pytest.raises(NotImplementedHere, match="an update: validate_only is not part"):
+        api.start_update(made.pipeline_id, validate_only=True)
+    with pytest.raises(ResourceDoesNotExist, match="Update nothing of pipeline"):
+        api.get_update(made.pipeline_id, "nothing")
+    api.delete(made.pipeline_id)
+    with pytest.raises(ResourceDoesNotExist, match="was not found"):
+        api.get(made.pipeline_id)
 
 
 def test_libraries_become_what_pip_is_told_to_install():

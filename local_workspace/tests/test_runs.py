@@ -13,13 +13,13 @@ import psutil
 import pytest
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
 from databricks.sdk.service.jobs import RunLifecycleStateV2State, RunResultState
-from local_workspace.database import Database
-from local_workspace.fork_server import ForkServer
-from local_workspace.processes import has_ended as has_ended_process
+from local_workspace.jobs.run_documents import has_ended, new_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.kernel.fork_server import ForkServer
+from local_workspace.processes.processes import has_ended as has_ended_process
 from local_workspace.recovery import recover
-from local_workspace.run_documents import has_ended, new_run
-from local_workspace.runs import RunManager
-from local_workspace.state import StateFolder
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 
 
 def task_of(cluster_id: str, notebook: str, key: str = "main", **parameters: str) -> dict[str, Any]:
@@ -286,11 +286,11 @@ def own_state(tmp_path: Path) -> StateFolder:
 WORKSPACE_WITH_A_RUN = """
 import os, sys, time
 from pathlib import Path
-from local_workspace.database import Database
-from local_workspace.processes import has_ended as has_ended_process
-from local_workspace.run_documents import new_run
-from local_workspace.runs import RunManager
-from local_workspace.state import StateFolder
+from local_workspace.store.database import Database
+from local_workspace.processes.processes import has_ended as has_ended_process
+from local_workspace.jobs.run_documents import new_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.store.state import StateFolder
 state = StateFolder(Path(sys.argv[1]))
 database = Database(state.database)
 task = {"task_key": "main", "existing_cluster_id": "c1",
@@ -395,7 +395,7 @@ def test_a_cluster_that_does_not_come_up_fails_the_run(own_state, eventually):
 
 
 def test_stopping_does_not_wait_for_a_cluster_that_does_not_come_up(own_state, stand_in, monkeypatch, caplog):
-    monkeypatch.setattr("local_workspace.runs.SHUTDOWN_SECONDS", 0.1)
+    monkeypatch.setattr("local_workspace.jobs.runs.SHUTDOWN_SECONDS", 0.1)
     asked, up = threading.Event(), threading.Event()
 
     def slow_cluster(run: dict[str, Any]) -> dict[str, str]:

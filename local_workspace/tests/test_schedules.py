@@ -10,9 +10,9 @@ from databricks.sdk.errors import NotImplemented as NotImplementedHere
 from databricks.sdk.service.jobs import CronSchedule, JobSettings, PauseStatus, TriggerType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_workspace.database import Database
 from local_workspace.errors import InvalidParameter, NotSupported
-from local_workspace.schedules import Schedule, Scheduler
+from local_workspace.jobs.schedules import Schedule, Scheduler
+from local_workspace.store.database import Database
 
 # A Tuesday.
 START = datetime(2026, 11, 24, 22, 0, 0, 500_000, tzinfo=UTC)
@@ -150,7 +150,7 @@ class Clock:
     """A scheduler whose ticks are told, and what it started."""
 
     def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("local_workspace.schedules.TICK_SECONDS", 3600)
+        monkeypatch.setattr("local_workspace.jobs.schedules.TICK_SECONDS", 3600)
         self.started: list[int] = []
         self.now = START
         self.scheduler = Scheduler(database, lambda job: self.started.append(job["job_id"]))
@@ -224,7 +224,7 @@ def test_a_schedule_that_cannot_be_read_does_not_stop_the_others(database, monke
 def test_one_job_that_cannot_be_started_does_not_stop_the_others(database, monkeypatch, caplog, eventually):
     put_job(database, 1, "* * * * * ?")
     put_job(database, 2, "* * * * * ?")
-    monkeypatch.setattr("local_workspace.schedules.TICK_SECONDS", 0.05)
+    monkeypatch.setattr("local_workspace.jobs.schedules.TICK_SECONDS", 0.05)
     started: list[int] = []
 
     def start(job: dict[str, Any]) -> None:

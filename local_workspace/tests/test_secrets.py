@@ -18,8 +18,8 @@ from databricks.sdk.service.workspace import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 from local_workspace.errors import InvalidState
-from local_workspace.notebook.redaction import REDACTED, SHORTEST_TO_SPREAD, Redactor
-from local_workspace.vault import Vault
+from local_workspace.kernel.redaction import REDACTED, SHORTEST_TO_SPREAD, Redactor
+from local_workspace.store.vault import Vault
 
 VALUE = "pl4nted+Secret/with ümlaut"
 PRINTED = {

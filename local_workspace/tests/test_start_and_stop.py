@@ -21,11 +21,12 @@ import pytest
 import requests
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
-from local_workspace.cluster import PID_FILE
-from local_workspace.processes import has_ended, recall, remember
-from local_workspace.profile import read_profile
+from local_workspace.processes.processes import has_ended, recall, remember
 from local_workspace.server import listen
-from local_workspace.state import StateFolder
+from local_workspace.spark.cluster import PID_FILE
+from local_workspace.spark.spark_rights import PARTS
+from local_workspace.store.profile import read_profile
+from local_workspace.store.state import StateFolder
 from real_workspace import free_port
 
 JAVA = f"""#!{sys.executable}
@@ -34,7 +35,7 @@ from pathlib import Path
 if "-version" in sys.argv:
     sys.exit('openjdk version "17.0.1"')
 if "org.codehaus.janino.SimpleCompiler" in sys.argv:
-    Path(sys.argv[-1], "Rights.class").touch()
+    Path(sys.argv[sys.argv.index("Compile") + 1], "{PARTS[-1]}.class").touch()
     sys.exit()
 
 def answer(connection):

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from local_workspace.database import Database
-from local_workspace.notebook.task_values import Jobs, TaskValues
-from local_workspace.run_documents import has_ended, new_run
-from local_workspace.runs import RunManager
-from local_workspace.state import StateFolder
+from local_workspace.jobs.run_documents import has_ended, new_run
+from local_workspace.jobs.runs import RunManager
+from local_workspace.kernel.task_values import Jobs, TaskValues
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 
 
 @pytest.fixture

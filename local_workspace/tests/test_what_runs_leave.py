@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from databricks.sdk.errors import OperationFailed
-from local_workspace.processes import has_ended, kill_all
+from local_workspace.processes.processes import has_ended, kill_all
 from real_workspace import FOLDER, RealWorkspace, make_wheel
 from test_notebook_run import execute  # noqa: F401
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployment import azure, deployments, model_registry, trials, unity_catalog, versions, wheels
 from deployment.clusters import ensure_cluster
 from deployment.command_lines import open_cli
-from deployment.data import SAMPLE_TARGETS, upload_data
+from deployment.data import SAMPLE_TARGETS, upload_data, upload_file
 from deployment.databricks_cli import DatabricksCli
 from deployment.deployment_job import find_linked_job, go_on
 from deployment.errors import DeploymentError
@@ -139,6 +139,22 @@ def _upload_data(_: str) -> None:
     )
 
 
+def _upload(_: str) -> None:
+    overwrites = read_flag("OVERWRITE")
+    cli = _cli()
+    target = _target(cli.workspace, "data_root", "mount_source")
+    path = upload_file(
+        cli,
+        target.text("data_root"),
+        os.environ.get("FILE", ""),
+        os.environ.get("TO", ""),
+        mount_source=target.text("mount_source"),
+        key_source=os.environ.get("STORAGE_KEY_FILE", ""),
+        overwrite=target.name in SAMPLE_TARGETS or overwrites,
+    )
+    print(f"As input_data={path} a job scores it, as labels_data={path} it takes it for labels.")
+
+
 def _deploy(*, code: bool, jobs: bool) -> None:
     refuse_version(os.environ.get("VERSION", ""))
     keep = read_count("KEEP_DEPLOYMENTS", default=5)
@@ -242,6 +258,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "azure-deploy": lambda _: azure.deploy(_settings().target, os.environ.get("RESOURCE_GROUP", "")),
     "init": _init,
     "put-secrets": _put_secrets,
+    "upload": _upload,
     "upload-data": _upload_data,
     "deploy-code": lambda _: _deploy(code=True, jobs=False),
     "deploy-jobs": lambda _: _deploy(code=False, jobs=True),

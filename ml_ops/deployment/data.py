@@ -1,12 +1,14 @@
-"""Uploads the sample data to where the jobs read it."""
+"""Uploads the sample data, or a file of one's own, to where the jobs read it."""
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from deployment.databricks_cli import DatabricksCli
 from deployment.errors import DeploymentError, refuse_existing
+from deployment.progress import ShownFile
 from deployment.settings import ROOT
 from deployment.workspace import NotAllowedError, RefusedError, RestError, Workspace
 
@@ -52,6 +54,59 @@ def upload_data(
         )
 
 
+def upload_file(
+    cli: DatabricksCli,
+    data_root: str,
+    file: str,
+    to: str,
+    *,
+    mount_source: str = "",
+    key_source: str = "",
+    overwrite: bool = True,
+) -> str:
+    """Writes one file below `data_root`, as `to` says; gives the path by which the jobs know it there.
+
+    `to` is a path below that, or with a slash at its end a folder; without it the file keeps its name.
+    """
+    source = _require_file(file)
+    path = _path_below(to, source.name)
+    with TemporaryDirectory() as folder:
+        named = source
+        if path.name != source.name:
+            named = Path(folder) / path.name  # an upload takes the name of the file
+            named.symlink_to(source.resolve())
+        upload_data(
+            cli,
+            f"{data_root.rstrip('/')}/{path.parent}".removesuffix("/."),
+            mount_source=mount_source,
+            key_source=key_source,
+            files=[named],
+            overwrite=overwrite,
+        )
+    return str(path)
+
+
+def _require_file(file: str) -> Path:
+    if not file.strip():
+        raise DeploymentError("make upload needs FILE=<path>: the file that is to be uploaded")
+    source = Path(file).expanduser()
+    if not source.exists():
+        raise DeploymentError(f"there is no file {file!r}; FILE is a path from {Path.cwd()}, or a whole one")
+    if not source.is_file():
+        raise DeploymentError(f"FILE={file} is not a file; upload its files one by one")
+    return source
+
+
+def _path_below(to: str, name: str) -> PurePosixPath:
+    path = PurePosixPath(f"{to}{name}" if to.endswith("/") or not to else to)
+    if path.is_absolute() or ".." in path.parts or ":" in to:
+        raise DeploymentError(
+            f"TO is a path below data_root, such as night/{name} or night/; TO={to} leads elsewhere. "
+            "DATA_ROOT=... names another data_root"
+        )
+    return path
+
+
 def address_of(data_root: str, mount_source: str = "") -> str:
     """Where the data of `data_root` lies: that of a mount in its source, which need not be mounted yet."""
     data_root = data_root.rstrip("/")
@@ -90,7 +145,7 @@ def _upload_to_volume(workspace: Workspace, folder: str, files: Sequence[Path], 
         refuse_existing([path for path in paths.values() if _size_in_volume(workspace, path) is not None])
     _make_folder(workspace, folder)
     for file, path in paths.items():
-        with file.open("rb") as content:
+        with ShownFile(file) as content:
             target, params = f"/api/2.0/fs/files{quote(path)}", {"overwrite": "true"}
             sent = {"data": content, "timeout": UPLOAD_SECONDS}
             workspace.call("PUT", target, params=params, repeats=True, **sent)
@@ -133,7 +188,8 @@ def _copy_to_dbfs(cli: DatabricksCli, folder: str, files: Sequence[Path], overwr
         refuse_existing([path for path in paths.values() if _is_in_dbfs(cli.workspace, path)])
     cli.make_dbfs_folder(folder)
     for file, path in paths.items():
-        cli.copy(file, path)
+        cli.copy(file.resolve() if file.is_symlink() else file, path)
+        print(f"Uploaded {file.name} ({file.stat().st_size:,} bytes) to {path}", flush=True)
 
 
 def _is_in_dbfs(workspace: Workspace, path: str) -> bool:

@@ -1,6 +1,9 @@
 """Calls the `databricks` program as a child process, whichever program of that name it is."""
 
 import json
+import os
+import shlex
+import shutil
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -156,8 +159,23 @@ class DatabricksCli(ABC):
 
     def show(self, *arguments: str) -> None:
         """Shows a command as one would type it, and runs it."""
-        print("databricks", *self._sign_in(), *arguments, flush=True)
+        print(self.typed(*arguments), flush=True)
         self.text(*arguments)
+
+    def typed(self, *arguments: str) -> str:
+        """A command as one types it in a shell in this folder: it works as it is when it is pasted there."""
+        variables = [f"{name}={shlex.quote(text)}" for name, text in self.needed_variables().items()]
+        is_first = shutil.which("databricks") == self.program
+        program = "databricks" if is_first else _from_here(Path(self.program))
+        return " ".join([*variables, shlex.join([program, *self._sign_in(), *arguments])])
+
+    def needed_variables(self) -> dict[str, str]:
+        """What the program has to find in the environment of a shell to get to this workspace."""
+        file = self.workspace.config_file
+        found = os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg"
+        if file is None or Path(found).expanduser() == file:
+            return {}
+        return {"DATABRICKS_CONFIG_FILE": _from_here(file)}
 
     def text(self, *arguments: str, stdin: str | None = None) -> str:
         """Runs one command and returns what it prints; a failure raises a CliError with its text."""
@@ -188,6 +206,11 @@ class DatabricksCli(ABC):
 
     def _sign_in(self) -> list[str]:
         return ["--profile", self.workspace.profile] if self.workspace.config_file else []
+
+
+def _from_here(file: Path) -> str:
+    """The path of a file as one writes it in this folder."""
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
 def is_script(program: str) -> bool:

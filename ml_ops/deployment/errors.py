@@ -19,6 +19,6 @@ def refuse_existing(paths: Sequence[str]) -> None:
     """Raises DeploymentError when there are files that an upload would write over."""
     if paths:
         raise DeploymentError(
-            f"the sample would be written over {', '.join(paths)}; nothing was uploaded. "
+            f"the upload would go over {', '.join(paths)}; nothing was uploaded. "
             "If that is wanted: OVERWRITE=1"
         )

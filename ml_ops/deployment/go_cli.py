@@ -101,7 +101,7 @@ class GoCli(DatabricksCli):
 
     def _bundle(self, command: str, target: Target) -> None:
         """Runs `databricks bundle` for the target; what it says is shown."""
-        print("databricks", *self._sign_in(), "bundle", command, "--target", target.name, flush=True)
+        print(self.typed("bundle", command, "--target", target.name), flush=True)
         self._call_bundle(command, target)
 
     def _call_bundle(

@@ -165,11 +165,16 @@ class PipCli(DatabricksCli):
                     f"databricks-cli would drop the port of {self.workspace.host} and send the token to "
                     "another one; use the Databricks CLI there"
                 )
-            # The program drops the port of the host; a proxy at that very port brings the calls there.
-            environment["http_proxy"] = self.workspace.host
-            environment.pop("no_proxy", None)
-            environment.pop("NO_PROXY", None)
+            environment |= self._past_the_port()
         return environment
+
+    def needed_variables(self) -> dict[str, str]:
+        return super().needed_variables() | (self._past_the_port() if self.workspace.has_port else {})
+
+    def _past_the_port(self) -> dict[str, str]:
+        """The program drops the port of the host; a proxy at that very port brings the calls there."""
+        unset = dict.fromkeys((name for name in ("no_proxy", "NO_PROXY") if os.environ.get(name)), "")
+        return {"http_proxy": self.workspace.host} | unset
 
     def _run(self, arguments: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
         """Runs one command, again for a while where it ran into a gap and may be repeated."""

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from deployment.errors import DeploymentError, refuse_existing
+from deployment.progress import show_tenths
 from deployment.secret_files import read_secret_file, read_standard_input
 
 # A larger file is sent in blocks of this many bytes, and is there when the list of its blocks is.
@@ -126,25 +127,12 @@ def _upload(container: ContainerClient, file: Path, name: str) -> None:
             overwrite=True,
             validate_content=True,  # the service compares the MD5 of each block
             max_concurrency=4,
-            progress_hook=_progress(file.name) if size > BLOCK else None,
+            progress_hook=show_tenths(file.name) if size > BLOCK else None,
         )
     arrived = blob.get_blob_properties().size
     if arrived != size:
         raise DeploymentError(f"{blob.url} has {arrived} bytes, and {file} {size}; upload it again")
     print(f"Uploaded {file.name} ({size:,} bytes) to {blob.url}", flush=True)
-
-
-def _progress(name: str) -> Callable[[int, int | None], None]:
-    """Shows each tenth of a large file."""
-    shown = 0
-
-    def show(sent: int, total: int | None) -> None:
-        nonlocal shown
-        if total and (tenth := 10 * sent // total) > shown:
-            shown = tenth
-            print(f"  {name}: {sent / 1e6:,.0f} of {total / 1e6:,.0f} MB", flush=True)
-
-    return show
 
 
 @contextmanager

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import requests
 
-from local_workspace.cluster import PID_FILE, delta_is_here, end_left_over
-from local_workspace.java import NoJavaError, find_java
-from local_workspace.processes import (
+from local_workspace.processes.processes import (
     end_process_tree,
     find,
     has_ended,
     interrupts_held_back,
-    locked,
     recall,
     remember,
     wait_for,
 )
-from local_workspace.profile import (
+from local_workspace.processes.run_processes import end_processes
+from local_workspace.recovery import losses
+from local_workspace.spark.cluster import PID_FILE, delta_is_here, end_left_over
+from local_workspace.spark.java import NoJavaError, find_java
+from local_workspace.store.locks import locked
+from local_workspace.store.profile import (
     ADDRESS,
     DEFAULT_PORT,
     PROOF,
@@ -37,13 +39,11 @@ from local_workspace.profile import (
     read_profile,
     renew_profile,
 )
-from local_workspace.recovery import losses
-from local_workspace.run_processes import end_processes
-from local_workspace.sqlite_file import UnreadableDatabase
-from local_workspace.state import StateFolder
+from local_workspace.store.sqlite_file import UnreadableDatabase
+from local_workspace.store.state import StateFolder
 
 if TYPE_CHECKING:
-    from local_workspace.notebook.redaction import Redactor
+    from local_workspace.kernel.redaction import Redactor
 
 START_SECONDS = 300
 STOP_SECONDS = 30
@@ -157,10 +157,10 @@ def sign_in_link(profile: Profile) -> str:
 
 
 def _redactor(state: StateFolder) -> "Redactor":
-    from local_workspace.database import Database
     from local_workspace.errors import InvalidState
-    from local_workspace.notebook.redaction import Redactor
-    from local_workspace.vault import Vault
+    from local_workspace.kernel.redaction import Redactor
+    from local_workspace.store.database import Database
+    from local_workspace.store.vault import Vault
 
     redactor, vault = Redactor(), Vault(state.secrets_key)
     if profile := read_profile(state.config_file):

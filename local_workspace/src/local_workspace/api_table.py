@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, cast
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
 
-from local_workspace.cluster import SparkCluster
-from local_workspace.database import Database
-from local_workspace.profile import DEFAULT_PORT, Profile
-from local_workspace.rest.kept_models import Sources
-from local_workspace.runs import RunManager
+from local_workspace.jobs.runs import RunManager
+from local_workspace.mlflow_server.kept_models import Sources
 from local_workspace.server import rest_routers
-from local_workspace.state import StateFolder
+from local_workspace.spark.cluster import SparkCluster
+from local_workspace.store.database import Database
+from local_workspace.store.profile import DEFAULT_PORT, Profile
+from local_workspace.store.state import StateFolder
 
 if TYPE_CHECKING:
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+    from local_workspace.mlflow_server.application import Stores
 
 HEADING = """# What the local workspace serves
 
@@ -71,12 +71,12 @@ def _rows() -> list[Row]:
         state.create()
         cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log")
         profile = Profile(DEFAULT_PORT, "none")
-        store = cast("SqlAlchemyStore", None)
+        stores = cast("Stores", (None, None))
         database = Database(state.database)
         runs = RunManager(database, state, lambda run: {}, profile.host)
         try:
             routers = rest_routers(
-                state, profile, database, runs, cluster, store, Sources(state), nullcontext()
+                state, profile, database, runs, cluster, stores, Sources(state), nullcontext()
             )
             return list(_rows_of(routers))
         finally:

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from local_workspace.database import Database
-from local_workspace.profile import read_profile
-from local_workspace.run_processes import end_processes
-from local_workspace.state import StateFolder
-from local_workspace.workspace_tree import WorkspaceObjects
+from local_workspace.notebooks.workspace_tree import WorkspaceObjects
+from local_workspace.processes.run_processes import end_processes
+from local_workspace.store.database import Database
+from local_workspace.store.profile import read_profile
+from local_workspace.store.state import StateFolder
 
 
 def recover(database: Database, state: StateFolder) -> None:

@@ -1,6 +1,5 @@
 """The workspace's one process: its own routes in front of MLflow's server, on one loopback port."""
 
-import os
 import signal
 import socket
 import sys
@@ -12,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from flask import request
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException
 
-from local_workspace import access, mlflow_file, openapi, pages, process_environment, spark_rights
-from local_workspace.body_limit import BodyLimit
 from local_workspace.clock import now
-from local_workspace.cluster import ClusterError, SparkCluster
-from local_workspace.connections import BoundedProtocol
-from local_workspace.database import Database, Document
-from local_workspace.deployment_jobs import DeploymentJobs, watch
-from local_workspace.error_responses import add_handlers
-from local_workspace.fork_server import ForkServer
-from local_workspace.job_starts import create_scheduled_run
-from local_workspace.principals import Principals
-from local_workspace.profile import ADDRESS, Profile
+from local_workspace.errors import ApiError
+from local_workspace.jobs.deployment_jobs import DeploymentJobs, watch
+from local_workspace.jobs.job_starts import create_scheduled_run
+from local_workspace.jobs.run_documents import has_ended, user_of
+from local_workspace.jobs.runs import RunManager
+from local_workspace.jobs.schedules import Scheduler
+from local_workspace.kernel.fork_server import ForkServer
+from local_workspace.mlflow_server import artifact_addresses
+from local_workspace.mlflow_server.application import mlflow_application
+from local_workspace.mlflow_server.kept_models import PutBack, Sources
+from local_workspace.mlflow_server.tracking import LoggedRuns
+from local_workspace.processes import process_environment
 from local_workspace.recovery import recover
 from local_workspace.rest import (
-    artifact_addresses,
     clusters,
     dbfs,
     fallback,
@@ -40,25 +39,38 @@ from local_workspace.rest import (
     identity,
     jobs,
     permissions,
+    pipeline_updates,
+    pipelines,
     policies,
+    query_history,
+    runtimes,
     scim,
     secrets,
+    statements,
     tokens,
+    warehouses,
     workspace,
+    workspace_settings,
 )
+from local_workspace.rest import sessions as sessions_of_people
 from local_workspace.rest import spark_rights as questions_of_spark
-from local_workspace.rest.kept_models import PutBack, Sources
-from local_workspace.run_documents import has_ended, user_of
-from local_workspace.runs import RunManager
-from local_workspace.schedules import Scheduler
-from local_workspace.securables import Securables
-from local_workspace.sqlite_file import SqliteFile
-from local_workspace.state import StateFolder
-from local_workspace.tracking import LoggedRuns
-from local_workspace.warehouse import Warehouse
+from local_workspace.rest.body_limit import BodyLimit
+from local_workspace.rest.error_responses import add_handlers
+from local_workspace.rest.securables import Securables
+from local_workspace.spark import spark_rights
+from local_workspace.spark.cluster import ClusterError, SparkCluster
+from local_workspace.spark.sessions import Sessions
+from local_workspace.spark.statements import Statements
+from local_workspace.spark.warehouse import Warehouse
+from local_workspace.store.database import Database, Document
+from local_workspace.store.principals import Principals
+from local_workspace.store.profile import ADDRESS, Profile
+from local_workspace.store.state import StateFolder
+from local_workspace.web import access, addresses, openapi, pages
+from local_workspace.web.connections import BoundedProtocol
 
 if TYPE_CHECKING:
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+    from local_workspace.mlflow_server.application import Stores
 
 # An interrupted notebook still closes its MLflow run, so its token outlives the run by a little.
 TOKEN_GRACE_SECONDS = 60
@@ -71,14 +83,16 @@ def serve(state: StateFolder, profile: Profile) -> None:
     # Taken first: a port that is in use is found out before anything is started.
     listener = listen(profile.port)
     keyring = access.Keyring(profile.token, profile.host)
-    rights = spark_rights.environment(f"{profile.host}{access.SPARK_RIGHTS}", keyring.spark_token())
+    rights = spark_rights.environment(f"{profile.host}{spark_rights.ADDRESS}", keyring.spark_token())
     cluster = SparkCluster(state.spark, state.dbfs, state.volumes, state.logs / "spark.log", rights)
     cluster.start()
+    sessions = Sessions(cluster, state.sessions)
     try:
         with open_runs(state, profile, cluster, keyring) as (database, runs):
-            app = create_app(state, profile, database, runs, cluster, keyring)
+            app = create_app(state, profile, database, runs, cluster, keyring, sessions)
             uvicorn.Server(uvicorn.Config(app, http=BoundedProtocol, access_log=False)).run([listener])
     finally:
+        sessions.close()
         cluster.stop()
 
 
@@ -149,19 +163,21 @@ def create_app(
     runs: RunManager,
     cluster: SparkCluster,
     keyring: access.Keyring,
+    sessions: Sessions,
 ) -> FastAPI:
     """MLflow's application with the workspace's routes in front and the access check before all."""
-    app, store, writing = _mlflow_app(state)
+    app, stores, writing = mlflow_application(state)
     sources = Sources(state)
     cookie_name = f"local_workspace_{profile.port}"
     _put_in_front(
         app,
         [
             access.router(keyring, cookie_name, Principals(database).of_token),
+            addresses.router(database),
             pages.router(database, state, cluster.state, LoggedRuns(state).of_tasks),
             _mlflow_site(DeploymentJobs(database, runs.submit)),
-            *rest_routers(state, profile, database, runs, cluster, store, sources, writing),
-            _cluster_router(cluster),
+            *rest_routers(state, profile, database, runs, cluster, stores, sources, writing),
+            sessions_of_people.router(cluster, sessions, database),
             openapi.router(),
             fallback.router(),
         ],
@@ -187,15 +203,19 @@ def rest_routers(
     database: Database,
     runs: RunManager,
     cluster: SparkCluster,
-    store: "SqlAlchemyStore",
+    stores: "Stores",
     sources: Sources,
     writing: AbstractContextManager[Any],
 ) -> list[APIRouter]:
-    """What is served of Databricks' REST API."""
+    """What is served of Databricks' REST API, and the pages of what it has of Unity Catalog."""
     # It imports MLflow, whose environment is set before.
-    from local_workspace.rest import catalogs, models, unity_catalog
+    from local_workspace.mlflow_server import experiments, models, unity_catalog
+    from local_workspace.rest import catalogs, grants, locations, metastores, tables, volumes
+    from local_workspace.web import data_pages
 
     rights, deployment = Securables(database), DeploymentJobs(database, runs.submit)
+    tracking, store = stores
+    asked = Statements(cluster)
     inventory = catalogs.Inventory(state, store, Warehouse(cluster), rights)
     return [
         identity.router(profile.host, database),
@@ -205,12 +225,21 @@ def rest_routers(
         gates.dbfs_gate(dbfs.router(state), rights, state),
         gates.volumes_gate(files.router(state), rights),
         clusters.router(database, cluster.state),
+        runtimes.router(),
         jobs.router(database, runs),
         secrets.router(database, state),
-        permissions.router(database),
+        permissions.router(database, experiments.known(tracking, store)),
         policies.router(database),
+        workspace_settings.router(database),
+        pipelines.router(database),
+        pipeline_updates.router(database, runs),
+        warehouses.router(database, cluster.state),
+        statements.router(database, asked),
+        query_history.router(asked),
         unity_catalog.router(store, state, sources, writing, rights, deployment),
-        catalogs.router(inventory),
+        experiments.router(tracking, store),
+        *(each.router(inventory) for each in (metastores, catalogs, volumes, tables, locations, grants)),
+        data_pages.router(inventory, asked),
         models.router(inventory, writing, deployment),
         questions_of_spark.router(rights),
         artifact_addresses.router(state),
@@ -225,17 +254,6 @@ def user_of_run(database: Database, run_id: str) -> str | None:
     return user_of(run)
 
 
-def _cluster_router(cluster: SparkCluster) -> APIRouter:
-    """Tells the command line how Spark is, whether or not a cluster was created yet."""
-    routes = APIRouter()
-
-    @routes.get(f"{access.OWNER_ONLY}cluster")
-    def cluster_state() -> dict[str, str]:
-        return {"state": cluster.state()}
-
-    return routes
-
-
 def _mlflow_site(jobs: DeploymentJobs) -> APIRouter:
     """MLflow's page at an address of its own, since `/` is the workspace's; what it registers starts jobs."""
     from mlflow.server import app as mlflow_site
@@ -244,54 +262,35 @@ def _mlflow_site(jobs: DeploymentJobs) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/mlflow")
-    def mlflow_page() -> FileResponse:
-        index = Path(str(mlflow_site.static_folder)) / "index.html"
+    def mlflow_page() -> HTMLResponse:
+        index = (Path(str(mlflow_site.static_folder)) / "index.html").read_text()
         # What it may load is MLflow's own matter, unlike that of the workspace's pages.
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'self'"}
-        return FileResponse(index, headers=headers)
+        own = '<script src="/local-static/mlflow.js"></script>'
+        return HTMLResponse(index.replace("<head>", f"<head>{own}", 1), headers=headers)
 
     @mlflow_site.errorhandler(404)
-    def not_found(error: NotFound) -> tuple[str, int] | NotFound:
-        if not pages.wants_page(request.path, request.headers.get("Accept", "")):
+    @mlflow_site.errorhandler(405)
+    def not_found(error: HTTPException) -> tuple[Any, int] | HTTPException:
+        if fallback.is_api(request.path) and request.url_rule is None:
+            return refused_by(fallback.refusal(request.method, request.path))
+        if error.code != 404 or not pages.wants_page(request.path, request.headers.get("Accept", "")):
             return error
         return pages.not_found(request.path), 404
 
     return routes
 
 
+def refused_by(refusal: ApiError) -> tuple[dict[str, str], int]:
+    """An error as Flask answers it in JSON."""
+    return {"error_code": refusal.error_code, "message": refusal.message}, refusal.status
+
+
 def _put_in_front(app: FastAPI, routers: list[APIRouter]) -> None:
     """MLflow's application ends in a route that takes everything, so these have to come before it."""
     theirs = list(app.router.routes)
     app.router.routes.clear()
-    app.mount("/local-static", StaticFiles(directory=Path(__file__).with_name("static")))
+    app.mount("/local-static", StaticFiles(directory=Path(__file__).parent / "web" / "static"))
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(theirs)
-
-
-def _mlflow_app(state: StateFolder) -> tuple[FastAPI, "SqlAlchemyStore", AbstractContextManager[Any]]:
-    """MLflow's own server application on a sqlite file, the store of its models, and the lock of its writers.
-
-    Leans on names that MLflow does not promise.
-    """
-    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    from mlflow.server import constants, handlers
-
-    if not state.mlflow_database.exists():
-        mlflow_file.create(state.mlflow_database)
-    file = SqliteFile(state.mlflow_database)
-    mlflow_file.take_along(state.mlflow_database, state.root)
-    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{state.mlflow_database}"
-    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = state.mlflow_artifacts.as_uri()
-    handlers.initialize_backend_stores(
-        os.environ[constants.BACKEND_STORE_URI_ENV_VAR],
-        default_artifact_root=os.environ[constants.ARTIFACT_ROOT_ENV_VAR],
-    )
-    mlflow_file.keep_in_place(file)
-    mlflow_file.keep_artifacts_inside(handlers, state.mlflow_artifacts)
-    from mlflow.server.fastapi_app import app
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
-
-    store = handlers._get_model_registry_store()
-    assert isinstance(store, SqlAlchemyStore)
-    return app, store, mlflow_file.take_turns(handlers._get_tracking_store(), store)

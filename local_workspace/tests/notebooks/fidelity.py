@@ -343,6 +343,7 @@ import mlflow
 mlflow.set_experiment("/Shared/fidelity")
 with mlflow.start_run(run_name="logged by the notebook"):
     mlflow.log_metric("rmse", 12.34567)
+    mlflow.log_text("<!doctype html><h1>What was found</h1>", "report.html")
 
 # COMMAND ----------
 
@@ -369,7 +370,7 @@ print(made_up_package.VERSION, "answer" in globals(), dbutils.widgets.get("alpha
 # COMMAND ----------
 
 # DBTITLE 1,notebook exit
-dbutils.notebook.exit({"rows": 3})
+dbutils.notebook.exit({"rows": 3, "status": "warn", "errors": {"rmse": 12.3, "mae": None}})
 
 # COMMAND ----------
 

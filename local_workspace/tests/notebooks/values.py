@@ -94,6 +94,27 @@ display([{"n": pd.Series([0.1], dtype="float32")[0]}])
 
 # COMMAND ----------
 
+# DBTITLE 1,a table of Arrow
+import pyarrow as pa
+
+display(
+    pa.table(
+        {
+            "n": pa.array([9007199254740993, None]),
+            "f": pa.array([0.000001234, float("nan")]),
+            "t": pa.array([None, 253402300799], pa.timestamp("s")),
+            "l": pa.array([[1, None], None]),
+        }
+    )
+)
+
+# COMMAND ----------
+
+# DBTITLE 1,by its method
+spark.sql("select 9007199254740993L as id, cast(null as int) as n").display()
+
+# COMMAND ----------
+
 # DBTITLE 1,a styled table
 display(frame[["n"]].style)
 

@@ -96,8 +96,6 @@ def run(
         open_run(settings.experiment_name, SCORING_JOB, settings.git_commit) as active,
     ):
         log_settings(settings)
-        output = scored_tables.find_output(spark, settings.output_table)
-        check_predictions(output.columns, output.name, problem.schema)
         with step("load"):
             version = registry.resolve_version(MlflowClient(), settings.model_name, settings.model_version)
             names = {"model_name": version.name, "model_version": version.version}
@@ -109,15 +107,17 @@ def run(
         run_id, table, carried = active.info.run_id, settings.output_table, settings.carry_columns
         key, features = model.schema.key.name, model.schema.feature_names
         with step("read"):
-            found = read_as_found(
-                spark, settings.input_data, settings.input_format, [key, *features], carried
-            )
+            output = scored_tables.find_output(spark, table)
+            check_predictions(output.columns, table, model.schema)
+            source = (settings.input_data, settings.input_format)
+            found = read_as_found(spark, *source, [key, *features], carried)
             taken = (*predicted_columns(model.schema), *SCORED)
             check_columns(found, model.schema, carried, taken=taken)
             delta_tables.check_key(output.columns, model.schema.key, table)
             check_carried(found, carried, output.columns, table)
         with staging(found, model, carried, output=output, run_id=run_id) as batch:
             batch_id = settings.batch_id or derive_batch_id(settings.input_data, batch.digest)
+            batch.stage.ask_for_earlier_runs(batch_id)
             mlflow.set_tag("batch_id", batch_id)
             _log_input(settings.input_data, batch.digest)
             mlflow.set_tag("scored_by", batch.way)

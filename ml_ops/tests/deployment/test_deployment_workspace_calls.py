@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from deployment import data, workspace
-from deployment.data import upload_data
+from deployment.data import upload_data, upload_file
 from deployment.errors import DeploymentError
 from deployment.settings import Settings
 from deployment.workspace import PATIENCE, Workspace, open_workspace
@@ -310,6 +311,57 @@ def test_nothing_is_written_where_one_of_the_files_is_there(server: Server, tmp_
     assert server.kept == {f"{FILES_API}{VOLUME}/b.csv": 7}
     upload(server, *files)
     assert set(server.kept.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("to", "path"),
+    [("", "a b.csv"), ("night/", "night/a b.csv"), ("night/labels.csv", "night/labels.csv"), ("b", "b")],
+)
+def test_a_file_of_ones_own_goes_below_the_data(
+    server: Server, file: Path, capsys: pytest.CaptureFixture[str], to: str, path: str
+) -> None:
+    own = file.rename(file.with_name("a b.csv"))
+
+    assert upload_file(any_cli(at(server.host)), f"{VOLUME}/", str(own), to) == path
+
+    assert server.kept == {f"{FILES_API}{quote(f'{VOLUME}/{path}')}": own.stat().st_size}
+    *tenths, uploaded = capsys.readouterr().out.splitlines()
+    name = path.rpartition("/")[2]
+    assert uploaded == f"Uploaded {name} (25,165,824 bytes) to {VOLUME}/{path}"
+    assert len(tenths) == 10 and tenths[-1] == f"  {name}: 25 of 25 MB"
+
+
+def test_a_file_of_ones_own_goes_over_none_that_is_there(server: Server, file: Path) -> None:
+    server.kept = {f"{FILES_API}{VOLUME}/data.csv": 7}
+
+    with pytest.raises(DeploymentError, match=rf"the upload would go over {VOLUME}/data.csv; nothing"):
+        upload_file(any_cli(at(server.host)), VOLUME, str(file), "", overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "said"),
+    [
+        ("", "", "make upload needs FILE=<path>"),
+        ("missing.csv", "", "there is no file '.*missing.csv'; FILE is a path from "),
+        (".", "", "is not a file; upload its files one by one"),
+        (
+            "data.csv",
+            "../out.csv",
+            "TO is a path below data_root, such as night/data.csv or night/; TO=../out",
+        ),
+        ("data.csv", "/mnt/out/", "TO=/mnt/out/ leads elsewhere. DATA_ROOT=... names another"),
+        ("data.csv", "dbfs:/out.csv", "TO=dbfs:/out.csv leads elsewhere"),
+    ],
+)
+def test_an_upload_of_nothing_or_to_elsewhere_is_refused_before_anything_is_asked(
+    server: Server, file: Path, name: str, to: str, said: str
+) -> None:
+    given = str(file.parent / name) if name else ""
+
+    with pytest.raises(DeploymentError, match=said):
+        upload_file(any_cli(at(server.host)), VOLUME, given, to)
+
+    assert server.calls == []
 
 
 def test_where_none_of_the_files_is_they_are_uploaded(server: Server, tmp_path: Path) -> None:

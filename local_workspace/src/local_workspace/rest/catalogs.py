@@ -1,22 +1,22 @@
-"""Unity Catalog's securables, their owners and grants: `/api/2.1/unity-catalog`.
+"""Catalogs and schemas of Unity Catalog, and which securables there are: `/api/2.1/unity-catalog`.
 
-There is one catalog of tables, `spark_catalog`, which is Spark's own. Other catalogs have models and volumes.
+Spark's own catalog is `spark_catalog`; Spark has tables in the other ones too. A catalog with a name that
+Spark cannot have here, such as one with a hyphen, has models and volumes alone.
 """
 
-import json
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-from local_workspace.arranging import check_removable
 from local_workspace.callers import caller
-from local_workspace.database import Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, InvalidState
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.rest.identity import WORKSPACE_ID
-from local_workspace.securables import (
+from local_workspace.rest.paging import part
+from local_workspace.rest.securables import (
     CATALOG,
     CREDENTIAL,
     LOCATION,
@@ -30,17 +30,18 @@ from local_workspace.securables import (
     Securables,
     securable,
 )
-from local_workspace.state import StateFolder, resolve
-from local_workspace.warehouse import CATALOG_NAME, Warehouse
+from local_workspace.spark.spark_catalogs import READ_ONLY, is_name
+from local_workspace.spark.warehouse import CATALOG_NAME, Warehouse
+from local_workspace.store.arranging import check_removable
+from local_workspace.store.database import Document
+from local_workspace.store.state import StateFolder, resolve
 
 PREFIX = "/api/2.1/unity-catalog"
 METASTORE_ID = "00000000-0000-0000-0000-000000000001"
 THE_METASTORE = Securable(METASTORE, METASTORE_NAME)
 LISTED_AT_ONCE = 1000
-# What is kept of credentials and locations, beside their names.
-CREDENTIAL_FIELDS = ("comment", "read_only", "azure_managed_identity", "azure_service_principal")
-LOCATION_FIELDS = ("url", "credential_name", "comment", "read_only")
-TYPE_NAMES = {"integer": "INT", "bigint": "LONG", "string": "STRING"}
+# What has an id beside its name.
+WITH_ID = (SCHEMA, TABLE, VOLUME)
 
 
 class Inventory:
@@ -53,18 +54,22 @@ class Inventory:
         self.store = store
         self.warehouse = warehouse
         self.rights = rights
+        warehouse.catalogs.begin(self._recorded(CATALOG), self._recorded(SCHEMA))
 
     def catalogs(self) -> list[str]:
         """The names of all catalogs."""
-        kept = [record["name"] for record in self.rights.all(CATALOG)]
-        return _distinct([CATALOG_NAME, *kept, *self._folders(), *self._levels_of_models()])
+        kept = [name for name in self._recorded(CATALOG) if not is_name(name)]
+        of_spark = [CATALOG_NAME, *self.warehouse.catalogs.names(), *READ_ONLY]
+        return _distinct([*of_spark, *kept, *self._folders(), *self._levels_of_models()])
 
     def schemas(self, catalog: str) -> list[str]:
         """The names of a catalog's schemas."""
-        kept = [name for name in self._recorded(SCHEMA) if name.startswith(f"{catalog}.")]
-        of_spark = self.warehouse.schemas() if catalog == CATALOG_NAME else []
+        recorded = [name.partition(".")[2] for name in self._recorded(SCHEMA) if _is_in(name, (catalog,))]
+        is_of_spark = catalog in (CATALOG_NAME, *self.warehouse.catalogs.names())
+        kept = [name for name in recorded if not (is_of_spark and is_name(name))]
+        of_spark = self.warehouse.schemas(catalog)
         elsewhere = [*self._folders(catalog), *self._levels_of_models(catalog)]
-        return _distinct([*of_spark, *(name.partition(".")[2] for name in kept), *elsewhere])
+        return _distinct([*of_spark, *kept, *elsewhere])
 
     def volumes(self, catalog: str, schema: str) -> list[str]:
         """The names of a schema's volumes, which are folders."""
@@ -72,17 +77,18 @@ class Inventory:
 
     def tables(self, catalog: str, schema: str) -> list[str]:
         """The names of a schema's tables."""
-        is_of_spark = catalog == CATALOG_NAME and schema in self.warehouse.schemas()
-        return self.warehouse.tables(schema) if is_of_spark else []
+        is_of_spark = schema in self.warehouse.schemas(catalog)
+        return self.warehouse.tables(catalog, schema) if is_of_spark else []
+
+    def is_untouched(self, catalog: str, schema: str) -> bool:
+        """Whether a schema is the one that every catalog begins with, and nothing was made in it."""
+        models = [name for name in self.models() if _is_in(name, (catalog, schema))]
+        is_first = catalog != CATALOG_NAME and schema == "default"
+        return is_first and not (models or self.volumes(catalog, schema) or self.tables(catalog, schema))
 
     def models(self) -> list[str]:
         """The full names of all models of three levels."""
-        found, token = list[str](), None
-        while True:
-            part = self.store.search_registered_models(None, LISTED_AT_ONCE, None, token)
-            found += [model.name for model in part if model.name.count(".") == 2]
-            if not (token := part.token):
-                return found
+        return [model.name for model in every_model(self.store) if model.name.count(".") == 2]
 
     def require(self, one: Securable) -> Securable:
         """The securable if it is there, or DoesNotExist."""
@@ -100,6 +106,21 @@ class Inventory:
             raise DoesNotExist(f"{one} does not exist.")
         return one
 
+    def remove_volume(self, one: Securable) -> None:
+        """Removes a volume with its files."""
+        path = one.name.replace(".", "/")
+        folder = resolve(self.state.volumes, path)
+        check_removable(self.state, folder, f"/Volumes/{path}")
+        self.state.remove(folder)
+        self.rights.removed(one)
+
+    def removed(self, one: Securable) -> None:
+        """Forgets a catalog or schema without volumes, with the empty folders of those that were there."""
+        folder = resolve(self.state.volumes, one.name.replace(".", "/"))
+        for empty in [*sorted(folder.rglob("*"), reverse=True), folder] if folder.is_dir() else []:
+            empty.rmdir()
+        self.rights.removed(one)
+
     def _recorded(self, kind: str) -> list[str]:
         return [record["name"] for record in self.rights.all(kind)]
 
@@ -112,17 +133,21 @@ class Inventory:
 
 
 def router(inventory: Inventory) -> APIRouter:
-    """The metastore, catalogs, schemas, volumes, tables, credentials, locations and grants."""
+    """Catalogs and their schemas."""
     routes = APIRouter(prefix=PREFIX)
-    _add_metastore(routes, inventory)
     _add_catalogs(routes, inventory)
     _add_schemas(routes, inventory)
-    _add_volumes(routes, inventory)
-    _add_tables(routes, inventory)
-    _add_kept(routes, inventory, CREDENTIAL, "storage-credentials", CREDENTIAL_FIELDS)
-    _add_kept(routes, inventory, LOCATION, "external-locations", LOCATION_FIELDS)
-    _add_grants(routes, inventory)
     return routes
+
+
+def every_model(store: SqlAlchemyStore) -> Iterator[RegisteredModel]:
+    """The models of MLflow's registry, page by page."""
+    token = None
+    while True:
+        found = store.search_registered_models(None, LISTED_AT_ONCE, None, token)
+        yield from found
+        if not (token := found.token):
+            return
 
 
 def shown(rights: Securables, one: Securable, **more: Any) -> Document:
@@ -140,7 +165,8 @@ def shown(rights: Securables, one: Securable, **more: Any) -> Document:
         "metastore_id": METASTORE_ID,
     }
     details: Document = record["details"]
-    return answer | names | times | details | more
+    own_id = {f"{one.kind}_id": str(uuid.uuid5(uuid.NAMESPACE_URL, one.key))} if one.kind in WITH_ID else {}
+    return answer | names | times | own_id | details | more
 
 
 def change(rights: Securables, one: Securable, fields: Fields, *names: str) -> None:
@@ -149,31 +175,6 @@ def change(rights: Securables, one: Securable, fields: Fields, *names: str) -> N
     if fields.get("new_name") and fields["new_name"] != one.name.rpartition(".")[2]:
         raise InvalidParameter(f"{one} cannot be renamed to {fields['new_name']!r} here")
     rights.change(one, fields.text("owner", ""), **{name: fields.get(name) for name in names})
-
-
-def _add_metastore(routes: APIRouter, inventory: Inventory) -> None:
-    @routes.get("/current-metastore-assignment")
-    def get_assignment() -> dict[str, Any]:
-        """The metastore of this workspace, and its default catalog."""
-        return {
-            "workspace_id": int(WORKSPACE_ID),
-            "metastore_id": METASTORE_ID,
-            "default_catalog_name": CATALOG_NAME,
-        }
-
-    @routes.get("/metastore_summary")
-    def get_summary() -> dict[str, Any]:
-        """The metastore and its owner."""
-        more = {"cloud": "local", "region": "local", "privilege_model_version": "1.0"}
-        return shown(inventory.rights, THE_METASTORE, global_metastore_id=f"local:{METASTORE_ID}", **more)
-
-    @routes.patch("/metastores/{metastore_id}")
-    def change_metastore(metastore_id: str, fields: RequestFields) -> dict[str, Any]:
-        """Give the metastore another owner, whose members administer it beside the first user."""
-        if metastore_id != METASTORE_ID:
-            raise DoesNotExist(f"Metastore '{metastore_id}' does not exist.")
-        change(inventory.rights, THE_METASTORE, fields)
-        return shown(inventory.rights, THE_METASTORE)
 
 
 def _add_catalogs(routes: APIRouter, inventory: Inventory) -> None:
@@ -185,20 +186,21 @@ def _add_catalogs(routes: APIRouter, inventory: Inventory) -> None:
 
     @routes.post("/catalogs")
     def create_catalog(fields: RequestFields) -> dict[str, Any]:
-        """Make a catalog, of models and volumes: tables are in Spark's alone."""
+        """Make a catalog."""
         one = securable(CATALOG, fields.text("name"))
         rights.require(THE_METASTORE, "CREATE_CATALOG")
-        _check_free(one, inventory.catalogs())
+        check_free(one, inventory.catalogs())
         root = fields.text("storage_root", "")
         kept = {"storage_root": root, "storage_location": root} if root else {}
-        rights.made(one, caller(), comment=fields.text("comment", ""), **kept)
+        inventory.warehouse.catalogs.make(one.name, fields.text("comment", ""))
+        rights.made(one, caller(), **given(fields, "comment", "properties", "options"), **kept)
         return info(one.name)
 
     @routes.get("/catalogs")
-    def list_catalogs() -> dict[str, Any]:
+    def list_catalogs(fields: RequestFields) -> dict[str, Any]:
         """The catalogs that the caller may see."""
-        names = inventory.catalogs()
-        return {"catalogs": [info(name) for name in names if rights.may_see(Securable(CATALOG, name))]}
+        names, more = part(inventory.catalogs(), fields, LISTED_AT_ONCE)
+        return {"catalogs": [info(name) for name in names if rights.may_see(Securable(CATALOG, name))]} | more
 
     @routes.get("/catalogs/{name}")
     def get_catalog(name: str) -> dict[str, Any]:
@@ -209,18 +211,28 @@ def _add_catalogs(routes: APIRouter, inventory: Inventory) -> None:
 
     @routes.patch("/catalogs/{name}")
     def change_catalog(name: str, fields: RequestFields) -> dict[str, Any]:
-        """Change owner and comment of a catalog."""
-        change(rights, inventory.require(securable(CATALOG, name)), fields, "comment")
+        """Change owner, comment and properties of a catalog."""
+        one = inventory.require(securable(CATALOG, name))
+        change(rights, one, fields, "comment", "properties", "options")
         return info(name)
 
     @routes.delete("/catalogs/{name}")
-    def delete_catalog(name: str) -> dict[str, Any]:
-        """Remove an empty catalog."""
+    def delete_catalog(name: str, force: bool = False) -> dict[str, Any]:
+        """Remove a catalog; one with schemas where `force` is true and they are empty."""
         one = inventory.require(securable(CATALOG, name))
         rights.require(one, "MANAGE")
-        if name == CATALOG_NAME or inventory.schemas(name):
-            raise InvalidState(f"{one} stays: it has the schemas {inventory.schemas(name)[:5]}.")
-        rights.removed(one)
+        left = [schema for schema in inventory.schemas(name) if not inventory.is_untouched(name, schema)]
+        if force:
+            models = [model.split(".")[1] for model in inventory.models() if _is_in(model, (name,))]
+            left = [
+                schema
+                for schema in left
+                if schema in models or inventory.volumes(name, schema) or inventory.tables(name, schema)
+            ]
+        if left or name in (CATALOG_NAME, *READ_ONLY):
+            raise InvalidState(f"{one} stays: it has the schemas {left[:5]}.")
+        inventory.warehouse.catalogs.remove(name)
+        inventory.removed(one)
         return {}
 
 
@@ -232,22 +244,22 @@ def _add_schemas(routes: APIRouter, inventory: Inventory) -> None:
 
     @routes.post("/schemas")
     def create_schema(fields: RequestFields) -> dict[str, Any]:
-        """Make a schema; in `spark_catalog` it is one of Spark's."""
+        """Make a schema."""
         catalog, name = fields.text("catalog_name"), fields.text("name")
         one = securable(SCHEMA, f"{catalog}.{name}")
         rights.require(inventory.require(Securable(CATALOG, catalog)), "CREATE_SCHEMA")
-        _check_free(one, inventory.schemas(catalog))
-        if catalog == CATALOG_NAME:
-            inventory.warehouse.create_schema(name, fields.text("comment", ""))
-        rights.made(one, caller(), comment=fields.text("comment", ""))
+        check_free(one, inventory.schemas(catalog))
+        inventory.warehouse.create_schema(catalog, name, fields.text("comment", ""))
+        rights.made(one, caller(), **given(fields, "comment", "properties", "storage_root"))
         return info(one)
 
     @routes.get("/schemas")
     def list_schemas(fields: RequestFields) -> dict[str, Any]:
         """The schemas of a catalog that the caller may see."""
         catalog = inventory.require(securable(CATALOG, fields.text("catalog_name")))
-        found = [Securable(SCHEMA, f"{catalog.name}.{name}") for name in inventory.schemas(catalog.name)]
-        return {"schemas": [info(one) for one in found if rights.may_see(one)]}
+        names, more = part(inventory.schemas(catalog.name), fields, LISTED_AT_ONCE)
+        found = [Securable(SCHEMA, f"{catalog.name}.{name}") for name in names]
+        return {"schemas": [info(one) for one in found if rights.may_see(one)]} | more
 
     @routes.get("/schemas/{full_name}")
     def get_schema(full_name: str) -> dict[str, Any]:
@@ -258,252 +270,35 @@ def _add_schemas(routes: APIRouter, inventory: Inventory) -> None:
 
     @routes.patch("/schemas/{full_name}")
     def change_schema(full_name: str, fields: RequestFields) -> dict[str, Any]:
-        """Change owner and comment of a schema."""
+        """Change owner, comment and properties of a schema."""
         one = inventory.require(securable(SCHEMA, full_name))
-        change(rights, one, fields, "comment")
+        change(rights, one, fields, "comment", "properties")
         return info(one)
 
     @routes.delete("/schemas/{full_name}")
     def delete_schema(full_name: str, force: bool = False) -> dict[str, Any]:
-        """Remove a schema; one with tables where `force` is true."""
+        """Remove a schema; one with tables and volumes where `force` is true, and never one with models."""
         one = inventory.require(securable(SCHEMA, full_name))
         rights.require(one, "MANAGE")
         catalog, name = full_name.split(".")
         models = [model for model in inventory.models() if _is_in(model, (catalog, name))]
-        if left := inventory.volumes(catalog, name) + models:
+        volumes = inventory.volumes(catalog, name)
+        if left := models if force else volumes + models:
             raise InvalidState(f"{one} is not empty: it has {left[:5]}.")
-        if catalog == CATALOG_NAME:
-            inventory.warehouse.drop_schema(name, force)
-        rights.removed(one)
+        for volume in volumes:
+            inventory.remove_volume(Securable(VOLUME, f"{full_name}.{volume}"))
+        inventory.warehouse.drop_schema(catalog, name, force)
+        inventory.removed(one)
         return {}
 
 
-def _add_volumes(routes: APIRouter, inventory: Inventory) -> None:
-    rights = inventory.rights
-
-    def info(one: Securable) -> Document:
-        path = f"dbfs:/Volumes/{one.name.replace('.', '/')}"
-        return shown(rights, one, volume_type="MANAGED", storage_location=path)
-
-    @routes.post("/volumes")
-    def create_volume(fields: RequestFields) -> dict[str, Any]:
-        """Make a volume, which is a folder under `/Volumes`."""
-        catalog, schema, name = (fields.text(each) for each in ("catalog_name", "schema_name", "name"))
-        one = securable(VOLUME, f"{catalog}.{schema}.{name}")
-        above = inventory.require(Securable(SCHEMA, f"{catalog}.{schema}"))
-        rights.require(above, "CREATE_VOLUME")
-        _check_free(one, inventory.volumes(catalog, schema))
-        resolve(inventory.state.volumes, f"{catalog}/{schema}/{name}").mkdir(parents=True)
-        rights.made(one, caller(), comment=fields.text("comment", ""))
-        return info(one)
-
-    @routes.get("/volumes")
-    def list_volumes(fields: RequestFields) -> dict[str, Any]:
-        """The volumes of a schema that the caller may see."""
-        catalog, schema = fields.text("catalog_name"), fields.text("schema_name")
-        inventory.require(securable(SCHEMA, f"{catalog}.{schema}"))
-        names = inventory.volumes(catalog, schema)
-        found = [Securable(VOLUME, f"{catalog}.{schema}.{name}") for name in names]
-        return {"volumes": [info(one) for one in found if rights.may_see(one)]}
-
-    @routes.get("/volumes/{full_name}")
-    def get_volume(full_name: str) -> dict[str, Any]:
-        """One volume."""
-        one = inventory.require(securable(VOLUME, full_name))
-        rights.require(one, "READ_VOLUME", "WRITE_VOLUME", "BROWSE", "MANAGE")
-        return info(one)
-
-    @routes.patch("/volumes/{full_name}")
-    def change_volume(full_name: str, fields: RequestFields) -> dict[str, Any]:
-        """Change owner and comment of a volume."""
-        one = inventory.require(securable(VOLUME, full_name))
-        change(rights, one, fields, "comment")
-        return info(one)
-
-    @routes.delete("/volumes/{full_name}")
-    def delete_volume(full_name: str) -> dict[str, Any]:
-        """Remove a volume with its files."""
-        one = inventory.require(securable(VOLUME, full_name))
-        rights.require(one, "MANAGE")
-        folder = resolve(inventory.state.volumes, full_name.replace(".", "/"))
-        check_removable(inventory.state, folder, f"/Volumes/{full_name.replace('.', '/')}")
-        inventory.state.remove(folder)
-        rights.removed(one)
-        return {}
+def given(fields: Fields, *names: str) -> Document:
+    """What a request says of these details, a comment always."""
+    return {"comment": ""} | {name: fields[name] for name in names if fields.get(name) is not None}
 
 
-def _add_tables(routes: APIRouter, inventory: Inventory) -> None:
-    rights = inventory.rights
-
-    def info(one: Securable) -> Document:
-        found = inventory.warehouse.table(*one.name.split(".")[1:])
-        details = found["details"]
-        return shown(
-            rights,
-            one,
-            table_type="VIEW" if details.get("Type") == "VIEW" else details.get("Type", "MANAGED"),
-            data_source_format=str(details.get("Provider", "")).upper(),
-            storage_location=details.get("Location", ""),
-            columns=[_column(field, position) for position, field in enumerate(found["fields"])],
-        )
-
-    @routes.get("/tables")
-    def list_tables(fields: RequestFields) -> dict[str, Any]:
-        """The tables of a schema that the caller may see, without their columns."""
-        catalog, schema = fields.text("catalog_name"), fields.text("schema_name")
-        inventory.require(securable(SCHEMA, f"{catalog}.{schema}"))
-        names = inventory.tables(catalog, schema)
-        found = [Securable(TABLE, f"{catalog}.{schema}.{name}") for name in names]
-        return {"tables": [shown(rights, one) for one in found if rights.may_see(one)]}
-
-    @routes.get("/tables/{full_name}")
-    def get_table(full_name: str) -> dict[str, Any]:
-        """One table with its columns."""
-        one = inventory.require(securable(TABLE, full_name))
-        rights.require(one, "SELECT", "MODIFY", "BROWSE", "MANAGE")
-        return info(one)
-
-    @routes.get("/tables/{full_name}/exists")
-    def table_exists(full_name: str) -> dict[str, Any]:
-        """Whether there is a table."""
-        one = securable(TABLE, full_name)
-        catalog, schema, name = one.name.split(".")
-        return {"table_exists": name.lower() in inventory.tables(catalog, schema)}
-
-    @routes.patch("/tables/{full_name}")
-    def change_table(full_name: str, fields: RequestFields) -> dict[str, Any]:
-        """Give a table another owner."""
-        change(rights, inventory.require(securable(TABLE, full_name)), fields)
-        return {}
-
-    @routes.delete("/tables/{full_name}")
-    def delete_table(full_name: str) -> dict[str, Any]:
-        """Remove a table."""
-        one = inventory.require(securable(TABLE, full_name))
-        rights.require(one, "MANAGE")
-        inventory.warehouse.drop(*full_name.split(".")[1:])
-        rights.removed(one)
-        return {}
-
-
-def _add_kept(
-    routes: APIRouter, inventory: Inventory, kind: str, plural: str, names: tuple[str, ...]
-) -> None:
-    """Credentials and locations: kept and shown, since there is no cloud storage here."""
-    rights = inventory.rights
-    kept = plural.replace("-", "_")
-
-    @routes.post(f"/{plural}")
-    def create_one(fields: RequestFields) -> dict[str, Any]:
-        """Keep one; nothing is asked of a cloud."""
-        one = securable(kind, fields.text("name"))
-        rights.require(THE_METASTORE, f"CREATE_{kind.upper()}")
-        _check_free(one, [record["name"] for record in rights.all(kind)])
-        rights.made(one, caller(), **{name: _shareable(fields[name]) for name in names if name in fields})
-        return shown(rights, one)
-
-    @routes.get(f"/{plural}")
-    def list_all() -> dict[str, Any]:
-        """Those that the caller may see."""
-        found = [Securable(kind, record["name"]) for record in rights.all(kind)]
-        return {kept: [shown(rights, one) for one in found if rights.may_see(one)]}
-
-    @routes.get(f"/{plural}/{{name}}")
-    def get_one(name: str) -> dict[str, Any]:
-        """One of them."""
-        one = inventory.require(securable(kind, name))
-        rights.require(one, "READ_FILES", "WRITE_FILES", "MANAGE")
-        return shown(rights, one)
-
-    @routes.patch(f"/{plural}/{{name}}")
-    def change_one(name: str, fields: RequestFields) -> dict[str, Any]:
-        """Change the owner and what is kept."""
-        one = inventory.require(securable(kind, name))
-        told = Fields({name: _shareable(value) for name, value in fields.items()})
-        change(rights, one, told, *names)
-        return shown(rights, one)
-
-    @routes.delete(f"/{plural}/{{name}}")
-    def delete_one(name: str) -> dict[str, Any]:
-        """Forget one."""
-        one = inventory.require(securable(kind, name))
-        rights.require(one, "MANAGE")
-        rights.removed(one)
-        return {}
-
-
-def _add_grants(routes: APIRouter, inventory: Inventory) -> None:
-    rights = inventory.rights
-
-    @routes.get("/permissions/{kind}/{full_name}")
-    def get_grants(kind: str, full_name: str, principal: str = "") -> dict[str, Any]:
-        """What was granted on a securable itself."""
-        one = inventory.require(securable(kind, full_name))
-        _check_may_know(rights, one, principal)
-        return _grants(rights.record(one), principal)
-
-    @routes.patch("/permissions/{kind}/{full_name}")
-    def change_grants(kind: str, full_name: str, fields: RequestFields) -> dict[str, Any]:
-        """Grant and revoke, by the owner of a securable or of what it is in, or with MANAGE."""
-        one = inventory.require(securable(kind, full_name))
-        rights.require(one, "MANAGE")
-        changes = [Fields(each) for each in fields.get("changes") or []]
-        told = [
-            (each.text("principal"), set(each.texts("add")), set(each.texts("remove"))) for each in changes
-        ]
-        return _grants(rights.grant(one, told), "")
-
-    @routes.get("/effective-permissions/{kind}/{full_name}")
-    def get_effective_grants(kind: str, full_name: str, principal: str = "") -> dict[str, Any]:
-        """What was granted on a securable and on what it is in."""
-        one = inventory.require(securable(kind, full_name))
-        _check_may_know(rights, one, principal)
-        found: dict[str, list[Document]] = {}
-        for each in one.line():
-            origin = {"inherited_from_type": each.kind.upper(), "inherited_from_name": each.name}
-            for name, privileges in rights.record(each)["grants"].items():
-                entries = [{"privilege": p} | (origin if each != one else {}) for p in privileges]
-                found.setdefault(name, []).extend(entries)
-        chosen = {name: entries for name, entries in found.items() if principal in ("", name)}
-        return {"privilege_assignments": _assignments(chosen)}
-
-
-def _check_may_know(rights: Securables, one: Securable, principal: str) -> None:
-    """Everybody may ask for what they have themselves; others' is for who may change it."""
-    if principal not in rights.principals.names_of(caller()):
-        rights.require(one, "MANAGE")
-
-
-def _grants(record: Document, principal: str) -> Document:
-    chosen = {name: given for name, given in record["grants"].items() if principal in ("", name)}
-    return {"privilege_assignments": _assignments(chosen)}
-
-
-def _assignments(given: dict[str, Any]) -> list[Document]:
-    return [{"principal": name, "privileges": privileges} for name, privileges in given.items()]
-
-
-def _column(field: Any, position: int) -> Document:
-    text = field.dataType.simpleString()
-    name = text.partition("(")[0].partition("<")[0]
-    return {
-        "name": field.name,
-        "position": position,
-        "nullable": field.nullable,
-        "type_text": text,
-        "type_name": TYPE_NAMES.get(name, name.upper()),
-        "type_json": json.dumps(field.jsonValue()),
-    }
-
-
-def _shareable(value: Any) -> Any:
-    """What is kept of a detail: Databricks shows the secret of a service principal to nobody either."""
-    return (
-        {name: value[name] for name in value if name != "client_secret"} if isinstance(value, dict) else value
-    )
-
-
-def _check_free(one: Securable, names: Iterable[str]) -> None:
+def check_free(one: Securable, names: Iterable[str]) -> None:
+    """Refuses a name that is taken."""
     if one.name.rpartition(".")[2].lower() in [name.lower() for name in names]:
         raise AlreadyExists(f"{one} already exists.")
 

@@ -9,15 +9,19 @@ from fastapi import APIRouter
 
 from local_workspace.callers import caller
 from local_workspace.clock import now
-from local_workspace.compute import check_access_mode
-from local_workspace.database import Database, Document
-from local_workspace.document_index import Search
-from local_workspace.errors import InvalidParameter, InvalidState
+from local_workspace.errors import InvalidState
+from local_workspace.jobs import compute
+from local_workspace.jobs.compute import find_cluster, with_event
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.paging import page
 from local_workspace.rest.policies import obeyed
+from local_workspace.spark.access_modes import check_access_mode
+from local_workspace.store.database import Database, Document
+from local_workspace.store.document_index import Search
 
-LISTED_AT_ONCE = 100
+LISTED_AT_ONCE, LISTED_EVENTS = 100, 50
+# What is kept of a cluster and is no part of its settings.
+_OWN = ("terminated", "events")
 
 
 def router(database: Database, spark_state: Callable[[], str]) -> APIRouter:
@@ -44,7 +48,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             "start_time": now(),
             "terminated": False,
         }
-        database.put("cluster", cluster["cluster_id"], cluster)
+        database.put("cluster", cluster["cluster_id"], with_event(cluster, "CREATING"))
         return {"cluster_id": cluster["cluster_id"]}
 
     @routes.get("/get")
@@ -73,7 +77,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             if not cluster["terminated"]:
                 state = spark_state().capitalize()
                 raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state {state}.")
-            start(database, cluster["cluster_id"])
+            compute.start_cluster(database, cluster["cluster_id"])
         return {}
 
     @routes.post("/restart")
@@ -83,8 +87,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             cluster = find_cluster(database, fields.text("cluster_id"))
             if cluster["terminated"]:
                 raise InvalidState(f"Cluster {cluster['cluster_id']} is in unexpected state Terminated.")
-            change = {"start_time": now()}
-            database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+            compute.change_cluster(database, cluster["cluster_id"], "RESTARTING", start_time=now())
         return {}
 
     @routes.post("/delete")
@@ -93,7 +96,7 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
         with database.transaction():
             cluster = find_cluster(database, fields.text("cluster_id"))
             change = {"terminated": True, "terminated_time": now()}
-            database.update("cluster", cluster["cluster_id"], lambda document: document.update(change))
+            compute.change_cluster(database, cluster["cluster_id"], "TERMINATING", **change)
         return {}
 
     @routes.post("/permanent-delete")
@@ -111,30 +114,30 @@ def _clusters(database: Database, spark_state: Callable[[], str], version: str) 
             cluster = find_cluster(database, fields.text("cluster_id"))
             kept = ("cluster_id", "cluster_source", "creator_user_name", "start_time", "terminated")
             document = {**_settings(fields), **{name: cluster[name] for name in kept}}
-            database.put("cluster", cluster["cluster_id"], document)
+            document["events"] = cluster.get("events", [])
+            database.put("cluster", cluster["cluster_id"], with_event(document, "EDITED"))
         return {}
+
+    @routes.post("/events")
+    def list_events(fields: RequestFields) -> dict[str, Any]:
+        """What has happened to a cluster, the newest first or by `order`, of `event_types` or of all."""
+        cluster, wanted = find_cluster(database, fields.text("cluster_id")), fields.texts("event_types")
+        events = [each for each in cluster.get("events", []) if not wanted or each["type"] in wanted]
+        if fields.text("order", "DESC") == "DESC":
+            events.reverse()
+        first, most = fields.natural("offset", 0), fields.natural("limit", LISTED_EVENTS)
+        named = [{"cluster_id": cluster["cluster_id"], **each} for each in events[first : first + most]]
+        reply: dict[str, Any] = {"events": named, "total_count": len(events)}
+        if first + most < len(events):
+            reply["next_page"] = {**fields, "offset": first + most}
+        return reply
 
     return routes
 
 
-def find_cluster(database: Database, cluster_id: str) -> Document:
-    """One cluster's document; a missing one is an InvalidParameter, as on Databricks."""
-    cluster = database.get("cluster", cluster_id)
-    if cluster is None:
-        raise InvalidParameter(f"Cluster {cluster_id} does not exist")
-    return cluster
-
-
-def start(database: Database, cluster_id: str) -> None:
-    """Take back a cluster's termination; a running one stays as it is."""
-    change = {"terminated": False, "start_time": now()}
-    if find_cluster(database, cluster_id)["terminated"]:
-        database.update("cluster", cluster_id, lambda document: document.update(change))
-
-
 def _settings(fields: Fields) -> Document:
     check_access_mode(fields)
-    return {"cluster_name": "", **fields}
+    return {"cluster_name": "", **{name: value for name, value in fields.items() if name not in _OWN}}
 
 
 def _search(fields: Fields, spark_state: str) -> Search:
@@ -147,5 +150,5 @@ def _search(fields: Fields, spark_state: str) -> Search:
 
 
 def _with_state(cluster: Document, spark_state: str) -> Document:
-    shown = {name: value for name, value in cluster.items() if name != "terminated"}
+    shown = {name: value for name, value in cluster.items() if name not in _OWN}
     return {**shown, "state": "TERMINATED" if cluster["terminated"] else spark_state, "state_message": ""}

@@ -10,8 +10,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from local_workspace.arranging import check_apart, check_removable
-from local_workspace.body_limit import MEGABYTE
 from local_workspace.errors import (
     AlreadyExists,
     BlockTooLarge,
@@ -20,8 +18,10 @@ from local_workspace.errors import (
     ReadTooLarge,
     StorageError,
 )
+from local_workspace.rest.body_limit import MEGABYTE
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.state import StateFolder, children, described, make_folder, move_into_place, rename
+from local_workspace.store.arranging import check_apart, check_removable
+from local_workspace.store.state import StateFolder, children, described, make_folder, move_into_place, rename
 
 
 def router(state: StateFolder) -> APIRouter:

@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from local_workspace.errors import InvalidParameter, MalformedRequest
-from local_workspace.state import StateFolder
+from local_workspace.store.state import StateFolder
 
 DEEPEST_JSON = 100  # as in protobuf's JSON, which the real service reads
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")

@@ -11,16 +11,10 @@ from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from local_workspace.arranging import check_removable
-from local_workspace.errors import (
-    AlreadyExists,
-    DoesNotExist,
-    FolderInUse,
-    NameTaken,
-    NotSupported,
-)
+from local_workspace.errors import AlreadyExists, DoesNotExist, FolderInUse, NameTaken, NotSupported
 from local_workspace.rest.fields import in_query, received
-from local_workspace.state import StateFolder, children, described, make_folder, move_into_place
+from local_workspace.store.arranging import check_removable
+from local_workspace.store.state import StateFolder, children, described, make_folder, move_into_place
 
 
 def router(state: StateFolder) -> APIRouter:

@@ -8,17 +8,17 @@ from fastapi import APIRouter, Depends, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local_workspace.callers import caller
-from local_workspace.error_responses import to_response
 from local_workspace.errors import PermissionDenied
+from local_workspace.rest.error_responses import to_response
 from local_workspace.rest.fields import RequestFields
-from local_workspace.securables import Securables, of_path
-from local_workspace.state import StateFolder
+from local_workspace.rest.securables import Securables, of_path
+from local_workspace.store.state import StateFolder
 
 READING = ("GET", "HEAD")
 PATHS = ("path", "source_path", "destination_path")
 # MLflow's own ways to the registry, past the rights of Unity Catalog.
 OWN_REGISTRY = re.compile(
-    r"/(ajax-)?api/[23]\.0/(preview/)?mlflow/(registered-models|model-versions)(/|$)|/graphql|/model-versions/"
+    r"/(ajax-)?api/[23]\.0/(preview/)?mlflow/(databricks/)?(registered-models|model-versions)(/|$)|/graphql|/model-versions/"
 )
 
 

@@ -5,12 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from local_workspace.callers import caller
-from local_workspace.database import Database
 from local_workspace.errors import DoesNotExist
-from local_workspace.principals import KINDS, Principals
 from local_workspace.rest import scim
-
-WORKSPACE_ID = "1"
+from local_workspace.store.database import Database
+from local_workspace.store.principals import KINDS, Principals
+from local_workspace.words import ACCOUNT_ID, WORKSPACE_ID
 
 
 def router(host: str, database: Database) -> APIRouter:
@@ -22,7 +21,7 @@ def router(host: str, database: Database) -> APIRouter:
     @routes.get("/.well-known/databricks-config")
     def describe_host() -> dict[str, Any]:
         """What clients read before they sign in: where to ask for tokens, and the workspace's id."""
-        return {"oidc_endpoint": f"{host}/oidc", "workspace_id": WORKSPACE_ID}
+        return {"oidc_endpoint": f"{host}/oidc", "workspace_id": WORKSPACE_ID, "account_id": ACCOUNT_ID}
 
     @routes.get("/api/2.0/preview/scim/v2/Me")
     def me(response: Response) -> dict[str, Any]:

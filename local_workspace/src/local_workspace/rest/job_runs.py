@@ -5,22 +5,33 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from local_workspace import job_settings
 from local_workspace.callers import caller
-from local_workspace.database import Database, Document
-from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter, NotSupported
-from local_workspace.job_checks import REFUSED_OF_JOBS, check_runs_as, refuse
-from local_workspace.principals import Principals
+from local_workspace.jobs import job_settings
+from local_workspace.jobs.job_checks import REFUSED_OF_JOBS, check_runs_as, refuse
+from local_workspace.jobs.run_documents import (
+    RUN_TYPES,
+    latest_attempts,
+    new_run,
+    search_runs,
+    shown,
+    task_record,
+)
+from local_workspace.jobs.runs import RunManager
+from local_workspace.jobs.task_kinds import FOR_EACH
+from local_workspace.jobs.task_output import output_of
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import RUN_TYPES, has_ended, latest_attempts, new_run, search_runs, shown
-from local_workspace.runs import RunManager
-from local_workspace.task_processes import read_result
+from local_workspace.rest.run_exports import views_of
+from local_workspace.store.database import Database, Document
+from local_workspace.store.document_index import Search
+from local_workspace.store.principals import Principals
+from local_workspace.store.task_folder import TaskFolder
 
 LISTED_TYPES = ("JOB_RUN", "SUBMIT_RUN")
 LONGEST_TOKEN = 64
-LONGEST_RESULT = 5 * 1024 * 1024
+VIEWS = ("CODE", "DASHBOARDS", "ALL")
+REFUSED_OF_REPAIRS = ("job_parameters", "notebook_params", "python_named_params", "python_params")
 LISTED_AT_ONCE = {"2.0": 1000, "2.1": 25, "2.2": 25}
 
 
@@ -109,10 +120,22 @@ def _add_lookups(routes: APIRouter, database: Database, runs: RunManager, versio
 
     @routes.get("/runs/get-output")
     def get_output(fields: RequestFields) -> dict[str, Any]:
-        """The exit value or the error of a run's only task, or of one task."""
+        """The exit value, the logs or the error of a run's only task, or of one task."""
         run_id = fields.integer("run_id")
         task = _only_task(runs, run_id)
-        return _output(runs, task) | {"metadata": _run_or_task(runs, run_id, version)}
+        output = output_of(task, runs.folder(task["run_id"]))
+        return output | {"metadata": _run_or_task(runs, run_id, version)}
+
+    @routes.get("/runs/export")
+    def export(fields: RequestFields) -> dict[str, Any]:
+        """The notebook of a task that has ended, with what it put out, as HTML."""
+        wanted = fields.text("views_to_export", "CODE")
+        if wanted not in VIEWS:
+            raise InvalidParameter(f"views_to_export {wanted!r} is not one of {VIEWS}")
+        if wanted == "DASHBOARDS":
+            return {"views": []}
+        task = _only_task(runs, fields.integer("run_id"))
+        return {"views": views_of(task, TaskFolder(runs.folder(task["run_id"])).notebook)}
 
 
 def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> None:
@@ -135,7 +158,7 @@ def _add_endings(routes: APIRouter, database: Database, runs: RunManager) -> Non
     @routes.post("/runs/repair")
     def repair(fields: RequestFields) -> dict[str, Any]:
         """Run tasks of a run that has ended once more: those that are named, or all that did not succeed."""
-        refuse(fields, (*REFUSED_OF_JOBS, "job_parameters", "notebook_params"), "")
+        refuse(fields, (*REFUSED_OF_JOBS, *REFUSED_OF_REPAIRS), "")
         keys, failed = fields.texts("rerun_tasks"), fields.flag("rerun_all_failed_tasks")
         if bool(keys) == failed:
             raise InvalidParameter("repair needs rerun_tasks or rerun_all_failed_tasks, and not both")
@@ -165,7 +188,16 @@ def _run_or_task(runs: RunManager, run_id: int, version: str) -> Document:
     trigger = {"trigger": "RETRY"} if task["attempt_number"] else {}
     of_run: Document = {name: run[name] for name in shared} | trigger
     of_run.update(task, job_run_id=run["run_id"])
+    if task.get(FOR_EACH):
+        of_run["iterations"] = _iterations(runs, run_id, version)
     return of_run
+
+
+def _iterations(runs: RunManager, task_run_id: int, version: str) -> list[Document]:
+    """The task runs of a `for_each_task`, in the order of its inputs."""
+    record = task_record(runs.find(task_run_id), task_run_id)
+    found = [runs.find_one(run_id) for run_id in record.get("iteration_runs", [])]
+    return [shown(run, runs.host, version)["tasks"][-1] for run in found if run]
 
 
 def _history(run: Document) -> list[Document]:
@@ -188,26 +220,6 @@ def _only_task(runs: RunManager, run_id: int) -> Document:
             "Please retrieve the output of each individual task run instead."
         )
     return asked[0]
-
-
-def _output(runs: RunManager, task: Document) -> Document:
-    if task["state"]["life_cycle_state"] == "INTERNAL_ERROR":
-        return {"error": task["state"]["state_message"]}
-    result = read_result(runs.folder(task["run_id"])) if has_ended(task) else None
-    if result is None:
-        if has_ended(task) and task["state"]["result_state"] == "SUCCESS":
-            return {"error": f"the output of this run was deleted: {runs.folder(task['run_id'])}"}
-        return {"error": task["state"]["state_message"]} if has_ended(task) else {"notebook_output": {}}
-    if result["status"] != "SUCCESS":
-        return {"error": result["error"], "error_trace": result["error_trace"]}
-    value = result["exit_value"]
-    return {"notebook_output": {} if value is None else _shortened(value)}
-
-
-def _shortened(value: str) -> Document:
-    data = value.encode()
-    kept = data[:LONGEST_RESULT].decode(errors="ignore")
-    return {"result": kept, "truncated": len(data) > LONGEST_RESULT}
 
 
 def _search(fields: Fields) -> Search:

@@ -4,19 +4,20 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from local_workspace import job_checks, job_settings, value_references
 from local_workspace.callers import caller
 from local_workspace.clock import now
-from local_workspace.database import Database, Document
-from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter
-from local_workspace.job_starts import create_job_run
-from local_workspace.principals import Principals
+from local_workspace.jobs import job_checks, job_settings, value_references
+from local_workspace.jobs.job_circles import check_circle
+from local_workspace.jobs.job_starts import create_job_run
+from local_workspace.jobs.run_documents import run_as
+from local_workspace.jobs.runs import RunManager
 from local_workspace.rest import job_runs
 from local_workspace.rest.fields import RequestFields
 from local_workspace.rest.paging import page
-from local_workspace.run_documents import run_as
-from local_workspace.runs import RunManager
+from local_workspace.store.database import Database, Document
+from local_workspace.store.document_index import Search
+from local_workspace.store.principals import Principals
 
 VERSIONS = ("2.0", "2.1", "2.2")
 LISTED_AT_ONCE = 100
@@ -39,6 +40,7 @@ def _add_definitions(routes: APIRouter, database: Database, version: str) -> Non
     def save(job: Document, settings: Document) -> None:
         complete = _complete(job_settings.normalised(settings, database), version)
         job_checks.check_runs_as(complete, job["creator_user_name"], Principals(database))
+        check_circle(job["job_id"], complete, database)
         database.put("job", str(job["job_id"]), job | {"settings": complete})
 
     @routes.post("/create")
@@ -102,9 +104,14 @@ def _add_run_now(routes: APIRouter, database: Database, runs: RunManager) -> Non
         job_checks.check_queue(fields.get("queue"))
         settings = job["settings"] | ({"queue": fields["queue"]} if fields.get("queue") else {})
         values = fields.mapping("job_parameters")
-        overriding = {"notebook_params": fields.mapping("notebook_params")}
-        for value in overriding["notebook_params"].values():
-            value_references.check(value, *_names(settings))
+        overriding: dict[str, Any] = {
+            "notebook_params": fields.mapping("notebook_params"),
+            "python_named_params": fields.mapping("python_named_params"),
+            "python_params": fields.texts("python_params"),
+        }
+        for given in overriding.values():
+            for value in given.values() if isinstance(given, dict) else given:
+                value_references.check(value, *_names(settings))
 
         def create() -> Document:
             details = {"overriding_parameters": {name: v for name, v in overriding.items() if v}}

@@ -1,13 +1,14 @@
 """Long lists, given out page by page."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from local_workspace.database import Database, Entry
-from local_workspace.document_index import Search
 from local_workspace.errors import InvalidParameter
 from local_workspace.rest.fields import Fields
+from local_workspace.store.database import Database, Entry
+from local_workspace.store.document_index import Search
 
 USUAL_LENGTH = 20
 
@@ -41,6 +42,19 @@ def page(name: str, database: Database, search: Search, fields: Fields, longest:
     if has_newer:
         reply["prev_page_token"] = f"newer-{newest}"
     return reply
+
+
+def part(names: Iterable[str], fields: Fields, longest: int) -> tuple[list[str], dict[str, str]]:
+    """The names, in the order of their letters, that `max_results` and `page_token` ask for, and the way on.
+
+    0 asks for as many as are given at once. A token is the last name of a page: what comes or goes meanwhile
+    moves no other.
+    """
+    most = min(fields.natural("max_results", 0) or longest, longest)
+    last = fields.text("page_token", "")
+    following = sorted(name for name in names if name > last)
+    is_cut = len(following) > most
+    return following[:most], {"next_page_token": following[most - 1]} if is_cut else {}
 
 
 def _found(database: Database, search: Search, place: Place) -> tuple[list[Entry], bool]:

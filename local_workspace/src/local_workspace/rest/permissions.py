@@ -1,20 +1,31 @@
-"""Who may do what with a job, a cluster or a workspace object: `/api/2.0/permissions`.
+"""Who may do what with a job, a cluster, an experiment, …: `/api/2.0/permissions`.
 
 Permissions are kept and shown as they were set, and keep nobody out.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 
 from local_workspace.callers import USER_NAME
-from local_workspace.database import Database, Document
 from local_workspace.errors import DoesNotExist, InvalidParameter
+from local_workspace.notebooks.workspace_tree import KIND as WORKSPACE_OBJECT
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.workspace_tree import KIND as WORKSPACE_OBJECT
+from local_workspace.spark.sql_warehouses import KIND as WAREHOUSE
+from local_workspace.store.database import Database, Document
 
 PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 _OBJECT_LEVELS = ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE")
+_WAREHOUSE_LEVELS = ("CAN_VIEW", "CAN_MONITOR", "CAN_USE", "IS_OWNER", "CAN_MANAGE")
+_MODEL_LEVELS = (
+    "CAN_READ",
+    "CAN_EDIT",
+    "CAN_MANAGE_STAGING_VERSIONS",
+    "CAN_MANAGE_PRODUCTION_VERSIONS",
+    "CAN_MANAGE",
+)
 # By the plural in the path: the singular in the answers, and the levels, the weakest first.
 TYPES = {
     "jobs": ("job", ("CAN_VIEW", "CAN_MANAGE_RUN", "IS_OWNER", "CAN_MANAGE")),
@@ -22,31 +33,55 @@ TYPES = {
     "directories": ("directory", _OBJECT_LEVELS),
     "notebooks": ("notebook", _OBJECT_LEVELS),
     "files": ("file", _OBJECT_LEVELS),
+    "experiments": ("mlflowExperiment", ("CAN_READ", "CAN_EDIT", "CAN_MANAGE")),
+    "pipelines": ("pipelines", ("CAN_VIEW", "CAN_RUN", "IS_OWNER", "CAN_MANAGE")),
+    "registered-models": ("registered-model", _MODEL_LEVELS),
+    "warehouses": ("warehouses", _WAREHOUSE_LEVELS),
+    "sql/warehouses": ("warehouses", _WAREHOUSE_LEVELS),
 }
+# What is kept in the workspace's database, by its kind there.
+_KEPT = {
+    "jobs": "job",
+    "clusters": "cluster",
+    "pipelines": "pipeline",
+    "warehouses": WAREHOUSE,
+    "sql/warehouses": WAREHOUSE,
+}
+Exists = Callable[[str], bool]
 
 
-def router(database: Database) -> APIRouter:
-    """Get, set (replace) and update (add) the permissions of the kinds of things that are here."""
+def router(database: Database, elsewhere: Mapping[str, Exists] | None = None) -> APIRouter:
+    """Get, set (replace) and update (add) the permissions of the kinds of things that are here.
+
+    `elsewhere` tells of kinds that are not in the database, by their plural, whether an id is one of theirs.
+    """
     routes = APIRouter(prefix="/api/2.0/permissions")
+    others = elsewhere or {}
     for plural in TYPES:
-        routes.include_router(_permissions(database, plural), prefix=f"/{plural}")
+        exists = others.get(plural, partial(_is_kept, database, plural))
+        routes.include_router(_permissions(database, plural, exists), prefix=f"/{plural}")
     return routes
 
 
-def _permissions(database: Database, plural: str) -> APIRouter:
+def _permissions(database: Database, plural: str, exists: Exists) -> APIRouter:
     singular, levels = TYPES[plural]
+    key = plural.rpartition("/")[2]
     routes = APIRouter()
+
+    def require(object_id: str) -> None:
+        if not exists(object_id):
+            raise DoesNotExist(f"{_title(singular)} {object_id} does not exist.")
 
     @routes.get("/{object_id}/permissionLevels")
     def list_levels(object_id: str) -> dict[str, Any]:
         """The levels that there are, the weakest first."""
-        _require(database, plural, object_id)
+        require(object_id)
         return {"permission_levels": [{"permission_level": level, "description": ""} for level in levels]}
 
     @routes.get("/{object_id}")
     def get_permissions(object_id: str) -> dict[str, Any]:
         """Who has which level."""
-        _require(database, plural, object_id)
+        require(object_id)
         return shown(object_id)
 
     @routes.put("/{object_id}")
@@ -62,20 +97,20 @@ def _permissions(database: Database, plural: str) -> APIRouter:
             return save(object_id, fields, kept(object_id))
 
     def save(object_id: str, fields: Fields, before: dict[str, Document]) -> Document:
-        _require(database, plural, object_id)
+        require(object_id)
         entries = before | {_principal(entry): entry for entry in _entries(fields, levels)}
-        database.put("permissions", f"{plural}/{object_id}", {"entries": entries})
+        database.put("permissions", f"{key}/{object_id}", {"entries": entries})
         return shown(object_id)
 
     def kept(object_id: str) -> dict[str, Document]:
-        document = database.get("permissions", f"{plural}/{object_id}") or {"entries": {}}
+        document = database.get("permissions", f"{key}/{object_id}") or {"entries": {}}
         entries: dict[str, Document] = document["entries"]
         return entries
 
     def shown(object_id: str) -> Document:
         job = database.get("job", object_id) if plural == "jobs" else None
         who = job["creator_user_name"] if job else USER_NAME
-        owner = {"user_name": who, "permission_level": "IS_OWNER" if plural == "jobs" else "CAN_MANAGE"}
+        owner = {"user_name": who, "permission_level": "IS_OWNER" if "IS_OWNER" in levels else "CAN_MANAGE"}
         entries = {_principal(owner): owner} | kept(object_id)
         return {
             "object_id": f"/{plural}/{object_id}",
@@ -86,16 +121,22 @@ def _permissions(database: Database, plural: str) -> APIRouter:
     return routes
 
 
-def _require(database: Database, plural: str, object_id: str) -> None:
-    if plural in ("jobs", "clusters"):
-        found = database.get(TYPES[plural][0], object_id) is not None
-    else:
-        ids = {
-            (record["object_type"].lower(), record["object_id"]) for record in database.all(WORKSPACE_OBJECT)
-        }
-        found = object_id.isdecimal() and (TYPES[plural][0], int(object_id)) in ids
-    if not found:
-        raise DoesNotExist(f"{TYPES[plural][0].capitalize()} {object_id} does not exist.")
+def _is_kept(database: Database, plural: str, object_id: str) -> bool:
+    if kind := _KEPT.get(plural):
+        return database.get(kind, object_id) is not None
+    wanted = (TYPES[plural][0], object_id)
+    kept = database.all(WORKSPACE_OBJECT)
+    return wanted in {(record["object_type"].lower(), str(record["object_id"])) for record in kept}
+
+
+def _title(singular: str) -> str:
+    names = {
+        "mlflowExperiment": "Experiment",
+        "registered-model": "Model",
+        "warehouses": "SQL warehouse",
+        "pipelines": "Pipeline",
+    }
+    return names.get(singular, singular.capitalize())
 
 
 def _entries(fields: Fields, levels: tuple[str, ...]) -> list[Document]:

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 
 from local_workspace.callers import caller
 from local_workspace.clock import now
-from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
 from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.store.database import Database, Document
 
 KIND = "cluster_policy"
 # How an element of a policy's definition limits the attribute that it is named after.

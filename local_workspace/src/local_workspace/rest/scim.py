@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from local_workspace.database import Database, Document
 from local_workspace.errors import InvalidParameter
-from local_workspace.principals import GROUP, KINDS, USER, Kind, Principals
 from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.store.database import Database, Document
+from local_workspace.store.principals import GROUP, KINDS, USER, Kind, Principals
 
 SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:"
 FILTER = re.compile(r"""(\w+) eq ["']?([^"']*)["']?""", re.IGNORECASE)

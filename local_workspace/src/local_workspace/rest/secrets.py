@@ -8,11 +8,11 @@ from fastapi import APIRouter
 
 from local_workspace.callers import caller
 from local_workspace.clock import now
-from local_workspace.database import Database, Document
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter, LimitExceeded, NotSupported
 from local_workspace.rest.fields import Fields, RequestFields
-from local_workspace.state import StateFolder
-from local_workspace.vault import Vault
+from local_workspace.store.database import Database, Document
+from local_workspace.store.state import StateFolder
+from local_workspace.store.vault import Vault
 
 NAME = re.compile(r"[\w.@-]{1,128}", re.ASCII)
 PERMISSIONS = ("READ", "WRITE", "MANAGE")

@@ -7,12 +7,25 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
-from local_workspace.access import SPARK_RIGHTS
-from local_workspace.securables import SCHEMA, TABLE, Securable, Securables, of_path, securable
-from local_workspace.warehouse import CATALOG_NAME
+from local_workspace.rest.securables import (
+    CATALOG,
+    SCHEMA,
+    TABLE,
+    Securable,
+    Securables,
+    of_path,
+    securable,
+)
+from local_workspace.spark.spark_catalogs import levels_of
+from local_workspace.spark.spark_rights import ADDRESS
+from local_workspace.spark.warehouse import CATALOG_NAME
 
 WAREHOUSE = "/user/hive/warehouse"
 WITH_A_HOST = re.compile(r"(dbfs:)?//[^/]")
+# What a statement makes, and the privilege that it takes on what that is in.
+CREATED_BY = {TABLE: "CREATE_TABLE", SCHEMA: "CREATE_SCHEMA", CATALOG: "CREATE_CATALOG"}
+# Everybody may read what is in here.
+FOR_EVERYBODY = "samples."
 VOLUME_PRIVILEGES = {"SELECT": "READ_VOLUME", "MODIFY": "WRITE_VOLUME", "MANAGE": "WRITE_VOLUME"}
 
 
@@ -20,7 +33,7 @@ def router(rights: Securables) -> APIRouter:
     """One address, that Spark alone knows the token of."""
     routes = APIRouter(include_in_schema=False)
 
-    @routes.post(SPARK_RIGHTS)
+    @routes.post(ADDRESS)
     async def ask(request: Request) -> PlainTextResponse:
         """The refusal of a plan, empty where it may be carried out."""
         user, *lines = (await request.body()).decode().split("\n")
@@ -37,7 +50,7 @@ def refusal(rights: Securables, user: str, lines: list[str]) -> str:
             if reason := _reason(rights, user, what, words):
                 return reason
     for what, *words in questions:
-        if what == "create" and words[0] in (TABLE, SCHEMA) and words[2] == "false":
+        if what == "create" and words[0] in CREATED_BY and words[2] == "false":
             rights.made(securable(words[0], words[1]), user)
     return ""
 
@@ -61,12 +74,13 @@ def _reason_of_creation(
         return rights.lack(user, ["MANAGE"], one) if replaces == "true" else ""
     above = one.parent
     assert above is not None
-    return rights.lack(user, ["CREATE_TABLE" if kind == TABLE else "CREATE_SCHEMA"], above)
+    return rights.lack(user, [CREATED_BY[kind]], above)
 
 
 def _reason_of_need(rights: Securables, user: str, privileges: list[str], kind: str, name: str) -> str:
     if kind != "path":
-        return rights.lack(user, privileges, securable(kind, name))
+        is_free = privileges == ["SELECT"] and name.startswith(FOR_EVERYBODY)
+        return "" if is_free else rights.lack(user, privileges, securable(kind, name))
     if name.startswith("file:"):
         return f"User may not use files of the machine, such as {name}. The user is {user}."
     if WITH_A_HOST.match(name):  # Spark passes over the host
@@ -87,12 +101,8 @@ def _reason_of_need(rights: Securables, user: str, privileges: list[str], kind: 
 def _table_of(path: str) -> Securable | None:
     """The table whose files lie there, by where Spark puts those of a schema."""
     first, _, rest = path.removeprefix(f"{WAREHOUSE}/").partition("/")
-    schema, table = (
-        (first.removesuffix(".db"), rest.partition("/")[0])
-        if first.endswith(".db")
-        else (
-            "default",
-            first,
-        )
-    )
-    return Securable(TABLE, f"{CATALOG_NAME}.{schema}.{table}") if table else None
+    if not first.endswith(".db"):
+        return Securable(TABLE, f"{CATALOG_NAME}.default.{first}")
+    schema, table = first.removesuffix(".db"), rest.partition("/")[0]
+    above = ".".join(levels_of(schema) or (CATALOG_NAME, schema))
+    return Securable(TABLE, f"{above}.{table}") if table else None

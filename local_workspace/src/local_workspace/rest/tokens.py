@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from local_workspace.callers import caller
-from local_workspace.database import Database, Document
 from local_workspace.errors import DoesNotExist
-from local_workspace.principals import SERVICE_PRINCIPAL, USER, Kind, Principals
 from local_workspace.rest.fields import Fields, RequestFields
+from local_workspace.store.database import Database, Document
+from local_workspace.store.principals import SERVICE_PRINCIPAL, USER, Kind, Principals
 
 
 def router(database: Database) -> APIRouter:

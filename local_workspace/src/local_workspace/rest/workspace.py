@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from local_workspace.body_limit import MEGABYTE
-from local_workspace.database import Database
 from local_workspace.errors import AlreadyExists, NameTaken, NotebookTooLarge
-from local_workspace.notebook_formats import imported, notebook_path
+from local_workspace.notebooks.notebook_formats import imported, notebook_path
+from local_workspace.notebooks.workspace_tree import WorkspaceObjects
+from local_workspace.rest.body_limit import MEGABYTE
 from local_workspace.rest.fields import RequestFields, in_query, received
-from local_workspace.state import StateFolder
-from local_workspace.workspace_tree import WorkspaceObjects
+from local_workspace.store.database import Database
+from local_workspace.store.state import StateFolder
 
 LARGEST_NOTEBOOK = 10 * MEGABYTE  # as on Databricks
 
@@ -42,8 +42,10 @@ def _add_tree(routes: APIRouter, objects: WorkspaceObjects) -> None:
 
     @routes.get("/workspace/list")
     def list_folder(fields: RequestFields) -> dict[str, Any]:
-        """What a folder holds."""
-        return {"objects": objects.children(fields.text("path"))}
+        """What a folder holds; with `notebooks_modified_after` without older notebooks."""
+        after, found = fields.natural("notebooks_modified_after", 0), objects.children(fields.text("path"))
+        is_old = {each["path"] for each in found if "language" in each and each["modified_at"] <= after}
+        return {"objects": [each for each in found if each["path"] not in is_old]}
 
     @routes.post("/workspace/delete")
     def delete(fields: RequestFields) -> dict[str, Any]:
@@ -75,6 +77,11 @@ def _add_content(routes: APIRouter, objects: WorkspaceObjects, state: StateFolde
         if direct:
             return Response(content, media_type="application/octet-stream")
         return {"content": base64.b64encode(content).decode(), "file_type": file_type}
+
+    @routes.get("/workspace-files/{path:path}")
+    def read_file(path: str) -> FileResponse:
+        """Read a file, or the source of a notebook, as it is kept."""
+        return FileResponse(objects.file(f"/{path.lstrip('/')}"), media_type="application/octet-stream")
 
     @routes.post("/workspace-files/import-file/{path:path}")
     async def import_file(request: Request, path: str) -> dict[str, Any]:
@@ -109,7 +116,8 @@ def _keep(
         notebook = None
     else:
         raise NotebookTooLarge(f"{path} has more than {LARGEST_NOTEBOOK} bytes, the most of a notebook")
-    target = notebook_path(path, notebook) if notebook else path
+    # Only where the form is found out does the name lose what told it; else the path is kept as it was given.
+    target = notebook_path(path, notebook) if notebook and form == "AUTO" else path
     objects.put(target, content, notebook, overwrite)
 
 

@@ -237,7 +237,7 @@ def _parse_lines(lines: DataFrame, names: list[str], partitions: list[str]) -> D
     told = ordered.mapInArrow(follow_quotes, kept)
     options = {name: str(value) for name, value in _CSV.items()} | {"columnNameOfCorruptRecord": BROKEN_LINE}
     fields = [f"_{number}" for number in range(len(names))]
-    row = F.from_csv("value", _texts([*fields, BROKEN_LINE]).toDDL(), options)
+    row = F.from_csv("value", ", ".join(f"{field} STRING" for field in (*fields, BROKEN_LINE)), options)
     parsed = told.select(row.alias("row"), *map(quote, partitions), UNCLOSED_LINE)
     values = [F.col(f"row.{field}").alias(name) for field, name in zip(fields, names, strict=True)]
     return parsed.select(*values, f"row.{BROKEN_LINE}", *map(quote, partitions), UNCLOSED_LINE)

@@ -44,19 +44,25 @@ class LostCommitError(RuntimeError):
 
 
 def ensure_table(
-    spark: SparkSession, table: str, columns: Mapping[str, str], *, by_batch: bool = True
+    spark: SparkSession,
+    table: str,
+    columns: Mapping[str, str],
+    *,
+    by_batch: bool = True,
+    is_compacted: bool = False,
 ) -> None:
     """Create a Delta table, and its schema, where there is none; `columns` gives each name its SQL type.
 
-    `by_batch` partitions it by batch id, so that two batches can be replaced at the same moment. A table that
-    lacks some of the columns gets them.
+    `by_batch` partitions it by batch id, so that two batches can be replaced at the same moment. Of a table
+    that `is_compacted` the write that makes its 50th small file puts them together. A table that lacks some
+    of the columns gets them.
     """
     if not table_exists(spark, table):
         ensure_schema(spark, table)
         create = f"CREATE TABLE IF NOT EXISTS {quote_name(table)} ({_define(columns)})"
         # The statistics of columns that are the same in a whole batch took a quarter of the time of a write.
         layout = f"PARTITIONED BY ({BATCH_ID}) " if by_batch else ""
-        layout += _properties(columns, with_statistics=1)
+        layout += _properties(columns, with_statistics=1, is_compacted=is_compacted)
         retry(lambda: spark.sql(f"{create} USING DELTA {layout}"))
     retry(partial(_add_columns, spark, table, columns))
 
@@ -188,9 +194,11 @@ def _define(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
 
 
-def _properties(columns: Iterable[str], *, with_statistics: int) -> str:
+def _properties(columns: Iterable[str], *, with_statistics: int, is_compacted: bool = False) -> str:
     """Give the properties of a new table, of whose columns the first so many have statistics."""
     properties = f"'delta.dataSkippingNumIndexedCols' = '{with_statistics}'"
+    if is_compacted:
+        properties += ", 'delta.autoOptimize.autoCompact' = 'true'"
     if any(UNFIT.search(name) for name in columns):
         properties += ", 'delta.columnMapping.mode' = 'name'"
     return f"TBLPROPERTIES ({properties})"

@@ -6,6 +6,7 @@ published. Two views show the rows of the newest run of each batch: `<output_tab
 """
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -61,8 +62,6 @@ _LINE = {
     "drift": "STRING",
 }
 _OF_A_ROW = (RUN, REASONS, ROW, TALLY)
-# By which a table beside an output is known as the one that scoring has made.
-_OWN = {ROWS: {*_OF_A_ROW}, RUNS: {RUN, RUN_ID, BATCH_ID, "rows_in"}}
 NOTHING = StructType()
 
 
@@ -83,30 +82,34 @@ class Output:
 
 def find_output(spark: SparkSession, name: str) -> Output:
     """Look what is under the name of an output table; raises SchemaError for what no run can write to."""
-    kind, rejected = _find_kind(spark, name), _find_kind(spark, name + REJECTED)
+    with ThreadPoolExecutor() as at_once:
+        kinds = at_once.map(partial(_find_kind, spark), (name, name + REJECTED))
+        columns = at_once.map(partial(_find_columns, spark), (name, name + ROWS, name + RUNS))
+        (kind, rejected), (shown, rows, runs) = kinds, columns
     if kind not in (None, "VIEW"):
         if rejected == "VIEW":
             raise SchemaError(f"{name} is a table, and {name}{REJECTED} a view: drop the view")
-        return Output(name, _find_columns(spark, name), is_table=True)
+        return Output(name, shown, is_table=True)
     if rejected not in (None, "VIEW"):
         raise SchemaError(
             f"{name}{REJECTED} is a table of an earlier version, and {name} is none: rename it, so that a "
             "view can take its place"
         )
-    rows, runs = (_find_own_columns(spark, name, end) for end in (ROWS, RUNS))
+    _check_own(name + ROWS, rows, _OF_A_ROW)
+    _check_own(name + RUNS, runs, (RUN, RUN_ID, BATCH_ID, "rows_in"))
     if kind is not None and not (rows.fields or runs.fields):
         raise SchemaError(
             f"{name} is a view that batch scoring did not make: name another table with output_table"
         )
-    columns = _find_columns(spark, name) if kind else NOTHING
-    return Output(name, columns, rows, has_views=bool(columns.fields and rejected))
+    return Output(name, shown, rows, has_views=bool(shown.fields and rejected))
 
 
 @dataclass
 class Stage:
     """The rows of one run in a table: its own, or one that the rows of every run share.
 
-    Of a shared one the rows stay when the run is published; `is_published` says that it is.
+    Of a shared one the rows stay when the run is published; `is_published` says that it is. `earlier` are the
+    runs that the batch has had, where somebody has asked for them.
     """
 
     spark: SparkSession
@@ -115,6 +118,7 @@ class Stage:
     run_id: str
     columns: tuple[str, ...]
     is_published: bool = False
+    earlier: Future[list[tuple[datetime, str]]] | None = None
 
     @property
     def rows(self) -> DataFrame:
@@ -131,6 +135,13 @@ class Stage:
         """Put `rows` in the place of those that the table has of this run, in one commit."""
         writer = self._writer(rows).mode("overwrite").option("replaceWhere", self._is_own)
         retry(lambda: writer.saveAsTable(quote_name(self.table)))
+
+    def ask_for_earlier_runs(self, batch_id: str) -> None:
+        """Have another thread ask for what `publish_run` needs: it takes up to a second."""
+        if self.output.has_views:
+            other_thread = ThreadPoolExecutor(1)
+            self.earlier = other_thread.submit(_list_runs, self.spark, self.output.name + RUNS, batch_id)
+            other_thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Remove the rows unless they are shown; where that cannot be done they stay, and that is told."""
@@ -177,7 +188,7 @@ def publish_run(stage: Stage, line: Mapping[str, Any]) -> tuple[datetime, list[s
     """
     spark, runs = stage.spark, stage.output.name + RUNS
     _ensure_views(stage)
-    earlier = _list_runs(spark, runs, line[BATCH_ID])
+    earlier = stage.earlier.result() if stage.earlier else _list_runs(spark, runs, line[BATCH_ID])
     scored_at = max([datetime.now(UTC), *(time + timedelta(microseconds=1) for time, _ in earlier[-1:])])
     values = {name: F.lit(line.get(name)).cast(kind) for name, kind in _LINE.items()}
     values |= {RUN: F.lit(number_run(line[RUN_ID])), "scored_at": F.lit(scored_at)}
@@ -236,14 +247,12 @@ def _find_columns(spark: SparkSession, name: str) -> StructType:
         return NOTHING
 
 
-def _find_own_columns(spark: SparkSession, output: str, end: str) -> StructType:
-    """Find the columns of a table beside an output; raises SchemaError for one that is of somebody else."""
-    found = _find_columns(spark, output + end)
-    if found.fields and not _OWN[end] <= set(found.names):
+def _check_own(table: str, found: StructType, ours: Collection[str]) -> None:
+    """Raise SchemaError for a table beside an output that is of somebody else."""
+    if found.fields and not {*ours} <= {*found.names}:
         raise SchemaError(
-            f"batch scoring did not make {output}{end}, and would write into it: name another output_table"
+            f"batch scoring did not make {table}, and would write into it: name another output_table"
         )
-    return found
 
 
 def _ensure_views(stage: Stage) -> None:
@@ -253,7 +262,7 @@ def _ensure_views(stage: Stage) -> None:
     shown = {name.lower() for name in stage.output.columns.names} if stage.output.has_views else set()
     if {name.lower() for name in stage.columns} - set(_OF_A_ROW) <= shown:
         return
-    ensure_table(spark, output + RUNS, _LINE, by_batch=False)
+    ensure_table(spark, output + RUNS, _LINE, by_batch=False, is_compacted=True)
     while not {*(columns := _scored_columns(spark, output))} <= shown:
         shown = {*columns}
         _create_view(spark, output, output, list(columns.values()), f"{REASONS} IS NULL")

@@ -1,0 +1,1 @@
+"""Jobs: their settings, and their runs from the trigger to the end."""

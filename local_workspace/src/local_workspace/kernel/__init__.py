@@ -1,0 +1,1 @@
+"""What executes a notebook: the process of a run, and what its kernel offers."""

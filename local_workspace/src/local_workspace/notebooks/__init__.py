@@ -1,0 +1,1 @@
+"""Notebooks as texts and documents, and the tree in which they lie."""

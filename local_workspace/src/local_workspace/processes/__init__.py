@@ -1,0 +1,1 @@
+"""Processes that the workspace starts: how they are found again, and how they end."""

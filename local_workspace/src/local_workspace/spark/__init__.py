@@ -1,0 +1,1 @@
+"""The one Spark of the workspace, and the ways into it."""

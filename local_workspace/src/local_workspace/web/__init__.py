@@ -1,0 +1,1 @@
+"""The pages, who may see them, and the description of the REST API."""
