@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from local_workspace.jobs.task_processes import outcome_of
 from local_workspace.notebooks.workspace_tree import WorkspaceObjects
 from local_workspace.processes.processes import has_ended
 from local_workspace.processes.run_processes import end_processes
@@ -564,6 +565,18 @@ def test_on_a_full_disk_nothing_is_lost_and_all_goes_on_when_there_is_room(
     server.start()
     for client in (files, secrets):
         client.check()
+
+
+@pytest.mark.parametrize("last_words", ["OSError: [Errno 28] No space left on device", "Killed"])
+def test_a_process_that_met_a_full_disk_says_so_also_when_there_is_room_again(
+    tmp_path: Path, last_words: str
+):
+    (tmp_path / "process.log").write_text(f"first\n{last_words}\n")
+
+    outcome = outcome_of(tmp_path)
+
+    assert ("is or was full" in outcome.message) == ("space" in last_words)
+    assert last_words in outcome.message
 
 
 def fill(server: Server, size: int) -> str:

@@ -112,7 +112,7 @@ class TaskProcesses:
         with self._attached(mode, f"run-{task['run_id']}", user_of(run), folder) as of_mode:
             outcome = self._carry_out(folder, task, {**environment, **of_mode}, stop, begin, loss_of_cluster)
         shutil.rmtree(folder / "python", ignore_errors=True)  # with the packages that the run installed
-        outcome = outcome or _outcome_of(folder)
+        outcome = outcome or outcome_of(folder)
         return (loss_of_cluster() or outcome) if outcome == FAILED else outcome
 
     def _carry_out(
@@ -245,7 +245,8 @@ def _cluster_lost(end: str) -> Outcome:
     return internal_error(message, "DRIVER_ERROR")
 
 
-def _outcome_of(folder: Path) -> Outcome:
+def outcome_of(folder: Path) -> Outcome:
+    """How an attempt ended whose process is gone, by what it left in its folder."""
     result = read_result(folder)
     if result is None:
         return internal_error(f"The notebook's process ended without a result{_last_words(folder)}")
