@@ -22,6 +22,7 @@ from local_workspace.rest.error_responses import add_handlers
 from local_workspace.store.database import Database
 from local_workspace.store.state import StateFolder
 from local_workspace.web import pages
+from local_workspace.web.run_summaries import SHOWN_RUNS
 from many_runs import BEGINNING, JOBS, SETTINGS, fill
 from real_workspace import RealWorkspace, started
 
@@ -183,7 +184,7 @@ def test_older_runs_are_reached_from_a_page(many: Filled, start: str):
         and ("job=3" not in start or number % 3 == 2)
     ]
     assert seen == expected[::-1]
-    assert bool(path_back) == (len(seen) > pages.SHOWN_RUNS)
+    assert bool(path_back) == (len(seen) > SHOWN_RUNS)
 
 
 def link(page: str, way: str) -> str:

@@ -17,7 +17,7 @@ from mlflow.utils.proto_json_utils import message_to_json
 
 from local_workspace.callers import USER_NAME
 from local_workspace.errors import ApiError, InvalidParameter
-from local_workspace.mlflow_server.unity_catalog import MlflowRoute
+from local_workspace.mlflow_server.model_requests import MlflowRoute
 from local_workspace.rest.catalogs import every_model
 from local_workspace.rest.fields import Fields, RequestFields
 

@@ -12,8 +12,9 @@ from mlflow.entities.model_registry import ModelVersion
 from local_workspace.callers import USER_NAME
 from local_workspace.errors import DoesNotExist
 from local_workspace.jobs.deployment_jobs import DeploymentJobs
-from local_workspace.mlflow_server import unity_catalog
-from local_workspace.mlflow_server.unity_catalog import KNOWING
+from local_workspace.mlflow_server import owned_models
+from local_workspace.mlflow_server.model_requests import MlflowRoute
+from local_workspace.mlflow_server.owned_models import KNOWING
 from local_workspace.rest.catalogs import METASTORE_ID, PREFIX, Inventory, change, shown
 from local_workspace.rest.fields import RequestFields
 from local_workspace.rest.securables import MODEL, Securable, securable
@@ -22,7 +23,7 @@ from local_workspace.store.database import Document
 
 def router(inventory: Inventory, writing: AbstractContextManager[Any], jobs: DeploymentJobs) -> APIRouter:
     """Models, their versions and aliases."""
-    routes = APIRouter(prefix=f"{PREFIX}/models", route_class=unity_catalog.MlflowRoute)
+    routes = APIRouter(prefix=f"{PREFIX}/models", route_class=MlflowRoute)
     _add_models(routes, inventory, writing, jobs)
     _add_versions(routes, inventory, writing)
     _add_aliases(routes, inventory)
@@ -38,7 +39,7 @@ def _add_models(
     def create(fields: RequestFields) -> dict[str, Any]:
         """Make a model, without versions."""
         name = ".".join(fields.text(each) for each in ("catalog_name", "schema_name", "name"))
-        unity_catalog.create_model(store, rights, securable(MODEL, name).name, [], fields.text("comment", ""))
+        owned_models.create_model(store, rights, securable(MODEL, name).name, [], fields.text("comment", ""))
         return _model(inventory, name)
 
     @routes.get("")
@@ -46,7 +47,7 @@ def _add_models(
         """The models that the caller may see, of a schema or of all."""
         wanted = [level for level in (catalog_name, schema_name) if level]
         names = [name for name in inventory.models() if name.split(".")[: len(wanted)] == wanted]
-        seen = [name for name in names if unity_catalog.visible(rights, name)]
+        seen = [name for name in names if owned_models.visible(rights, name)]
         return {"registered_models": [_model(inventory, name) for name in seen]}
 
     @routes.get("/{full_name}")
@@ -67,7 +68,7 @@ def _add_models(
     def delete(full_name: str) -> dict[str, Any]:
         """Remove a model with its versions and their files."""
         one = _existing(inventory, full_name)
-        unity_catalog.delete_model(store, inventory.state, writing, rights, one.name, jobs)
+        owned_models.delete_model(store, inventory.state, writing, rights, one.name, jobs)
         return {}
 
 
@@ -97,7 +98,7 @@ def _add_versions(routes: APIRouter, inventory: Inventory, writing: AbstractCont
     def delete_version(full_name: str, version: int) -> dict[str, Any]:
         """Remove a version and its files."""
         one = _existing(inventory, full_name)
-        unity_catalog.delete_version(store, inventory.state, writing, rights, one.name, version)
+        owned_models.delete_version(store, inventory.state, writing, rights, one.name, version)
         return {}
 
 
@@ -108,7 +109,7 @@ def _add_aliases(routes: APIRouter, inventory: Inventory) -> None:
     def set_alias(full_name: str, alias: str, fields: RequestFields) -> dict[str, Any]:
         """Let an alias name a version."""
         version = fields.natural("version_num")
-        unity_catalog.set_alias(store, rights, _existing(inventory, full_name).name, alias, version)
+        owned_models.set_alias(store, rights, _existing(inventory, full_name).name, alias, version)
         return {"alias_name": alias, "version_num": version}
 
     @routes.get("/{full_name}/aliases/{alias}")
@@ -120,13 +121,13 @@ def _add_aliases(routes: APIRouter, inventory: Inventory) -> None:
     @routes.delete("/{full_name}/aliases/{alias}")
     def delete_alias(full_name: str, alias: str) -> dict[str, Any]:
         """Remove an alias."""
-        unity_catalog.delete_alias(store, rights, _existing(inventory, full_name).name, alias)
+        owned_models.delete_alias(store, rights, _existing(inventory, full_name).name, alias)
         return {}
 
 
 def _existing(inventory: Inventory, full_name: str) -> Securable:
     one = securable(MODEL, full_name)
-    if not unity_catalog.exists(inventory.store, full_name):
+    if not owned_models.exists(inventory.store, full_name):
         raise DoesNotExist(f"{one} does not exist.")
     return one
 

@@ -61,7 +61,7 @@ class LoggedRuns:
 
 def _reports(run: Run) -> dict[str, str]:
     """The pages that a run has logged at its top, and where MLflow shows them."""
-    where: str = local_file_uri_to_path(run.info.artifact_uri)  # type: ignore[no-untyped-call]
+    where: str = local_file_uri_to_path(run.info.artifact_uri)
     shown = f"/mlflow#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
     return {file.name: f"{shown}/{quote(file.name)}" for file in sorted(Path(where).glob("*.html"))}
 
