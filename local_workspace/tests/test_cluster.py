@@ -17,14 +17,12 @@ from local_workspace.jobs.runs import RunManager
 from local_workspace.processes.processes import has_ended as has_ended_process
 from local_workspace.processes.processes import recall
 from local_workspace.spark.cluster import (
-    CARRIED_BY_SPARK,
-    DELTA_PACKAGE,
     PID_FILE,
     ClusterError,
     SparkCluster,
-    delta_is_here,
     free_port,
 )
+from local_workspace.spark.server_settings import CARRIED_BY_SPARK, DELTA_PACKAGE, delta_is_here
 from local_workspace.store.database import Database
 from local_workspace.store.state import StateFolder
 from real_workspace import (

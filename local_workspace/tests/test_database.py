@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from local_workspace.errors import AlreadyExists, DoesNotExist, InvalidParameter
-from local_workspace.jobs.run_documents import search_states
+from local_workspace.jobs.run_searches import search_states
 from local_workspace.store.database import Database
 from local_workspace.store.document_index import Search
 from local_workspace.store.state import StateFolder, described, resolve

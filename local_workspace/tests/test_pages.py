@@ -16,7 +16,7 @@ import requests
 from browser import SignedIn
 from databricks.sdk.errors import InvalidParameterValue
 from local_workspace.mlflow_server.tracking import most_telling
-from local_workspace.spark.cluster import delta_is_here
+from local_workspace.spark.server_settings import delta_is_here
 from local_workspace.web import notebook_page
 from playwright.sync_api import Page, expect
 from real_workspace import PASSWORD, FidelityRun, RealWorkspace

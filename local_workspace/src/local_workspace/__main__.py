@@ -26,8 +26,9 @@ from local_workspace.processes.processes import (
 )
 from local_workspace.processes.run_processes import end_processes
 from local_workspace.recovery import losses
-from local_workspace.spark.cluster import PID_FILE, delta_is_here, end_left_over
+from local_workspace.spark.cluster import PID_FILE, end_left_over
 from local_workspace.spark.java import NoJavaError, find_java
+from local_workspace.spark.server_settings import delta_is_here
 from local_workspace.store.locks import locked
 from local_workspace.store.profile import (
     ADDRESS,

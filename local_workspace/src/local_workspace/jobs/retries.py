@@ -1,7 +1,8 @@
 """When a task is tried again."""
 
 from local_workspace.clock import now
-from local_workspace.jobs.run_documents import Outcome, attempts_now
+from local_workspace.jobs.run_documents import Outcome
+from local_workspace.jobs.run_repairs import attempts_now
 from local_workspace.store.database import Document
 
 FOR_EVER = -1

@@ -3,7 +3,6 @@
 A run has one record a task attempt in `tasks`: a task that is retried has several with its key.
 """
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,8 @@ from local_workspace.jobs.compute import COMPUTE
 from local_workspace.jobs.task_kinds import kind_of
 from local_workspace.jobs.task_order import upstream
 from local_workspace.store.database import Database, Document
-from local_workspace.store.document_index import ENDED, Search, Value
+from local_workspace.store.document_index import ENDED
 
-RUN_TYPES = ("JOB_RUN", "SUBMIT_RUN", "WORKFLOW_RUN")
 # The fields of `run_as`.
 RUN_AS = ("user_name", "service_principal_name")
 NOT_STARTED = ("QUEUED", "BLOCKED")
@@ -114,53 +112,14 @@ def next_attempt(database: Database, run: Document, task: Document) -> Document:
     return attempt
 
 
-def attempts_now(run: Document, key: str) -> int:
-    """How often a task was tried since the run began or, where it was repaired, since its last repair."""
-    ids = _parts(run)[-1].get("task_run_ids", _run_ids(run))
-    return sum(task["task_key"] == key and task["run_id"] in ids for task in run["tasks"])
-
-
-def to_repair(run: Document, keys: Collection[str], *, failed: bool, dependents: bool) -> list[str]:
-    """The tasks that a repair runs again: these, all that did not succeed, and those behind them."""
-    latest = latest_attempts(run)
-    ended = {key: task["state"].get("result_state", "") for key, task in latest.items()}
-    wanted = {*keys, *(key for key, result in ended.items() if failed and result not in GOOD)}
-    while dependents and (
-        behind := {key for key, task in latest.items() if wanted.intersection(upstream(task))} - wanted
-    ):
-        wanted |= behind
-    return [key for key in latest if key in wanted]
-
-
-def repair(database: Database, run: Document, settings: Document, keys: Sequence[str]) -> int:
-    """Put a run that has ended back into the queue, with one more attempt of these tasks by these settings.
-
-    Gives the id of the repair.
-    """
-    moment, number = now(), database.next_id("run")
-    first = {"type": "ORIGINAL", "start_time": run["start_time"], "task_run_ids": _run_ids(run)}
-    history = run.setdefault("repair_history", [first | _ending(run)])
-    history.append({"type": "REPAIR", "id": number, "start_time": moment, "task_run_ids": []})
-    before = latest_attempts(run)
-    run["settings"] = settings
-    for key in keys:
-        attempt = next_attempt(database, run, before[key])
-        attempt |= states("BLOCKED" if upstream(attempt) else "QUEUED")
-    run |= {"end_time": 0, **states("QUEUED")}
-    return number
-
-
-def _parts(record: Document) -> list[Document]:
+def parts_of(record: Document) -> list[Document]:
     """The run as it was first, and each repair; a task, and a run that was not repaired, is one part."""
     parts: list[Document] = record.get("repair_history") or [record]
     return parts
 
 
-def _run_ids(run: Document) -> list[int]:
-    return [task["run_id"] for task in run["tasks"]]
-
-
-def _ending(record: Document) -> Document:
+def ending(record: Document) -> Document:
+    """When and how a run or task ended."""
     return {name: record[name] for name in ("end_time", "state", "status")}
 
 
@@ -181,28 +140,6 @@ def states(life_cycle: str) -> Document:
     if life_cycle == "QUEUED":
         status["queue_details"] = {"code": "MAX_CONCURRENT_RUNS_REACHED", "message": ""}
     return {"state": {"life_cycle_state": life_cycle, "state_message": ""}, "status": status}
-
-
-def search_runs(
-    job_id: int | None = None, run_types: Sequence[str] = RUN_TYPES, ended: bool | None = None
-) -> Search:
-    """The runs of a job or of all, of these types, that have ended, or not, or either."""
-    has_ended = (0, 1) if ended is None else (int(ended),)
-    return Search("run", {**_of_job(job_id), "run_type": run_types, "run_has_ended": has_ended})
-
-
-def search_states(states: Sequence[str], job_id: int | None = None) -> Search:
-    """The runs of a job or of all that are, or have ended, in one of these states."""
-    return Search("run", {**_of_job(job_id), "run_state": states})
-
-
-def search_all(job_id: int | None = None) -> Search:
-    """The runs of a job or of all, in no order that an index has: to be counted."""
-    return Search("run", _of_job(job_id))
-
-
-def _of_job(job_id: int | None) -> dict[str, Sequence[Value]]:
-    return {} if job_id is None else {"run_job": (job_id,)}
 
 
 def has_ended(record: Document) -> bool:
@@ -233,13 +170,13 @@ def end(record: Document, outcome: Outcome) -> None:
     details = {"code": outcome.code, "type": fault, "message": outcome.message}
     record["status"] = {"state": "TERMINATED", "termination_details": details}
     if "repair_history" in record:
-        record["repair_history"][-1] |= _ending(record)
+        record["repair_history"][-1] |= ending(record)
 
 
 def duration(record: Document) -> int:
     """How long a run or task took, or takes so far; of one that was repaired without the time between."""
     end = record["end_time"] or now()
-    *before, last = _parts(record)
+    *before, last = parts_of(record)
     return int(sum(each["end_time"] - each["start_time"] for each in before) + end - last["start_time"])
 
 
@@ -266,7 +203,7 @@ def begin(record: Document) -> None:
     """Write that a run or task is running; one that runs or has ended stays as it is."""
     if is_in(record, "PENDING"):
         if not _has_many_tasks(record):
-            record["setup_duration"] = now() - _parts(record)[-1]["start_time"]
+            record["setup_duration"] = now() - parts_of(record)[-1]["start_time"]
         record |= states("RUNNING")
 
 

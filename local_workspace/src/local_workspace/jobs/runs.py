@@ -31,13 +31,13 @@ from local_workspace.jobs.run_documents import (
     latest_attempts,
     launch,
     next_attempt,
-    search_states,
     states,
     task_record,
     timed_out,
-    to_repair,
 )
-from local_workspace.jobs.run_documents import repair as begin_repair
+from local_workspace.jobs.run_repairs import repair as begin_repair
+from local_workspace.jobs.run_repairs import to_repair
+from local_workspace.jobs.run_searches import search_states
 from local_workspace.jobs.task_conditions import launch_ready, summary_of
 from local_workspace.jobs.task_kinds import CONTROL, kind_of
 from local_workspace.jobs.task_processes import (

@@ -9,14 +9,8 @@ from local_workspace.callers import caller
 from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.jobs import job_settings
 from local_workspace.jobs.job_checks import REFUSED_OF_JOBS, check_runs_as, refuse
-from local_workspace.jobs.run_documents import (
-    RUN_TYPES,
-    latest_attempts,
-    new_run,
-    search_runs,
-    shown,
-    task_record,
-)
+from local_workspace.jobs.run_documents import latest_attempts, new_run, shown, task_record
+from local_workspace.jobs.run_searches import RUN_TYPES, search_runs
 from local_workspace.jobs.runs import RunManager
 from local_workspace.jobs.task_kinds import FOR_EACH
 from local_workspace.jobs.task_output import output_of

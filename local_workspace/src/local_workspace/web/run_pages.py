@@ -7,15 +7,8 @@ from fastapi import APIRouter, Header
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from local_workspace.errors import DoesNotExist
-from local_workspace.jobs.run_documents import (
-    NOT_ENDED,
-    has_ended,
-    is_in,
-    latest_attempts,
-    search_all,
-    search_runs,
-    search_states,
-)
+from local_workspace.jobs.run_documents import NOT_ENDED, has_ended, is_in, latest_attempts
+from local_workspace.jobs.run_searches import search_all, search_runs, search_states
 from local_workspace.jobs.task_kinds import CONTROL, PROGRAMS, kind_of
 from local_workspace.jobs.task_processes import read_result
 from local_workspace.rest.fields import Fields
