@@ -74,7 +74,13 @@ def states(local) -> Callable[..., list[str]]:
         ),
         ({"job_clusters": [{"new_cluster": {}}]}, InvalidParameterValue, "needs a job_cluster_key"),
         ({"job_clusters": "one"}, InvalidParameterValue, "job_clusters must be a list"),
-        ({"git_source": {"git_url": "x"}}, NotImplementedHere, "'main': source GIT is not part"),
+        ({"git_source": {"git_url": "x"}}, InvalidParameterValue, "needs one of .*git_branch.*; it has"),
+        ({"git_source": {"git_branch": "main"}}, InvalidParameterValue, "needs the git_url of a repository"),
+        (
+            {"git_source": {"git_url": "x", "git_branch": "main"}},
+            InvalidParameterValue,
+            "'main': .* a relative notebook_path, since its source is GIT, not '/",
+        ),
         (
             {"email_notifications": {"on_failure": "a@b.c"}},
             InvalidParameterValue,

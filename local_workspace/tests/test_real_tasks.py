@@ -1,6 +1,7 @@
 """Programs and tasks that steer others, for real: with both Sparks, wheels, and a job of every kind."""
 
 import json
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from databricks.sdk.errors import DatabricksError
+from databricks.sdk.errors import DatabricksError, OperationFailed
 from databricks.sdk.service.jobs import RunType
 from databricks.sdk.service.pipelines import UpdateInfoState
 from databricks.sdk.service.workspace import ImportFormat
@@ -135,6 +136,13 @@ def on(workspace: RealWorkspace) -> Callable[[str], dict[str, Any]]:
     )
 
 
+def page_of(workspace: RealWorkspace, done: dict[str, Any]) -> str:
+    """The page of a run, as a browser is sent it."""
+    headers = {"Authorization": f"Bearer {workspace.profile['token']}", "Accept": "text/html"}
+    address = f"{workspace.profile['host']}/runs/{done['run_id']}"
+    return requests.get(address, headers=headers, timeout=60).text
+
+
 def python_file(name: str, *words: str) -> dict[str, Any]:
     return {"spark_python_task": {"python_file": f"/Workspace{FOLDER}/{name}.py", "parameters": list(words)}}
 
@@ -168,9 +176,7 @@ def test_what_a_file_prints_is_on_its_page_and_its_error_too(workspace, run, on)
     assert "before it breaks\n" in output.logs
     assert "to the other stream\n" in output.logs
     assert "breaks.py" in output.error_trace
-    headers = {"Authorization": f"Bearer {workspace.profile['token']}", "Accept": "text/html"}
-    address = f"{workspace.profile['host']}/runs/{done['run_id']}"
-    page = requests.get(address, headers=headers, timeout=60).text
+    page = page_of(workspace, done)
     assert "before it breaks" in page
     assert "ValueError: no BMI in the table" in page
 
@@ -341,6 +347,110 @@ def test_an_update_of_a_pipeline_is_started_and_its_end_is_told(workspace, event
 
 def is_over(state: UpdateInfoState) -> bool:
     return state.value in ("COMPLETED", "FAILED", "CANCELED")
+
+
+class Repository:
+    """A git repository of a project: a notebook, the module beside it, a file of Python and one of SQL."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._git("init", "--quiet", "--initial-branch=main")
+        self.write(
+            "jobs/note.py",
+            "# Databricks notebook source\n# DBTITLE 1,known\nfrom shared import KNOWN\nprint(KNOWN)\n",
+        )
+        self.write("jobs/shared.py", "KNOWN = 'first'\n")
+        self.write("jobs/main.py", "from shared import KNOWN\nprint('FILE', KNOWN)\n")
+        self.write("query.sql", "SELECT 'of the repository' AS text")
+        (folder / "jobs" / "leads_out").symlink_to("/etc/passwd")
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(exist_ok=True)
+        (self.folder / path).write_text(text)
+
+    def commit(self) -> str:
+        self._git("add", "--all")
+        self._git("-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message=x")
+        return self._git("rev-parse", "HEAD").strip()
+
+    def tag(self, name: str) -> None:
+        self._git("tag", name)
+
+    def _git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "project")
+
+
+def test_tasks_run_the_commit_of_a_repository_and_a_later_run_the_next(workspace, run, on, repository):
+    sql = {"sql_task": {"warehouse_id": "x", "file": {"path": "query.sql"}}}
+    tasks = [
+        {"task_key": "note", **on(DEDICATED), "notebook_task": {"notebook_path": "jobs/note"}},
+        {"task_key": "file", **on(DEDICATED), "spark_python_task": {"python_file": "jobs/main.py"}},
+        {"task_key": "sql", **sql},
+        {"task_key": "own", **on(DEDICATED), **python_file("day", "monday", "2")},
+    ]
+    tasks[3]["spark_python_task"]["source"] = "WORKSPACE"
+    source = {"git_url": str(repository.folder), "git_provider": "gitHub", "git_branch": "main"}
+    first = repository.commit()
+    repository.tag("v1")
+    done = run(*tasks, git_source=source)
+
+    assert printed(workspace, done) == {"note": "first\n", "file": "FILE first\n", "own": "monday 2\n"}
+    assert done["git_source"]["git_snapshot"] == {"used_commit": first}
+    repository.write("jobs/shared.py", "KNOWN = 'second'\n")
+    second = repository.commit()
+    done = run(*tasks[:1], git_source=source)
+    assert printed(workspace, done) == {"note": "second\n"}
+    assert done["git_source"]["git_snapshot"] == {"used_commit": second}
+    assert second[:12] in page_of(workspace, done)
+    for named in ({"git_tag": "v1"}, {"git_commit": first}):
+        source = {"git_url": str(repository.folder), "git_provider": "gitHub", **named}
+        assert printed(workspace, run(*tasks[:1], git_source=source)) == {"note": "first\n"}
+
+
+@pytest.mark.parametrize(
+    ("named", "path", "reason"),
+    [
+        ({"git_branch": "none"}, "jobs/note", "has no git_branch 'none'"),
+        ({"git_commit": "0" * 40}, "jobs/note", "has no git_commit '000"),
+        ({"git_branch": "main"}, "jobs/no_note", "jobs/no_note does not exist"),
+        ({"git_branch": "main"}, "../../../note", r"it has '\.\.'"),
+    ],
+)
+def test_what_is_not_in_a_repository_is_told(workspace, run, on, repository, named, path, reason):
+    repository.commit()
+    source = {"git_url": str(repository.folder), "git_provider": "gitHub", **named}
+    task = {"task_key": "a", **on(DEDICATED), "notebook_task": {"notebook_path": path}}
+
+    with pytest.raises(OperationFailed, match=f"INTERNAL_ERROR: .*{reason}"):
+        run(task, git_source=source)
+
+
+def test_a_repository_that_is_not_there_is_told_in_the_words_of_git(workspace, run, on, tmp_path):
+    source = {"git_url": str(tmp_path / "gone"), "git_provider": "gitHub", "git_branch": "main"}
+    task = {"task_key": "a", **on(DEDICATED), "notebook_task": {"notebook_path": "a"}}
+
+    with pytest.raises(OperationFailed, match=f"git failed: fatal: .*{tmp_path / 'gone'}"):
+        run(task, git_source=source)
+
+
+def printed(workspace: RealWorkspace, done: dict[str, Any]) -> dict[str, str]:
+    """What the tasks of a run have printed, of those that print."""
+    assert done["state"].get("result_state") == "SUCCESS", done["state"]
+    found = {}
+    for task in done["tasks"]:
+        if task["task_key"] == "note":
+            [found["note"]] = workspace.executed(task["run_id"]).values()
+        elif task["task_key"] != "sql":
+            found[task["task_key"]] = workspace.client.jobs.get_run_output(task["run_id"]).logs
+    return found
 
 
 def test_a_job_of_every_kind_goes_the_way_that_its_values_tell(workspace, run, on):

@@ -465,7 +465,7 @@ def test_settings_come_back_as_the_client_has_sent_them(local, cluster_id: str, 
     sent = jobs.JobSettings(name="round trip", **settings).as_dict()
     assert {name: kept.as_dict()[name] for name in sent} == sent
     page = page_of(f"/jobs/{job_id}")
-    assert "Git source, kept alone" in page
+    assert "<dt>Git source</dt><dd>https://git.example/x, branch main</dd>" in page
     assert "no run follows by itself when one has ended here" in page
     assert "for each of [1], 3 at once · mine, entry point run" in page
     assert "check is true" in page
@@ -484,7 +484,7 @@ NESTED = {"task_key": "each", "condition_task": {"op": "EQUAL_TO", "left": "{{in
         (
             {"sql_task": {"warehouse_id": "1"}},
             InvalidParameterValue,
-            "a file with an absolute path, not None",
+            "a sql_task needs a file, not None",
         ),
         ({}, InvalidParameterValue, "it needs a notebook_task, or one of"),
         ({"condition_task": {}, "run_job_task": {}}, InvalidParameterValue, "it has .'condition_task'"),
@@ -531,8 +531,8 @@ NESTED = {"task_key": "each", "condition_task": {"op": "EQUAL_TO", "left": "{{in
         ),
         (
             {"spark_python_task": {"python_file": "main.py", "source": "GIT"}, "environment_key": "e"},
-            NotImplementedHere,
-            "source GIT is not part of the local workspace, which checks nothing out; bring the files",
+            InvalidParameterValue,
+            "source GIT needs a git_source of the job, which has none",
         ),
         (
             {"spark_python_task": {"python_file": "/a", "parameters": [1]}, "environment_key": "e"},
@@ -591,10 +591,18 @@ def test_a_notebook_on_a_warehouse_runs_on_no_cluster(create, notebook_task, clu
         create({name: value for name, value in task.items() if name != "existing_cluster_id"})
 
 
-def test_a_job_with_a_git_source_needs_tasks_of_the_workspace(create, notebook_task):
+def test_a_job_with_a_git_source_has_relative_paths_or_says_that_they_are_of_the_workspace(
+    create, notebook_task
+):
     git_source = {"git_url": "https://git.example/x", "git_provider": "gitHub", "git_branch": "main"}
-    with pytest.raises(NotImplementedHere, match="'main': source GIT is not part"):
+    with pytest.raises(InvalidParameterValue, match=r"'main': .*relative notebook_path.*, not '/"):
         create(notebook_task("main"), git_source=git_source)
     named = notebook_task("main")
     named["notebook_task"]["source"] = "WORKSPACE"
     assert create(named, git_source=git_source)
+    named["notebook_task"]["source"] = "GIT"
+    with pytest.raises(InvalidParameterValue, match="source GIT needs a git_source of the job"):
+        create(named)
+    named["notebook_task"]["source"] = "SVN"
+    with pytest.raises(InvalidParameterValue, match="source 'SVN' is not one of WORKSPACE, GIT"):
+        create(named)

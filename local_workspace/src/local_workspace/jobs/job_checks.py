@@ -6,6 +6,7 @@ from typing import Any
 from local_workspace.callers import caller
 from local_workspace.errors import InvalidParameter, NotSupported, PermissionDenied
 from local_workspace.jobs import value_references
+from local_workspace.jobs.git_sources import check_git_source
 from local_workspace.jobs.libraries import environments_of
 from local_workspace.jobs.run_documents import RUN_AS, run_as
 from local_workspace.jobs.schedules import check_schedule
@@ -34,7 +35,6 @@ KEPT = {
     "continuous": "no run follows by itself when one has ended",
     "trigger": "nothing is watched for, so no run starts by itself",
     "health": "no rule is looked at",
-    "git_source": "nothing is checked out; tasks run what is in the workspace",
 }
 # Whom a job would tell of its runs: kept and shown, and nobody is told.
 NOTIFICATIONS = ("email_notifications", "webhook_notifications")
@@ -54,9 +54,11 @@ MOST_WEBHOOKS = 3
 def check_job(settings: Document) -> None:
     """Raise InvalidParameter or NotSupported for what the settings hold beside the tasks."""
     refuse(settings, REFUSED_OF_JOBS, "")
-    for name in KEPT:
+    for name in (*KEPT, "git_source"):
         if not isinstance(settings.get(name) or {}, dict):
             raise InvalidParameter(f"{name} must be an object, not {settings[name]!r}")
+    if settings.get("git_source"):
+        check_git_source(settings["git_source"])
     check_notifications(settings, "")
     if not isinstance(settings.get("name", ""), str):
         raise InvalidParameter(f"name must be a text, not {settings['name']!r}")

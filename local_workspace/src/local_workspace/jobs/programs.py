@@ -42,9 +42,12 @@ def words_of(task: Document, context: Context) -> list[str]:
     return [context.resolve(word, task) for word in words]
 
 
-def path_of_file(task: Document, context: Context) -> str:
-    """Where the file of a `spark_python_task` is, with its root, such as `/Workspace` or `dbfs:`."""
-    path = context.resolve(task[PYTHON_FILE]["python_file"], task)
+def path_of_file(task: Document, context: Context, root: str = "") -> str:
+    """Where the file of a `spark_python_task` is, with its root, such as `/Workspace` or `dbfs:`.
+
+    `root` is the folder in which the path begins.
+    """
+    path = root + context.resolve(task[PYTHON_FILE]["python_file"], task)
     return path if path.startswith(_OUTSIDE) else f"/Workspace{canonical(path)}"
 
 

@@ -210,14 +210,15 @@ def begin(record: Document) -> None:
 def shown(run: Document, host: str, version: str) -> Document:
     """A run as the API answers it, with the addresses of its page."""
     url = f"{host}/jobs/{run['job_id']}/runs/{run['run_id']}"
-    own = ("settings", "repair_history", "iteration")
+    own = ("settings", "repair_history", "iteration", "git_snapshot")
     reply = {name: value for name, value in run.items() if name not in own}
     reply |= {
         "run_page_url": url,
         "tasks": [shown_task(task) | {"run_page_url": url} for task in run["tasks"]],
     }
     if git_source := run["settings"].get("git_source"):
-        reply["git_source"] = git_source
+        snapshot = {"git_snapshot": run["git_snapshot"]} if "git_snapshot" in run else {}
+        reply["git_source"] = git_source | snapshot
     if version == "2.0" and len(latest_attempts(run)) == 1:
         task = run["tasks"][-1]
         reply["task"] = {kind: task[kind] for kind in [kind_of(task)]}

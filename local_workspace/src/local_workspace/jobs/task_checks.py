@@ -8,6 +8,7 @@ from local_workspace.errors import InvalidParameter, NotSupported
 from local_workspace.jobs import value_references
 from local_workspace.jobs.compute import COMPUTE, check_compute, compute_of
 from local_workspace.jobs.conditions import OPERATORS
+from local_workspace.jobs.git_sources import GIT, WORKSPACE, is_of_git
 from local_workspace.jobs.job_checks import LARGEST, NOT_HERE, check_notifications, check_number, refuse
 from local_workspace.jobs.libraries import pip_arguments
 from local_workspace.jobs.task_conditions import CONDITIONS
@@ -103,9 +104,7 @@ def _check_outcomes(task: Document, settings: Document, where: str) -> None:
 
 
 def _check_notebook(own: Document, settings: Document, where: str) -> None:
-    if not str(own.get("notebook_path", "")).startswith("/"):
-        raise InvalidParameter(f"{where}it needs a notebook_task with an absolute notebook_path")
-    _check_source(own, settings, where, "notebooks")
+    _check_path(own, "notebook_path", settings, f"{where}it needs a notebook_task with")
     if not isinstance(own.get("warehouse_id") or "", str):
         raise InvalidParameter(f"{where}warehouse_id must be text, not {own['warehouse_id']!r}")
     _check_mapping(own, "base_parameters", where)
@@ -113,14 +112,15 @@ def _check_notebook(own: Document, settings: Document, where: str) -> None:
 
 def _check_python_file(own: Document, settings: Document, where: str) -> None:
     path = own.get("python_file")
-    _check_source(own, settings, where, "files")
     if not isinstance(path, str) or not path:
         raise InvalidParameter(f"{where}python_file must be a path, not {path!r}")
+    _check_words(own, where)
+    if _is_of_git(own, settings, where):
+        return _check_path(own, "python_file", settings, f"{where}it needs")
     if re.match(r"(?!dbfs:)[a-z][\w+.\-]*:", path):
         raise NotSupported(f"{where}python_file {path} {NOT_HERE}; it is in /Workspace, /Volumes or dbfs:/")
     if not path.startswith(("/", "dbfs:/", "{{")):
         raise InvalidParameter(f"{where}python_file must be absolute, not {path!r}")
-    _check_words(own, where)
 
 
 def _check_wheel(own: Document, settings: Document, where: str) -> None:
@@ -138,9 +138,9 @@ def _check_sql(own: Document, settings: Document, where: str) -> None:
     file = own.get("file")
     if not isinstance(own.get("warehouse_id"), str) or not own["warehouse_id"]:
         raise InvalidParameter(f"{where}a {SQL} needs a warehouse_id, which stands for the one Spark here")
-    if not isinstance(file, dict) or not str(file.get("path", "")).startswith("/"):
-        raise InvalidParameter(f"{where}a {SQL} needs a file with an absolute path, not {file!r}")
-    _check_source(file, settings, where, "files")
+    if not isinstance(file, dict):
+        raise InvalidParameter(f"{where}a {SQL} needs a file, not {file!r}")
+    _check_path(file, "path", settings, f"{where}a {SQL} needs a file with")
     _check_mapping(own, "parameters", where)
 
 
@@ -203,17 +203,21 @@ _CHECKS: dict[str, Callable[[Document, Document, str], None]] = {
 }
 
 
-def _check_source(own: Document, settings: Document, where: str, what: str) -> None:
-    """Without a source it is GIT where the job has a `git_source`, as on Databricks."""
-    source = own.get("source") or ("GIT" if settings.get("git_source") else "WORKSPACE")
-    if source == "WORKSPACE":
-        return
-    if source == "GIT":
-        raise NotSupported(
-            f"{where}source GIT {NOT_HERE}, which checks nothing out; bring the {what} into the workspace "
-            "(a bundle's deploy does) and name them with source WORKSPACE"
-        )
-    raise InvalidParameter(f"{where}source {source!r} is not one of WORKSPACE, GIT")
+def _is_of_git(own: Document, settings: Document, where: str) -> bool:
+    """Whether something is in the job's repository; raises InvalidParameter for another source."""
+    if own.get("source") not in (None, "", WORKSPACE, GIT):
+        raise InvalidParameter(f"{where}source {own['source']!r} is not one of {WORKSPACE}, {GIT}")
+    if own.get("source") == GIT and not settings.get("git_source"):
+        raise InvalidParameter(f"{where}source {GIT} needs a git_source of the job, which has none")
+    return is_of_git(own, settings)
+
+
+def _check_path(own: Document, field: str, settings: Document, needs: str) -> None:
+    """A path in the workspace is absolute; one in the job's repository begins at its root."""
+    path, is_relative = str(own.get(field, "")), _is_of_git(own, settings, needs.partition(" ")[0] + " ")
+    if not path or path.startswith("/") == is_relative:
+        kind = f"a relative {field}, since its source is {GIT}," if is_relative else f"an absolute {field},"
+        raise InvalidParameter(f"{needs} {kind} not {path!r}")
 
 
 def _check_mapping(own: Document, name: str, where: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from local_workspace.errors import ApiError, DoesNotExist, InvalidParameter
-from local_workspace.jobs import pipelines, programs
+from local_workspace.jobs import git_sources, pipelines, programs
 from local_workspace.jobs.compute import access_mode, compute_of, start_cluster
 from local_workspace.jobs.libraries import pip_arguments
 from local_workspace.jobs.run_context import Context, context_of
@@ -72,6 +72,7 @@ class TaskProcesses:
         self._database = database
         self._state = state
         self._objects = WorkspaceObjects(database, state)
+        self._git_sources = git_sources.GitSources(database, state, self._objects)
         self._environment = environment
         self._command = command
         self._fork_server = fork_server
@@ -164,16 +165,18 @@ class TaskProcesses:
 
     def _what(self, task: Document, context: Context) -> Document:
         """What is executed: a notebook with its parameters, or a program with the words of its call."""
+        is_of_git = git_sources.is_of_git(git_sources.place_of_task(task), context.run["settings"])
+        root = f"{self._git_sources.folder_of(context.run)}/" if is_of_git else ""
         if kind_of(task) in PROGRAMS:
             words = programs.words_of(task, context)
-            path = programs.path_of_file(task, context) if kind_of(task) == PYTHON_FILE else ""
+            path = programs.path_of_file(task, context, root) if kind_of(task) == PYTHON_FILE else ""
             if path:
                 programs.check_file(path, self._objects, self._state)
             notebook = programs.cell_that_runs(task, words, path)
             # A program works where its file is, and reads its words itself.
             own = {"notebook_path": programs.place_in_workspace(path), "is_program": True, "words": words}
         elif kind_of(task) == SQL:
-            path = canonical(task[SQL]["file"]["path"])
+            path = canonical(f"{root}{task[SQL]['file']['path']}")
             notebook = programs.cells_of_sql(self._objects.file(path).read_text())
             own = {"notebook_path": path}
         elif kind_of(task) == PIPELINE:
@@ -185,8 +188,9 @@ class TaskProcesses:
             installed = pipelines.installed_by(pipeline)
             own = {"notebook_path": "", "is_program": True, "dependencies": installed}
         else:
-            notebook = self._objects.notebook(task[NOTEBOOK]["notebook_path"])
-            own = {"notebook_path": canonical(task[NOTEBOOK]["notebook_path"])}
+            path = f"{root}{task[NOTEBOOK]['notebook_path']}"
+            notebook = self._objects.notebook(path)
+            own = {"notebook_path": canonical(path)}
         return own | {
             "parameters": {} if own.get("is_program") else programs.parameters_of(task, context),
             "content": notebook.content,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from local_workspace.errors import DoesNotExist
+from local_workspace.jobs import git_sources
 from local_workspace.jobs.run_documents import NOT_ENDED, has_ended, is_in, latest_attempts
 from local_workspace.jobs.run_searches import search_all, search_runs, search_states
 from local_workspace.jobs.task_kinds import CONTROL, PROGRAMS, kind_of
@@ -142,7 +143,7 @@ def _run_parts(run: Document, state: StateFolder, database: Database, mlflow_run
         abouts[0]["message"] = ""
     parts = [
         Part("head", render("run_head.html", run=shown)),
-        Part("facts", render("run_facts.html", run=shown, creator=run.get("creator_user_name", ""))),
+        Part("facts", _facts(run, shown)),
         Part("tasks", render("run_tasks.html", tasks=abouts if many else [])),
         Part("mlflow", render("run_mlflow.html", runs=logged)),
     ]
@@ -151,6 +152,11 @@ def _run_parts(run: Document, state: StateFolder, database: Database, mlflow_run
         parts.append(Part(f"task-{key}", render("run_task.html", run=shown, task=about, started=bool(cells))))
         parts += notebook_page.cell_parts(cells, f"cell-{key}", f"{shown['url']}/frames/{key}")
     return parts
+
+
+def _facts(run: Document, shown: Document) -> str:
+    commit = git_sources.commit_of(run)
+    return render("run_facts.html", run=shown, creator=run.get("creator_user_name", ""), commit=commit)
 
 
 def _tasks_in_order(run: Document) -> list[Document]:
