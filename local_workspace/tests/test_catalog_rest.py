@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 import requests
 from databricks.sdk import WorkspaceClient
-from databricks.sdk.errors import BadRequest, InvalidParameterValue, NotFound
+from databricks.sdk.errors import BadRequest, InvalidParameterValue, NotFound, ResourceAlreadyExists
 from databricks.sdk.service.catalog import (
     ColumnTypeName,
     DataSourceFormat,
+    EntityTagAssignment,
     PermissionsChange,
     Privilege,
     TableType,
@@ -176,6 +177,44 @@ def test_a_table_has_a_page_with_rows_and_history(page):
     view = page("/data/spark_catalog/described/three")[1]
     assert "History" not in view
     assert "This table is empty" in view
+
+
+def test_tags_are_set_changed_listed_and_removed_and_stand_on_the_page(client, page):
+    tags, table = client.entity_tag_assignments, f"{SCHEMA}.two"
+    places = [("tables", table), ("columns", f"{table}.small"), ("schemas", SCHEMA)]
+    for kind, name in places:
+        made = tags.create(EntityTagAssignment(name, "cost/center", kind, tag_value="7"))
+        assert (made.entity_type, made.entity_name, made.tag_value) == (kind, name, "7")
+    with pytest.raises(ResourceAlreadyExists, match="Tag 'cost/center' of column 'small' of Table"):
+        tags.create(EntityTagAssignment(f"{table}.small", "cost/center", "columns"))
+    eight = EntityTagAssignment(table, "cost/center", "tables", tag_value="8")
+    tags.update("tables", table, "cost/center", eight, "tag_value")
+    tags.create(EntityTagAssignment(table, "pii", "tables"))
+
+    text = page("/data/spark_catalog/described/two")[1]
+    assert "<dd>cost/center = 8, pii</dd>" in text
+    assert "<td>cost/center = 7</td>" in text
+    assert [each.tag_key for each in tags.list("tables", table, max_results=1)] == ["cost/center", "pii"]
+    for kind, name in places:
+        tags.delete(kind, name, "cost/center")
+        with pytest.raises(NotFound, match=r"Tag 'cost/center' of .* does not exist"):
+            tags.get(kind, name, "cost/center")
+    assert [each.tag_key for each in tags.list("tables", table)] == ["pii"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "error", "reason"),
+    [
+        ("tables", f"{SCHEMA}.none", "a", NotFound, "none' does not exist"),
+        ("columns", f"{SCHEMA}.two.none", "a", NotFound, "has no column 'none'; there are"),
+        ("functions", f"{SCHEMA}.two", "a", InvalidParameterValue, "'functions' is not one of"),
+        ("tables", f"{SCHEMA}.two", "a" * 256, InvalidParameterValue, "a key has 1 to 255 characters"),
+        ("tables", "two", "a", InvalidParameterValue, "it has 3 levels"),
+    ],
+)
+def test_a_tag_that_cannot_be_is_refused_with_the_reason(client, kind, name, key, error, reason):
+    with pytest.raises(error, match=reason):
+        client.entity_tag_assignments.create(EntityTagAssignment(name, key, kind))
 
 
 def test_pages_lead_from_catalogs_to_tables(page):

@@ -391,6 +391,31 @@ def test_sql_grants_revokes_and_shows_what_was_granted(run, run_as, people, sche
     assert people.admin.tables.get(table).owner == "admins"
 
 
+def test_sql_sets_and_unsets_tags(run, people, schema):
+    table = f"{schema}.tagged"
+    tags = people.admin.entity_tag_assignments
+    run(
+        f"CREATE TABLE {table} (id INT, `column` STRING)",
+        f"ALTER TABLE {table} SET TAGS ('team' = 'it\\'s ml', 'pii')",
+        f"ALTER TABLE {table} SET TAGS ('pii' = 'no')",
+        f"ALTER TABLE {table} ALTER COLUMN `column` SET TAGS ('pii' = 'yes')",
+        f"ALTER SCHEMA {schema} SET TAGS ('a' = '1', 'b' = '2')",
+        f"ALTER SCHEMA {schema} UNSET TAGS ('a', 'none')",
+    )
+    none = f"ALTER TABLE {table} ALTER COLUMN gone SET TAGS ('a' = 'b')"
+
+    found = run(none)
+
+    def told(kind: str, name: str) -> dict[str, str]:
+        return {each.tag_key: each.tag_value for each in tags.list(kind, name)}
+
+    assert told("tables", table) == {"team": "it's ml", "pii": "no"}
+    assert told("columns", f"{table}.column") == {"pii": "yes"}
+    assert told("columns", f"{table}.id") == {}
+    assert told("schemas", schema) == {"b": "2"}
+    assert "has no column 'gone'; there are ['id', 'column']" in found[none]
+
+
 def test_sql_makes_shows_and_drops_volumes(run, people, schema):
     made = f"CREATE VOLUME IF NOT EXISTS {schema}.files COMMENT 'what\\'s read'"
     again = f"CREATE VOLUME {schema}.files"

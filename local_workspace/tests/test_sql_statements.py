@@ -49,6 +49,32 @@ def ask(people: People):
     return run
 
 
+def test_grants_and_tags_are_set_by_who_may(people: People, ask):
+    guest = people.user("guest.of.statements@example.com")
+    seen = "SELECT count(*) FROM spark_catalog.asked.lent"
+    rows(ask("CREATE OR REPLACE TABLE spark_catalog.asked.lent (id INT)"))
+    given = ask(f"GRANT SELECT ON TABLE lent TO `{guest.name}`", catalog="spark_catalog", schema="asked")
+    for on in ("CATALOG spark_catalog", "SCHEMA spark_catalog.asked"):
+        rows(ask(f"GRANT USE {on.partition(' ')[0]} ON {on} TO `{guest.name}`"))
+    rows(ask("ALTER TABLE spark_catalog.asked.lent SET TAGS ('team' = 'ml')"))
+    shown = ask("SHOW GRANTS ON TABLE spark_catalog.asked.lent")
+    refused = guest.client.statement_execution.execute_statement(
+        f"GRANT MODIFY ON TABLE spark_catalog.asked.lent TO `{guest.name}`", "default", wait_timeout="50s"
+    )
+
+    assert (given.status.state, given.manifest.schema.column_count) == (StatementState.SUCCEEDED, 0)
+    names = [column.name for column in shown.manifest.schema.columns]
+    assert names == ["Principal", "ActionType", "ObjectType", "ObjectKey"]
+    assert rows(shown) == [[guest.name, "SELECT", "TABLE", "spark_catalog.asked.lent"]]
+    answer = guest.client.statement_execution.execute_statement(seen, "default", wait_timeout="50s")
+    assert rows(answer) == [["0"]]
+    assert "PERMISSION_DENIED" in failure(refused)
+    assert "MANAGE" in failure(refused)
+    tag = people.admin.entity_tag_assignments.get("tables", "spark_catalog.asked.lent", "team")
+    assert tag.tag_value == "ml"
+    rows(ask("DROP TABLE spark_catalog.asked.lent"))
+
+
 def rows(answer: StatementResponse) -> list[list[str]]:
     assert answer.status.state == StatementState.SUCCEEDED, answer.status
     return answer.result.data_array or []

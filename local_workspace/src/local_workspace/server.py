@@ -210,7 +210,7 @@ def rest_routers(
     """What is served of Databricks' REST API, and the pages of what it has of Unity Catalog."""
     # It imports MLflow, whose environment is set before.
     from local_workspace.mlflow_server import experiments, models, unity_catalog
-    from local_workspace.rest import catalogs, grants, locations, metastores, tables, volumes
+    from local_workspace.rest import catalogs, grants, locations, metastores, tables, tags, volumes
     from local_workspace.web import data_pages
 
     rights, deployment = Securables(database), DeploymentJobs(database, runs.submit)
@@ -234,11 +234,14 @@ def rest_routers(
         pipelines.router(database),
         pipeline_updates.router(database, runs),
         warehouses.router(database, cluster.state),
-        statements.router(database, asked),
+        statements.router(database, asked, profile.host),
         query_history.router(asked),
         unity_catalog.router(store, state, sources, writing, rights, deployment),
         experiments.router(tracking, store),
-        *(each.router(inventory) for each in (metastores, catalogs, volumes, tables, locations, grants)),
+        *(
+            each.router(inventory)
+            for each in (metastores, catalogs, volumes, tables, locations, grants, tags)
+        ),
         data_pages.router(inventory, asked),
         models.router(inventory, writing, deployment),
         questions_of_spark.router(rights),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial, wraps
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from local_workspace.kernel.after_import import after_import
 Rows = tuple[str, Sequence[tuple[str, ...]]]
 NOTHING: Rows = ("", [])
 _UNITY = "2.1/unity-catalog"
+_TAGS = f"{_UNITY}/entity-tag-assignments"
 # How many levels a full name has, by the word of SQL for what it names; and where addresses have another.
 _LEVELS = {"CATALOG": 1, "SCHEMA": 2, "DATABASE": 2, "TABLE": 3, "VIEW": 3, "VOLUME": 3}
 _IN_ADDRESSES = {"DATABASE": "schema", "VIEW": "table"}
@@ -27,12 +29,31 @@ _WHO = r"(?P<who>`[^`]+`|[\w.@-]+)"
 _WORDS = r"[A-Z_]+(?: [A-Z_]+)*"
 _PRIVILEGES = rf"(?P<privileges>{_WORDS}(?: ?, ?{_WORDS})*)"
 _COMMENT = r"(?: COMMENT '(?P<comment>(?:[^'\\]|\\.)*)')?"
+_STRING = r"'(?:[^'\\]|\\.)*'"
+_COLUMN = rf"(?: ALTER COLUMN (?P<column>{_PART}))?"
+_TAG = rf"{_STRING}(?: ?= ?{_STRING})?"
+_KEYS = rf"(?P<tags>{_STRING}(?: ?, ?{_STRING})*)"
+_TEXT = r"'((?:[^'\\]|\\.)*)'"
 # Most statements are Spark's: a look at their first words is enough.
 _BEGINS = re.compile(
     r"(?:\s|--[^\n]*\n|/\*(?s:.*?)\*/)*"
-    r"(?:GRANT|REVOKE|SHOW\s+(?:GRANTS?|VOLUMES)|(?:CREATE|DROP)\s+VOLUME|ALTER\s[^;]*\sOWNER\s+TO)\b",
+    r"(?:GRANT|REVOKE|SHOW\s+(?:GRANTS?|VOLUMES)|(?:CREATE|DROP)\s+VOLUME"
+    r"|ALTER\s[^;]*\s(?:OWNER\s+TO|(?:UN)?SET\s+TAGS))\b",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a statement is given: the catalog of a session of Spark, and what opens the workspace."""
+
+    catalog: Any
+    opened: Callable[[], rest.Workspace]
+
+    @property
+    def workspace(self) -> rest.Workspace:
+        """The workspace, for who gives the statement."""
+        return self.opened()
 
 
 def prepare() -> None:
@@ -47,7 +68,8 @@ def _wrap(module: ModuleType) -> None:
 
     @wraps(original)
     def sql(self: Any, sqlQuery: str, *arguments: Any, **options: Any) -> Any:
-        found = carried_out(sqlQuery, self.catalog) if isinstance(sqlQuery, str) else None
+        where = Session(self.catalog, rest.own)
+        found = carried_out(sqlQuery, where) if isinstance(sqlQuery, str) else None
         if found is None:
             return original(self, sqlQuery, *arguments, **options)
         columns, rows = found
@@ -56,11 +78,11 @@ def _wrap(module: ModuleType) -> None:
     session.sql = sql
 
 
-def carried_out(statement: str, catalog: Any) -> Rows | None:
+def carried_out(statement: str, session: Session) -> Rows | None:
     """Carry out a statement; gives the columns and rows that it has, None for one that is Spark's.
 
-    `catalog` is that of the session: a name of fewer levels is one in its current catalog and schema. Raises
-    WorkspaceError for what the workspace refuses.
+    A name of fewer levels is one in the session's current catalog and schema. Raises WorkspaceError for what
+    the workspace refuses.
     """
     if not _BEGINS.match(statement):
         return None
@@ -69,61 +91,84 @@ def carried_out(statement: str, catalog: Any) -> Rows | None:
         # Between two words there may be any white space.
         spaced = pattern.replace(" ?", r"\s*").replace(" ", r"\s+")
         if found := re.fullmatch(spaced, plain, re.IGNORECASE):
-            return carry_out(found, catalog)
+            return carry_out(found, session)
     return None
 
 
-def _change_grants(change: str, found: re.Match[str], catalog: Any) -> Rows:
+def _change_grants(change: str, found: re.Match[str], session: Session) -> Rows:
     privileges = ["_".join(each.upper().split()) for each in found["privileges"].split(",")]
     changes = [{"principal": _unquoted(found["who"]), change: privileges}]
-    rest.send("PATCH", f"{_UNITY}/permissions/{_kind(found)}/{_address(found, catalog)}", changes=changes)
+    session.workspace.send(
+        "PATCH", f"{_UNITY}/permissions/{_kind(found)}/{_address(found, session)}", changes=changes
+    )
     return NOTHING
 
 
-def _show_grants(found: re.Match[str], catalog: Any) -> Rows:
+def _show_grants(found: re.Match[str], session: Session) -> Rows:
     query = {"principal": _unquoted(found["who"])} if found["who"] else {}
-    told = rest.get(f"{_UNITY}/permissions/{_kind(found)}/{_address(found, catalog)}", **query)
+    told = session.workspace.get(f"{_UNITY}/permissions/{_kind(found)}/{_address(found, session)}", **query)
     rows = [
-        (each["principal"], privilege.replace("_", " "), found["kind"].upper(), _full_name(found, catalog))
+        (each["principal"], privilege.replace("_", " "), found["kind"].upper(), _full_name(found, session))
         for each in told.get("privilege_assignments", [])
         for privilege in each["privileges"]
     ]
     return "Principal STRING, ActionType STRING, ObjectType STRING, ObjectKey STRING", rows
 
 
-def _change_owner(found: re.Match[str], catalog: Any) -> Rows:
+def _change_owner(found: re.Match[str], session: Session) -> Rows:
     owner = _unquoted(found["who"])
-    rest.send("PATCH", f"{_UNITY}/{_kind(found)}s/{_address(found, catalog)}", owner=owner)
+    session.workspace.send("PATCH", f"{_UNITY}/{_kind(found)}s/{_address(found, session)}", owner=owner)
     return NOTHING
 
 
-def _create_volume(found: re.Match[str], catalog: Any) -> Rows:
-    levels = zip(("catalog_name", "schema_name", "name"), _levels(found["name"], 3, catalog), strict=True)
-    comment = re.sub(r"\\(.)", r"\1", found["comment"] or "")
+def _set_tags(found: re.Match[str], session: Session) -> Rows:
+    address, (kind, name) = _tags(found, session), _entity(found, session)
+    kept = {each["tag_key"] for each in session.workspace.get(address).get("tag_assignments", [])}
+    for written in re.findall(rf"{_TEXT}(?:\s*=\s*{_TEXT})?", found["tags"]):
+        key, value = map(_text, written)
+        if key in kept:
+            session.workspace.send("PATCH", f"{address}/{quote(key, safe='')}", tag_value=value)
+        else:
+            session.workspace.post(_TAGS, entity_type=kind, entity_name=name, tag_key=key, tag_value=value)
+    return NOTHING
+
+
+def _unset_tags(found: re.Match[str], session: Session) -> Rows:
+    for key in re.findall(_TEXT, found["tags"]):
+        with _let_pass("DOES_NOT_EXIST"):
+            session.workspace.send("DELETE", f"{_tags(found, session)}/{quote(_text(key), safe='')}")
+    return NOTHING
+
+
+def _create_volume(found: re.Match[str], session: Session) -> Rows:
+    levels = zip(("catalog_name", "schema_name", "name"), _levels(found["name"], 3, session), strict=True)
+    comment = _text(found["comment"] or "")
     with _let_pass("ALREADY_EXISTS" if found["condition"] else None):
-        rest.post(f"{_UNITY}/volumes", volume_type="MANAGED", comment=comment, **dict(levels))
+        session.workspace.post(f"{_UNITY}/volumes", volume_type="MANAGED", comment=comment, **dict(levels))
     return NOTHING
 
 
-def _drop_volume(found: re.Match[str], catalog: Any) -> Rows:
+def _drop_volume(found: re.Match[str], session: Session) -> Rows:
     with _let_pass("DOES_NOT_EXIST" if found["condition"] else None):
-        rest.send("DELETE", f"{_UNITY}/volumes/{_address(found, catalog)}")
+        session.workspace.send("DELETE", f"{_UNITY}/volumes/{_address(found, session)}")
     return NOTHING
 
 
-def _show_volumes(found: re.Match[str], catalog: Any) -> Rows:
-    in_catalog, schema = _levels(found["name"] or str(catalog.currentDatabase()), 2, catalog)
-    told = rest.get(f"{_UNITY}/volumes", catalog_name=in_catalog, schema_name=schema)
+def _show_volumes(found: re.Match[str], session: Session) -> Rows:
+    in_catalog, schema = _levels(found["name"] or str(session.catalog.currentDatabase()), 2, session)
+    told = session.workspace.get(f"{_UNITY}/volumes", catalog_name=in_catalog, schema_name=schema)
     rows = [(schema, str(each["name"])) for each in told.get("volumes", [])]
     return "database STRING, volume_name STRING", rows
 
 
 # By how they are written.
-_STATEMENTS: dict[str, Callable[[re.Match[str], Any], Rows]] = {
+_STATEMENTS: dict[str, Callable[[re.Match[str], Session], Rows]] = {
     rf"GRANT {_PRIVILEGES} ON (?:{_KIND} )?{_NAME} TO {_WHO}": partial(_change_grants, "add"),
     rf"REVOKE {_PRIVILEGES} ON (?:{_KIND} )?{_NAME} FROM {_WHO}": partial(_change_grants, "remove"),
     rf"SHOW GRANTS? (?:{_WHO} )?ON {_KIND} {_NAME}": _show_grants,
     rf"ALTER {_KIND} {_NAME} (?:SET )?OWNER TO {_WHO}": _change_owner,
+    rf"ALTER {_KIND} {_NAME}{_COLUMN} SET TAGS ?\( ?(?P<tags>{_TAG}(?: ?, ?{_TAG})*) ?\)": _set_tags,
+    rf"ALTER {_KIND} {_NAME}{_COLUMN} UNSET TAGS ?\( ?{_KEYS} ?\)": _unset_tags,
     rf"CREATE VOLUME (?P<condition>IF NOT EXISTS )?{_NAME}{_COMMENT}": _create_volume,
     rf"DROP VOLUME (?P<condition>IF EXISTS )?{_NAME}": _drop_volume,
     rf"SHOW VOLUMES(?: (?:IN|FROM) {_NAME})?": _show_volumes,
@@ -146,20 +191,38 @@ def _kind(found: re.Match[str]) -> str:
     return _IN_ADDRESSES.get(kind, kind.lower())
 
 
-def _address(found: re.Match[str], catalog: Any) -> str:
-    return quote(_full_name(found, catalog), safe="")
+def _address(found: re.Match[str], session: Session) -> str:
+    return quote(_full_name(found, session), safe="")
 
 
-def _full_name(found: re.Match[str], catalog: Any) -> str:
+def _entity(found: re.Match[str], session: Session) -> tuple[str, str]:
+    """What has tags: its kind, as an address says it, and its name."""
+    if found["column"]:
+        return "columns", f"{_full_name(found, session)}.{_unquoted(found['column'])}"
+    kind = {"schema": "schemas"}.get(_kind(found), f"{_kind(found)}s")
+    return kind, _full_name(found, session)
+
+
+def _tags(found: re.Match[str], session: Session) -> str:
+    kind, name = _entity(found, session)
+    return f"{_TAGS}/{kind}/{quote(name, safe='')}/tags"
+
+
+def _text(written: str) -> str:
+    """A text of SQL without the marks before what has a meaning."""
+    return re.sub(r"\\(.)", r"\1", written)
+
+
+def _full_name(found: re.Match[str], session: Session) -> str:
     kind = (found.groupdict().get("kind") or "TABLE").upper()
-    return ".".join(_levels(found["name"], _LEVELS[kind], catalog))
+    return ".".join(_levels(found["name"], _LEVELS[kind], session))
 
 
-def _levels(name: str, count: int, catalog: Any) -> list[str]:
+def _levels(name: str, count: int, session: Session) -> list[str]:
     """The levels of a name, those that it has not from where the session is."""
     levels = [_unquoted(each) for each in re.findall(_PART, name)]
     if len(levels) < count:
-        current = [str(catalog.currentCatalog()), str(catalog.currentDatabase())]
+        current = [str(session.catalog.currentCatalog()), str(session.catalog.currentDatabase())]
         levels = [*current[: count - len(levels)], *levels]
     return levels
 

@@ -174,7 +174,7 @@ class EntryPoint:
 
 
 def _object_id(path: str) -> int:
-    return int(rest.get("2.0/workspace/get-status", path=path)["object_id"])
+    return int(rest.own().get("2.0/workspace/get-status", path=path)["object_id"])
 
 
 def _text(value: object) -> str | None:

@@ -164,7 +164,7 @@ class Secrets(Utility):
 
     def getBytes(self, scope: str, key: str) -> bytes:
         """The secret `key` of `scope` as bytes."""
-        value = base64.b64decode(rest.get("2.0/secrets/get", scope=scope, key=key)["value"])
+        value = base64.b64decode(rest.own().get("2.0/secrets/get", scope=scope, key=key)["value"])
         shell = get_ipython()
         if shell is not None:
             shell.display_pub.publish({SECRET_MIME_TYPE: value.decode(errors="ignore")})
@@ -172,12 +172,12 @@ class Secrets(Utility):
 
     def list(self, scope: str) -> Sequence[SecretMetadata]:
         """The keys of `scope`."""
-        found = rest.get("2.0/secrets/list", scope=scope).get("secrets", [])
+        found = rest.own().get("2.0/secrets/list", scope=scope).get("secrets", [])
         return [SecretMetadata(secret["key"]) for secret in found]
 
     def listScopes(self) -> Sequence[SecretScope]:
         """The scopes of the workspace."""
-        found = rest.get("2.0/secrets/scopes/list").get("scopes", [])
+        found = rest.own().get("2.0/secrets/scopes/list").get("scopes", [])
         return [SecretScope(scope["name"]) for scope in found]
 
 
@@ -205,9 +205,9 @@ class Notebook(Utility):
         try:
             task = _wait(run_id)["tasks"][-1]
         except BaseException:
-            rest.post("2.2/jobs/runs/cancel", run_id=run_id)  # it ends with this notebook
+            rest.own().post("2.2/jobs/runs/cancel", run_id=run_id)  # it ends with this notebook
             raise
-        output, state = rest.get("2.2/jobs/runs/get-output", run_id=task["run_id"]), task["state"]
+        output, state = rest.own().get("2.2/jobs/runs/get-output", run_id=task["run_id"]), task["state"]
         result = state.get("result_state") or state["life_cycle_state"]
         if result != "SUCCESS":
             reason = output.get("error") if result == "FAILED" else None
@@ -250,16 +250,16 @@ def notebook_at(path: str) -> str:
 
 def source_of(path: str) -> tuple[str, str]:
     """The source of a notebook in the workspace, in Databricks' format, and its language."""
-    if rest.get("2.0/workspace/get-status", path=path)["object_type"] != "NOTEBOOK":
+    if rest.own().get("2.0/workspace/get-status", path=path)["object_type"] != "NOTEBOOK":
         raise ValueError(f"{path} is no notebook; %run takes one, and a file is imported: import its_name")
-    found = rest.get("2.0/workspace/export", path=path, format="SOURCE")
+    found = rest.own().get("2.0/workspace/export", path=path, format="SOURCE")
     language = BY_SUFFIX.get(f".{found['file_type']}", PYTHON)
     return base64.b64decode(found["content"]).decode(), language.name
 
 
 def _is_notebook(path: str) -> bool:
     try:
-        return bool(rest.get("2.0/workspace/get-status", path=path)["object_type"] == "NOTEBOOK")
+        return bool(rest.own().get("2.0/workspace/get-status", path=path)["object_type"] == "NOTEBOOK")
     except rest.WorkspaceError:
         return False
 
@@ -272,14 +272,14 @@ def _submit(path: str, timeout_seconds: int, arguments: dict[str, str], compute:
         "timeout_seconds": timeout_seconds,
     }
     name = posixpath.basename(path)
-    submitted = rest.post("2.2/jobs/runs/submit", run_name=name, tasks=[task], run_type="WORKFLOW_RUN")
+    submitted = rest.own().post("2.2/jobs/runs/submit", run_name=name, tasks=[task], run_type="WORKFLOW_RUN")
     print(f"Runs {path}: {rest.host()}/runs/{submitted['run_id']}", file=sys.stderr)
     return int(submitted["run_id"])
 
 
 def _wait(run_id: int) -> Any:
     while True:
-        run = rest.get("2.2/jobs/runs/get", run_id=run_id)
+        run = rest.own().get("2.2/jobs/runs/get", run_id=run_id)
         if run["state"]["life_cycle_state"] in ENDED:
             return run
         time.sleep(0.2)

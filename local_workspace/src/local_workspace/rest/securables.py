@@ -189,6 +189,15 @@ class Securables:
             self._database.put(KIND, one.key, record)
         return record
 
+    def tag(self, one: Securable, column: str, tags: dict[str, str | None]) -> None:
+        """Sets tags of one, or of one of its columns; None takes one away."""
+        with self._database.transaction():
+            record = self.record(one)
+            kept = record.setdefault("tags", {}).pop(column, {}) | tags
+            if left := {key: value for key, value in kept.items() if value is not None}:
+                record["tags"][column] = left
+            self._database.put(KIND, one.key, record)
+
     def is_metastore_admin(self, user: str) -> bool:
         """Whether somebody owns the metastore, or is in the group that does, and so may do all."""
         owner = self.record(Securable(METASTORE, METASTORE_NAME))["owner"]

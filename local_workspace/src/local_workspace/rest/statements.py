@@ -5,14 +5,16 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from local_workspace.callers import caller
 from local_workspace.errors import DoesNotExist, InvalidParameter, NotSupported
+from local_workspace.kernel.catalog_statements import Rows, Session, carried_out
+from local_workspace.kernel.rest import Workspace, WorkspaceError
 from local_workspace.rest.fields import Fields, RequestFields
 from local_workspace.spark.sql_warehouses import SqlWarehouses
-from local_workspace.spark.statement_session import Statement
+from local_workspace.spark.statement_session import Own, Statement
 from local_workspace.spark.statements import SUCCEEDED, Chunk, Execution, Statements
 from local_workspace.store.database import Database
 
@@ -22,16 +24,16 @@ SHORTEST_WAIT, LONGEST_WAIT = 5, 50
 LONGEST_STATEMENT = 16 * 1024 * 1024
 
 
-def router(database: Database, statements: Statements) -> APIRouter:
+def router(database: Database, statements: Statements, host: str) -> APIRouter:
     """Run a statement, ask for it, read its result in chunks, and cancel it."""
     routes, warehouses = APIRouter(), SqlWarehouses(database)
 
     @routes.post(PREFIX)
-    async def execute_statement(fields: RequestFields) -> dict[str, Any]:
+    async def execute_statement(fields: RequestFields, request: Request) -> dict[str, Any]:
         """Run a statement; answers with its result if that is there within `wait_timeout`."""
         seconds, cancels = _seconds(fields), _cancels(fields)
         _check_form(fields)
-        statement = _statement(fields)
+        statement = replace(_statement(fields), own=_own_statements(host, request))
         warehouse = await run_in_threadpool(warehouses.set_stopped, fields.text("warehouse_id"), False)
         execution = statements.submit(replace(statement, warehouse=warehouse["id"]))
         await asyncio.wait([asyncio.wrap_future(execution.ended)], timeout=seconds)
@@ -111,6 +113,19 @@ def _chunk_shown(execution: Execution, index: int) -> dict[str, Any]:
         return answer
     link = f"{PREFIX}/{execution.id}/result/chunks/{following}?row_offset={chunks[following].offset}"
     return answer | {"next_chunk_index": following, "next_chunk_internal_link": link}
+
+
+def _own_statements(host: str, request: Request) -> Own:
+    """What carries out grants, owners and volumes as who asks, with the sign-in of the request."""
+    workspace = Workspace(host, request.headers.get("authorization", ""))
+
+    def carry_out(text: str, session: Any) -> Rows | None:
+        try:
+            return carried_out(text, Session(session.catalog, lambda: workspace))
+        except WorkspaceError as error:
+            raise InvalidParameter(str(error)) from error
+
+    return carry_out
 
 
 def _statement(fields: Fields) -> Statement:

@@ -1,6 +1,6 @@
 """One SQL statement on the workspace's Spark: a session of its own, the rights of its user, rows as texts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,6 +22,10 @@ class Cluster(Protocol):
     def ensure_running(self) -> None: ...
 
 
+# Carries out what the workspace knows of and Spark does not, in a session; gives the schema and the rows.
+Own = Callable[[str, Any], tuple[str, Sequence[tuple[str, ...]]] | None]
+
+
 @dataclass(frozen=True)
 class Statement:
     """What is to be run, and as whom; `catalog` and `schema` are where names without them are looked for."""
@@ -34,6 +38,7 @@ class Statement:
     parameters: tuple[dict[str, Any], ...] = ()
     row_limit: int | None = None
     byte_limit: int | None = None
+    own: Own = lambda text, session: None
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,27 @@ def answer(session: Any, statement: Statement) -> Answer:
         session.catalog.setCurrentCatalog(statement.catalog)
     if statement.schema:
         session.catalog.setCurrentDatabase(statement.schema)
-    found = session.sql(bound(statement.text, statement.parameters))
+    text = bound(statement.text, statement.parameters)
+    own = statement.own(text, session)
+    if own is not None:
+        return _own_answer(*own)
+    found = session.sql(text)
     fields = found.schema.fields
     columns = [
         {"name": each.name, "position": place} | described(each.dataType) for place, each in enumerate(fields)
     ]
     return Answer(columns, _rows(found, fields, statement.row_limit)) if columns else Answer([])
+
+
+def _own_answer(schema: str, rows: Sequence[tuple[str, ...]]) -> Answer:
+    """The answer to a statement that is not Spark's; its columns are texts."""
+    from pyspark.sql.types import StringType
+
+    names = [column.split()[0] for column in schema.split(",") if column]
+    columns = [
+        {"name": name, "position": place} | described(StringType()) for place, name in enumerate(names)
+    ]
+    return Answer(columns, (list(row) for row in rows))
 
 
 def _rows(found: Any, fields: list[Any], row_limit: int | None) -> Iterator[Row]:

@@ -81,6 +81,7 @@ def _table_page(inventory: Inventory, one: Securable, ask: Callable[[str, int], 
         table=table,
         crumbs=_crumbs(*levels),
         rows=ask(f"SELECT * FROM {name}", SHOWN_ROWS),
+        tags=record.get("tags", {}),
         history=ask(f"DESCRIBE HISTORY {name} LIMIT {SHOWN_VERSIONS}", SHOWN_VERSIONS) if is_delta else None,
         grants=None if inventory.rights.lack(caller(), ["MANAGE"], one) else record["grants"],
     )
