@@ -25,6 +25,8 @@ class Proxy:
     body: str = "{}"
     gaps: dict[int, int] = field(default_factory=dict)
     """How often each POST, by its place in the line, gets no answer of the workspace."""
+    first_of_each: bool = False
+    """Whether the first POST to each path gets none."""
     only: str = ""
     """What the path of those has in it."""
     passes_on: bool = False
@@ -36,12 +38,13 @@ class Proxy:
         """Whether this POST, which is counted, gets no answer of the workspace."""
         if self.only not in path:
             return False
+        is_first = path not in self.posts
         self.posts.append(path)
         self.moments.append(time.monotonic())
         left = next((place for place in self.gaps if place <= len(self.posts) and self.gaps[place]), None)
         if left is not None:
             self.gaps[left] -= 1
-        return left is not None
+        return left is not None or (self.first_of_each and is_first)
 
 
 class Handler(BaseHTTPRequestHandler):

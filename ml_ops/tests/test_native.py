@@ -82,8 +82,10 @@ def clean_rows(case: Case, rows: int = 40) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", NAMES)
+# Each problem as texts, and each typed form with the problem that has the most types left for it.
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, "csv") for name in NAMES), ("flowers", "parquet"), ("houses", "delta")]
+)
 def test_dirty_rows_come_to_the_same_both_ways(cases, spark, tmp_path, capsys, name: str, form: str):
     case, random = cases[name], np.random.default_rng([NAMES.index(name), FORMS.index(form)])
     rows = make_dirty(case, form, random, 400, 0.06)
