@@ -18,6 +18,8 @@ from template.requirements import prune
 RECORD = ".template.json"
 # Files that only a project has, at the places where it has them.
 OWN_FILES = Path("template/files")
+# What a project has at another place: the licence is that of the template, and not of what is built on it.
+ELSEWHERE = {"LICENSE": "LICENSE.template"}
 # Other names are of other length and sort elsewhere, what a part has imported goes with it, and a line that
 # no longer fits may stay.
 TIDY = (
@@ -57,7 +59,8 @@ def render(root: Path, folder: Path, record: Record) -> None:
     left_out = {TEMPLATE, *(part for part in record.without if part in PARTS)}
     for path in list_files(root):
         if not any(belongs(path.as_posix(), part) for part in left_out):
-            _write(root / path, folder / rename(path.as_posix(), record.name), record, left_out)
+            place = ELSEWHERE.get(path.as_posix(), path.as_posix())
+            _write(root / path, folder / rename(place, record.name), record, left_out)
     for file in sorted((root / OWN_FILES).rglob("*")):
         if file.is_file():
             path = file.relative_to(root / OWN_FILES)

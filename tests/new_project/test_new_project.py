@@ -50,6 +50,9 @@ def project(
     return template.make_project(folder, without=request.param), request.param.split()
 
 
+CREDITING = ("LICENSE.template", "README.md", "ml_data/README.md")
+
+
 def test_no_word_of_the_sample_is_left_but_in_the_credits(project: tuple[Checkout, list[str]]) -> None:
     checkout, _ = project
     credits = re.compile("|".join(map(re.escape, CREDITS)))
@@ -59,7 +62,7 @@ def test_no_word_of_the_sample_is_left_but_in_the_credits(project: tuple[Checkou
     ]
     for path in checkout.files():
         text = (checkout.folder / path).read_bytes().decode(errors="replace")
-        left = credits.sub("", text) if path in ("README.md", "ml_data/README.md") else text
+        left = credits.sub("", text) if path in CREDITING else text
         found += [path] if re.search("diabetes|azure-databricks-mlops", left, re.IGNORECASE) else []
 
     assert found == []
