@@ -58,7 +58,7 @@ def describe(root: Path) -> dict[str, str]:
 
 
 def _address(root: Path) -> str:
-    """The address that the template was cloned from, without a sign-in; a folder of this machine is none."""
+    """The address that the template was cloned from, without a sign-in; a local folder has none."""
     remotes = git(root, "remote").split()
     url = git(root, "remote", "get-url", remotes[0]).strip() if remotes else ""
     scheme, separator, rest = url.partition("://")

@@ -1,4 +1,4 @@
-"""The names of a project, all made of one; and why a name will not do."""
+"""The names of a project, all made of one, and why a name cannot be taken."""
 
 import io
 import keyword
@@ -56,7 +56,7 @@ def rename(text: str, name: str) -> str:
 def check_name(name: str, files: Collection[Path]) -> None:
     """Refuses a name that cannot be that of a Python package here; `files` are those of the template."""
     if reason := _why_not(name, files):
-        raise TemplateError(f"NAME='{name}' will not do: {reason}; such as NAME=customer_churn")
+        raise TemplateError(f"NAME='{name}' cannot be taken: {reason}. For example: NAME=customer_churn")
 
 
 def _why_not(name: str, files: Collection[Path]) -> str:

@@ -122,8 +122,8 @@ def test_a_condition_chooses_the_branch_that_runs(local, notebook_task, start, f
 @pytest.mark.parametrize(
     ("left", "reason"),
     [
-        ("many", "the condition compares numbers, and 'many' is none"),
-        ("NaN", "'NaN' is none"),
+        ("many", "the condition compares numbers, and 'many' is not a number"),
+        ("NaN", "'NaN' is not a number"),
         ("{{tasks.first.values.rows}}", r"task value 'rows' of task 'first' is \[1\]; a condition compares"),
         ("{{tasks.first.values.none}}", "has set no task value 'none'"),
     ],

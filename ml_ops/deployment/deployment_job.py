@@ -175,5 +175,5 @@ def _ask(workspace: Workspace, number: str, path: str, body: Mapping[str, Any]) 
     except NotAllowedError as error:
         raise DeploymentError(
             f"version {number} is approved, but you may not let its deployment job go on: {error.said}. "
-            f"Whoever has {MAY_RUN} on the job repairs its run, or gives this command again"
+            f"A person with {MAY_RUN} on the job can repair its run, or give this command again"
         ) from error

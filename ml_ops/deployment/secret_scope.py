@@ -94,7 +94,7 @@ def read_values(lines: Iterable[str]) -> dict[str, str]:
 def given_values(secrets_file: str) -> dict[str, str]:
     """The secrets that the file holds, a person types without echo, or standard input brings."""
     if sys.stdin.isatty() and not secrets_file:
-        answers = {key: getpass.getpass(f"{key} (not shown; Enter passes over it): ") for key in KEYS}
+        answers = {key: getpass.getpass(f"{key} (not shown; Enter skips it): ") for key in KEYS}
         return {
             key: _require_secret(answer, key, "what was typed") for key, answer in answers.items() if answer
         }

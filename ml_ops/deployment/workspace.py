@@ -476,7 +476,7 @@ def _broken(error: Error) -> str:
         case ParsingError(errors=[(number, _), *_]):
             return f"line {number} is neither `[profile]` nor `key = value`"
         case _:
-            return f"line {getattr(error, 'lineno', 1)} stands before the first `[profile]`"
+            return f"line {getattr(error, 'lineno', 1)} is before the first `[profile]`"
 
 
 def _of_profile(profile: str, config_file: Path, values: Mapping[str, str]) -> Workspace:

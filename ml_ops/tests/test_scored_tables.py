@@ -228,7 +228,7 @@ def test_what_no_run_can_write_to_is_refused_before_a_row_is_read(trained, outpu
     jobs.spark.sql(f"DROP VIEW {output}")
     make_table_of_before(jobs.spark, f"{output}_rejected")
     with pytest.raises(
-        SchemaError, match=r"_rejected is a table of an earlier version, and .* is none: rename it"
+        SchemaError, match=r"_rejected is a table of an earlier version, and .* is not: rename it"
     ):
         score(40, "night")
     make_table_of_before(jobs.spark, output)

@@ -32,7 +32,7 @@ FILES = [ROOT / path for path in list_files(ROOT)]
     ],
 )
 def test_a_name_that_will_not_do_is_refused_with_the_reason(name: str, reason: str) -> None:
-    with pytest.raises(TemplateError, match=f"NAME='{name}' will not do: .*{reason}"):
+    with pytest.raises(TemplateError, match=f"NAME='{name}' cannot be taken: .*{reason}"):
         check_name(name, FILES)
 
 

@@ -187,9 +187,9 @@ def test_a_path_with_a_space_and_a_home_without_a_name_will_do(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["NAME=pandas"], "NAME='pandas' will not do: pandas is a package that the project uses"),
-        (["NAME=my churn"], "NAME='my churn' will not do"),
-        (["NAME=churn;ls"], "will not do"),
+        (["NAME=pandas"], "NAME='pandas' cannot be taken: pandas is a package that the project uses"),
+        (["NAME=my churn"], "NAME='my churn' cannot be taken"),
+        (["NAME=churn;ls"], "cannot be taken"),
         (["NAME="], "needs NAME="),
         (["NAME=churn", "WITHOUT=mlflow"], r"WITHOUT names \['mlflow'\]; a project can do without"),
         (["NAME=churn", "WITHOUT=go-cli pip-cli"], "needs one of them"),

@@ -273,7 +273,7 @@ def test_a_token_does_not_follow_to_another_host(here: Place, elsewhere: Place, 
         ("[a]\nhost = x\n[staging]\n[a]\n", "line 4 begins profile 'a' a second time"),
         ("[staging]\ntoken = s3cret\ntoken = s3cret2\n", "line 3 names a key a second time in .*'staging'"),
         ("[staging]\nhost = x\nbare-s3cret\n", "line 3 is neither"),
-        ("token = s3cret\n", "line 1 stands before the first"),
+        ("token = s3cret\n", "line 1 is before the first"),
     ],
 )
 def test_a_broken_file_ends_in_one_sentence_without_its_lines(home: Path, text: str, said: str) -> None:

@@ -40,5 +40,5 @@ def _number(text: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise InvalidParameter(f"the condition compares numbers, and {text!r} is none")
+        raise InvalidParameter(f"the condition compares numbers, and {text!r} is not a number")
     return number

@@ -136,7 +136,7 @@ def receivers(settings: Document) -> dict[str, list[str]]:
 
 
 def check_notifications(settings: Document, where: str) -> None:
-    """Raise InvalidParameter for notifications, of a job or a task, that are none."""
+    """Raise InvalidParameter for what are not notifications of a job or a task."""
     for name in NOTIFICATIONS:
         asked = settings.get(name) or {}
         if not isinstance(asked, dict):

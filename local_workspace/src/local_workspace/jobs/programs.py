@@ -88,5 +88,5 @@ def check_file(path: str, objects: WorkspaceObjects, state: StateFolder) -> None
 
 
 def place_in_workspace(path: str) -> str:
-    """The workspace path of a program, in whose folder it works; empty where it is none of the workspace."""
+    """The workspace path of a program, in whose folder it works; empty for one outside of the workspace."""
     return path.removeprefix("/Workspace") if path.startswith("/Workspace/") else ""

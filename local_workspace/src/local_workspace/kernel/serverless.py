@@ -199,7 +199,7 @@ def check_path(path: str) -> None:
 
 
 def _place_in_dbfs(path: str) -> str:
-    """The path within DBFS, empty where it is none of DBFS; one without a scheme is."""
+    """The path within DBFS, empty where it is outside of DBFS; one without a scheme is."""
     plain = path.removeprefix("dbfs:")
     if not plain or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", plain):
         return ""

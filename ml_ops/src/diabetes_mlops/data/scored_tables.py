@@ -92,7 +92,7 @@ def find_output(spark: SparkSession, name: str) -> Output:
         return Output(name, shown, is_table=True)
     if rejected not in (None, "VIEW"):
         raise SchemaError(
-            f"{name}{REJECTED} is a table of an earlier version, and {name} is none: rename it, so that a "
+            f"{name}{REJECTED} is a table of an earlier version, and {name} is not: rename it, so that a "
             "view can take its place"
         )
     _check_own(name + ROWS, rows, _OF_A_ROW)

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 SCOPE = "diabetes_mlops"
-# An answer that takes longer is none; what is refused for now (429, 500) is sent twice more.
+# After this time an answer is not waited for; what is refused for now (429, 500) is sent twice more.
 EXPORT = {
     "timeout": 4,
     "read_timeout": 4,

@@ -201,7 +201,7 @@ class MonitoringSettings:
     where there are none. Judged are the batches and the failed scoring runs of the last `lookback_days`,
     counted back from the newest of them. A batch of which more than `rejected_share_warn` was set aside is a
     warning, a true error above `max_error_ratio` times that on the holdout an alert. The job fails when
-    things are at least as bad as `fail_on`; empty: it never does for that.
+    things are at least as bad as `fail_on`; with an empty value it never fails for that.
     """
 
     output_table: str = field(metadata=widget("Name of the scored rows: catalog.schema.table", TABLE))
