@@ -82,6 +82,8 @@ def test_bare_make_lists_every_target_with_a_description() -> None:
     assert len(documented) >= 20
     for target in documented:
         assert re.search(rf"^  {target} +\S", shown.stdout, re.MULTILINE)
+    told = re.findall(r"`make ([a-z-]+)", (ROOT / "docs" / "targets.md").read_text())
+    assert set(told) == set(documented) - {"help"}
 
 
 @pytest.mark.parametrize(
