@@ -21,7 +21,7 @@ from deployment.workspace import RestError, Workspace
 
 # What has to be the trial's own, so that nothing of the target itself can be meant.
 OWN = ("name_prefix", "schema", "workspace_folder")
-# What scoring puts beside its output: the rows that were set aside, those of every run, and the runs; and
+# What scoring puts beside its output: the rows that were rejected, those of every run, and the runs; and
 # beside a plain table those of a run that has not published.
 BESIDE = r"_rejected|_rows|_runs|_staged_\d{8}_[0-9a-f]+"
 LEVELS = 3

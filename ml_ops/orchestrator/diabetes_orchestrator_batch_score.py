@@ -5,7 +5,7 @@
 # ///
 # MAGIC %md
 # MAGIC # Score a batch with the diabetes model
-# MAGIC Reads a batch once, sets rows that cannot be scored aside with their reasons, scores the others in the Spark
+# MAGIC Reads a batch once, rejects rows that cannot be scored, with their reasons, scores the others in the Spark
 # MAGIC workers, and publishes both in one commit each. The work is in `diabetes_mlops.batch_score`; the exit value
 # MAGIC has the rows read, scored and rejected, and the drift.
 
@@ -22,7 +22,7 @@ dbutils.widgets.text("output_table", "", "Name of the scored rows: catalog.schem
 dbutils.widgets.text("model_name", "", "Model: catalog.schema.name")
 dbutils.widgets.text("model_version", "", "Version or alias; empty: the champion")
 dbutils.widgets.text("batch_id", "", "Batch id; empty: derived from the rows")
-dbutils.widgets.text("max_rejected_share", "0.1", "Largest share of rows set aside")
+dbutils.widgets.text("max_rejected_share", "0.1", "Largest share of rejected rows")
 dbutils.widgets.text("psi_warn", "0.1", "Drift: smallest PSI that warns")
 dbutils.widgets.text("psi_alert", "0.25", "Drift: smallest PSI that alerts")
 dbutils.widgets.text("drift_significance", "0.01", "Drift: chance of a false warning, all columns together")

@@ -19,7 +19,7 @@ dbutils.widgets.text("secret_scope", "", "Secret scope of credentials and teleme
 dbutils.widgets.text("output_table", "", "Name of the scored rows: catalog.schema.table")
 dbutils.widgets.text("labels_data", "", "True labels, by ID: file or table; empty: there are none")
 dbutils.widgets.text("lookback_days", "7", "Days judged, counted back from the newest scoring run")
-dbutils.widgets.text("rejected_share_warn", "0.05", "Warn: share of a batch's rows set aside, if larger")
+dbutils.widgets.text("rejected_share_warn", "0.05", "Warn: share of a batch's rows that is rejected, if larger")
 dbutils.widgets.text("max_error_ratio", "", "Alert: largest true error, in the holdout's; empty: evaluation.py's")
 dbutils.widgets.dropdown("fail_on", "", ["", "warn", "alert"], "Status at which the job fails; empty: at none")
 dbutils.widgets.text("experiment_name", "", "MLflow experiment of the scoring runs")

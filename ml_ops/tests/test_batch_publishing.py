@@ -207,7 +207,7 @@ def test_a_run_that_lost_rows_on_the_way_fails(trained, monkeypatch):
         lambda *rest: replace(published := publish(*rest), scored=published.scored - 1),
     )
 
-    with pytest.raises(batch_score.RowCountError, match="100 rows read, but 99 scored and 0 set aside"):
+    with pytest.raises(batch_score.RowCountError, match="100 rows read, but 99 scored and 0 rejected"):
         jobs.score(batch_id="lost")
 
     assert jobs.last_run().info.status == "FAILED"

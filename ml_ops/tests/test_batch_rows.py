@@ -1,4 +1,4 @@
-"""No row of a batch is lost, whatever is in it: rows in = rows scored + rows set aside."""
+"""No row of a batch is lost, whatever is in it: rows in = rows scored + rows rejected."""
 
 import csv
 import json
@@ -26,13 +26,13 @@ BLANK = bytes(range(33))
 
 
 def score_bytes(jobs, name: str, content: bytes, **widgets: str):
-    """Score a file of these bytes as batch `name`; the result, and the rows that were set aside."""
+    """Score a file of these bytes as batch `name`; the result, and the rows that were rejected."""
     (jobs.folder / f"{name}.csv").write_bytes(content)
     return score_into(jobs, name, f"{name}.csv", **widgets)
 
 
 def score_into(jobs, name: str, source: str, **widgets: str):
-    """Score what is there as batch `name`; the result, and the rows that were set aside."""
+    """Score what is there as batch `name`; the result, and the rows that were rejected."""
     result = jobs.score(input_data=source, batch_id=name, **widgets)
     if not jobs.spark.catalog.tableExists(f"{jobs.table}_rejected"):
         return result, []

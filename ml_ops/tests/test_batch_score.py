@@ -97,7 +97,7 @@ def test_scoring_a_batch_again_replaces_that_batch_and_no_other(scored, women):
 
 @pytest.fixture(scope="module")
 def dirty(trained) -> tuple:
-    """The report of a batch with wrong rows, what was set aside and why, and the reasons to expect."""
+    """The report of a batch with wrong rows, what was rejected and why, and the reasons to expect."""
     jobs, _ = trained
     rest = "102.0,196.0,75.7,99.0,2.0,4.7868,77.0"
     wrong = {

@@ -100,7 +100,7 @@ def test_the_milestones_that_are_printed_are_reported(scored, ingestion):
 
     said = [item["message"] for item in ingestion.of("Message", run_id=result["run_id"])]
 
-    assert f"published 100 rows in {result['output_table']}, set 0 aside" in said
+    assert f"published 100 rows in {result['output_table']}, rejected 0" in said
 
 
 def test_milestones_are_printed_once_also_where_every_record_is_shown(endpoint, capsys, shown):

@@ -132,7 +132,7 @@ def run(
                 found_drift = log_drift(measured)
                 with step("publish"):
                     published = publish(batch, origin, carried, found_drift["drift"]["status"])
-                    say(f"published {published.scored} rows in {table}, set {published.rejected} aside")
+                    say(f"published {published.scored} rows in {table}, rejected {published.rejected}")
                 counts = count_rows(batch.rows_in, published.scored, published.rejected)
                 sample = read_sample(batch, origin["model_version"], published.scored_at)
 
@@ -156,7 +156,7 @@ def check_rejected(batch: StagedBatch, limit: float) -> None:
         return
     reasons = summarize_reasons(batch)
     mlflow.log_table({"reason": list(reasons), "rows": list(reasons.values())}, "rejected_reasons.json")
-    say("set aside:", *(f"{rows} rows: {reason}" for reason, rows in reasons.items()))
+    say("rejected:", *(f"{rows} rows: {reason}" for reason, rows in reasons.items()))
     if batch.rejected > limit * batch.rows_in:
         raise TooManyRejectedError(
             f"{batch.rejected} of {batch.rows_in} rows cannot be scored, a share of "
@@ -269,7 +269,7 @@ def count_rows(rows_in: int, rows_scored: int, rows_rejected: int) -> dict[str, 
     mlflow.log_metrics({name: float(count) for name, count in counts.items()})
     telemetry.count(**counts)
     if rows_in != rows_scored + rows_rejected:
-        raise RowCountError(f"{rows_in} rows read, but {rows_scored} scored and {rows_rejected} set aside")
+        raise RowCountError(f"{rows_in} rows read, but {rows_scored} scored and {rows_rejected} rejected")
     return counts
 
 

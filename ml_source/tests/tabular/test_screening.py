@@ -1,4 +1,4 @@
-"""Each row of a batch is read as it stands, or set aside with every reason that there is."""
+"""Each row of a batch is read as it stands, or rejected with every reason that there is."""
 
 import math
 

@@ -207,7 +207,7 @@ def staging(
                 batch = _write(stage, found, scorer, columns, find_scorer(found, model, carried))
         key = model.schema.key
         if not batch.has_distinct_ids and (repeated := _find_repeated(batch.rows, key)) is not None:
-            # Rows that are set aside need the row as it was found, and only now it is known which ones are.
+            # Rows that are rejected need the row as it was found, and only now it is known which ones are.
             keeping = replace(scorer, keep_rows=True)
             if small is None:
                 again = _score(_prepare(found), keeping, columns)
@@ -406,7 +406,7 @@ def _count_ids() -> dict[str, Column]:
 def _reject_repeated(rows: DataFrame, repeated: DataFrame, key: SchemaColumn) -> DataFrame:
     """Add a reason to every row whose key another row has too: nobody can say which one is meant.
 
-    The rows that are not set aside lose the text that they were kept in for this.
+    The rows that are not rejected lose the text that they were kept in for this.
     """
     text = F.format_string(
         f"{key.name.replace('%', '%%')} is repeated: %s is there %d times",

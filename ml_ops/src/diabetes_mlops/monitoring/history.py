@@ -121,7 +121,7 @@ def find_runs(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
 def add_logged(schema: Schema, batches: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Return the batches with what their runs logged, one more column each.
 
-    rejected (rows set aside) and rejected_share, drift (ok, warn, alert, or None where it was not measured),
+    rejected (rows) and rejected_share, drift (ok, warn, alert, or None where it was not measured),
     drifted (the columns that moved, as text), and the index of each column as psi_<column>; numbers are NaN
     where they are not known.
     """

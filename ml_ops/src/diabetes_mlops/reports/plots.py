@@ -372,7 +372,7 @@ def _draw_rows(axes: Axes, batches: pd.DataFrame) -> None:
 def _draw_rejected(axes: Axes, batches: pd.DataFrame, failures: pd.DataFrame) -> None:
     known = batches.dropna(subset="rejected_share")
     axes.vlines(known["scored_at"], 0, known["rejected_share"], color=BLUE, linewidth=2)
-    axes.plot(known["scored_at"], known["rejected_share"], "o", color=BLUE, markersize=5, label="set aside")
+    axes.plot(known["scored_at"], known["rejected_share"], "o", color=BLUE, markersize=5, label="rejected")
     if len(failures):
         # A run that failed before it had read its rows stands on the axis.
         shares = failures["rejected_share"].fillna(0)
@@ -380,7 +380,7 @@ def _draw_rejected(axes: Axes, batches: pd.DataFrame, failures: pd.DataFrame) ->
         cross: dict[str, Any] = {"color": RED, "markersize": 8, "markeredgewidth": 2, "clip_on": False}
         axes.plot(failures["ended_at"], shares, "x", label="run failed", **cross)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _title(axes, "Rows set aside, and scoring runs that failed", "share of rows", least=0.1)
+    _title(axes, "Rejected rows, and scoring runs that failed", "share of rows", least=0.1)
 
 
 def _draw_psi(axes: Axes, batches: pd.DataFrame, thresholds: DriftThresholds) -> None:

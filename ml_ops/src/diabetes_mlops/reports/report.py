@@ -99,7 +99,7 @@ def _tiles(history: History) -> list[tuple[str, str, str]]:
     known = pd.notna(used[primary])
     return [
         ("Rows scored", f"{rows:,}", f"in {with_noun(len(batches), 'batch')}"),
-        ("Rows set aside", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
+        ("Rejected rows", f"{rejected:,}", f"{rejected / max(rows + rejected, 1):.2%} of all"),
         ("Failed runs", f"{len(history.failed):,}", f"of {with_noun(runs, 'scoring run')}"),
         (
             f"True {primary}, version {used['model_version']}",

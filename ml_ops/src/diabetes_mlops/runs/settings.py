@@ -182,7 +182,7 @@ class ScoringSettings:
     carry_columns: tuple[str, ...] = field(
         default=(), metadata=widget("Columns to carry into the output, between commas", NAMES)
     )
-    max_rejected_share: float = field(default=0.1, metadata=widget("Largest share of rows set aside", SHARE))
+    max_rejected_share: float = field(default=0.1, metadata=widget("Largest share of rejected rows", SHARE))
     drift: DriftThresholds = field(default_factory=DriftThresholds, metadata=widgets_of(_DRIFT))
     git_commit: str = field(default="", metadata=widget(_GIT_COMMIT, TEXT))
 
@@ -199,7 +199,7 @@ class MonitoringSettings:
 
     `output_table` is the table that scoring writes; `labels_data` has the true labels by ID, and is empty
     where there are none. Judged are the batches and the failed scoring runs of the last `lookback_days`,
-    counted back from the newest of them. A batch of which more than `rejected_share_warn` was set aside is a
+    counted back from the newest of them. A batch of which more than `rejected_share_warn` was rejected is a
     warning, a true error above `max_error_ratio` times that on the holdout an alert. The job fails when
     things are at least as bad as `fail_on`; with an empty value it never fails for that.
     """
@@ -222,7 +222,7 @@ class MonitoringSettings:
         default=7.0, metadata=widget("Days judged, counted back from the newest scoring run", DAYS)
     )
     rejected_share_warn: float = field(
-        default=0.05, metadata=widget("Warn: share of a batch's rows set aside, if larger", SHARE)
+        default=0.05, metadata=widget("Warn: share of a batch's rows that is rejected, if larger", SHARE)
     )
     fail_on: Literal["", "warn", "alert"] = field(
         default="", metadata=widget("Status at which the job fails; empty: at none", one_of("warn", "alert"))
