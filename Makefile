@@ -165,11 +165,11 @@ test: $(INSTALLED) ## Run every test, or some: TESTS='ml_ops/tests/test_train.py
 .PHONY: test-new-project
 # Its local workspace is that of here to the byte, and so are the tests of it. Of the others it runs those that
 # meet its own names; all of them: make test-new-project OF_PROJECT='ml_source/tests ml_ops/tests tests'. A short
-# name, one late in the alphabet and the longest share its .venv, and run what is quick and looks at names.
-OF_JOBS := batch_score deploy monitor notebooks the_problem train
+# name and the longest, which is late in the alphabet, share its .venv, and run what is quick and looks at names.
+OF_JOBS := batch_score notebooks the_problem train
 OF_TARGETS := end_to_end makefile walls workflows
 OF_PROJECT := ml_source/tests ml_ops/tests/deployment $(OF_JOBS:%=ml_ops/tests/test_%.py) $(OF_TARGETS:%=tests/test_%.py)
-OTHER_NAMES := ml zebra_crossings customer_churn_of_the_northern_regions_a
+OTHER_NAMES := ml zebra_crossings_of_the_northern_cities_a
 OF_DEPLOYMENT := deployments jobs models overrides runs secret_scope settings telemetry_wheels workspace
 OF_NAMES := tests/test_workflows.py $(OF_DEPLOYMENT:%=ml_ops/tests/deployment/test_deployment_%.py)
 test-new-project: $(INSTALLED) ## Make a project in a temporary folder: its demo and tests of its names have to pass; takes minutes
