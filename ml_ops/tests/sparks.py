@@ -9,6 +9,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -147,13 +148,15 @@ def _running(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
+            # Seen twice: a signal to end, sent to the number of one of Java's threads by who meant a process.
+            preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         )
     try:
         yield server
         if (code := server.poll()) is not None:
             pytest.fail(f"Spark ended by itself while there were tests, with {code}")
     finally:
-        server.terminate()
+        server.kill()
         server.wait(timeout=30)
 
 
