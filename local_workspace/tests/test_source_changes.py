@@ -44,6 +44,28 @@ def test_whatever_cells_there_are_opening_changes_nothing(cells: list[str], end:
     assert changed_source(source, read_notebook(source, "SOURCE")) == source
 
 
+@given(
+    st.lists(st.sampled_from([*CELLS, "", "\n"]), min_size=1),
+    st.sampled_from([SEPARATOR, "\n# COMMAND ----------\n", "\n\n\n# COMMAND ----------\n"]),
+    st.data(),
+)
+def test_whatever_is_changed_the_source_has_the_cells_that_were_saved(cells, separator, data):
+    source = "# Databricks notebook source\n" + separator.join(cells) + "\n"
+    notebook = read_notebook(source, "SOURCE")
+    for place in range(len(notebook.cells)):
+        if data.draw(st.booleans()):
+            notebook.cells[place].source = f"changed = {place}"
+    if notebook.cells and data.draw(st.booleans()):
+        notebook.cells.insert(data.draw(st.integers(0, len(notebook.cells))), notebook.cells.pop())
+    if notebook.cells and data.draw(st.booleans()):
+        del notebook.cells[data.draw(st.integers(0, len(notebook.cells) - 1))]
+    notebook.cells.append(nbformat.v4.new_code_cell("added = 1"))
+
+    saved = read_notebook(changed_source(source, notebook), "SOURCE")
+
+    assert [cell.source for cell in saved.cells] == [cell.source for cell in notebook.cells]
+
+
 def test_a_changed_cell_changes_its_own_lines_alone():
     notebook = read_notebook(SOURCE, "SOURCE")
     notebook.cells[1].source = "x = 2"

@@ -52,8 +52,16 @@ def _read(body: str) -> list[_Spelled]:
     found = []
     for separator, part in zip(separators_and_parts[::2], separators_and_parts[1::2], strict=True):
         for cell in read_notebook(f"{PYTHON.header}\n{part}", "SOURCE").cells:
-            found.append(_Spelled(_key(cell), separator or PYTHON.separator, part))
+            found.append(_Spelled(_key(cell), _whole(separator), part))
     return found
+
+
+def _whole(separator: str) -> str:
+    """A separator with lines around it: of two in a row the second has given its own to the first."""
+    if not separator:
+        return PYTHON.separator
+    above, below = ("" if separator.startswith("\n") else "\n\n", "" if separator.endswith("\n") else "\n\n")
+    return above + separator + below
 
 
 def _take(spelled: list[_Spelled], cell: NotebookNode) -> _Spelled | None:
