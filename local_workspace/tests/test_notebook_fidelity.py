@@ -123,7 +123,11 @@ def test_mount_takes_what_spark_writes_and_is_listed(first):
 def test_unmount_hides_the_data_and_the_next_mount_shows_it_again(first):
     lines = first["fs unmount"].splitlines()
 
-    assert lines[1:4] == ["[]", "FileNotFoundError No such file or directory: /mnt/wards", "3"]
+    assert lines[1:4] == [
+        "[]",
+        "FileNotFoundError java.io.FileNotFoundException: No such file or directory: /mnt/wards",
+        "3",
+    ]
 
 
 def test_a_secret_can_be_used_but_is_not_shown(first, fidelity_run):

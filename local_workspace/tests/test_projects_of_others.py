@@ -63,6 +63,18 @@ found["files"] = json.load(open(f"{folder}/settings.json")), sorted(os.listdir(f
 with open("/Volumes/main/default/wheels/written.txt", "w") as file:
     file.write("by plain Python")
 found["volume"] = dbutils.fs.head("/Volumes/main/default/wheels/written.txt"), os.path.exists("/dbfs")
+import io, contextlib, pandas, pyarrow.parquet
+table = "/Volumes/main/default/wheels/table.parquet"
+pandas.DataFrame({"a": [1, 2]}).to_parquet(table)
+spark.read.parquet(table).write.mode("overwrite").parquet(f"{table}s")
+read = pandas.read_parquet(f"{table}s").a.sum(), pyarrow.parquet.read_table(source=table).num_rows
+found["parquet"] = [int(each) for each in read]
+told = io.StringIO()
+with contextlib.redirect_stderr(told):
+    try:
+        spark.sql("SELECT nope FROM range(1)").collect()
+    except Exception:
+        found["told beside the error"] = told.getvalue()
 name = F.udf(lambda _: __import__("inner").NAME)
 found["inner in the workers"] = spark.range(1).select(name("id")).first()[0]
 dbutils.notebook.exit(json.dumps(found))
@@ -123,6 +135,8 @@ def test_a_notebook_finds_what_is_beside_it_by_plain_python_and_in_the_workers(o
         "by its path": ["inner", "2.1"],
         "files": [{"a": 1}, ["inner.py"]],
         "volume": ["by plain Python", mode == DEDICATED],
+        "parquet": [3, 2],
+        "told beside the error": "",
         "inner in the workers": "inner",
     }
     file = others.state / "volumes" / "main" / "default" / "wheels" / "written.txt"

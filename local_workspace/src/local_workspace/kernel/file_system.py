@@ -274,7 +274,8 @@ def _copy_file(source: Path, target: Path) -> None:
 def _existing(path: str) -> Path:
     local = local_path(path)
     if not local.exists():
-        raise FileNotFoundError(f"No such file or directory: {path}")
+        # In the words of Databricks, which notebooks look for.
+        raise FileNotFoundError(f"java.io.FileNotFoundException: No such file or directory: {path}")
     return local
 
 

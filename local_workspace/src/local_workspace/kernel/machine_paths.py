@@ -9,14 +9,16 @@ import io
 import os
 import posixpath
 import sys
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from local_workspace.kernel.after_import import after_import
 from local_workspace.kernel.file_system import own_state
 
 _ONE_PATH = (
@@ -24,7 +26,12 @@ _ONE_PATH = (
     *("rmdir", "scandir", "stat", "statvfs", "truncate", "unlink", "utime"),
     *("getxattr", "listxattr", "removexattr", "setxattr"),  # on Linux
 )
-_NAMES = {"dst", "file", "path", "src"}
+_NAMES = {"dst", "file", "path", "source", "src", "where"}
+# What opens files in C: functions of pandas and pyarrow that take a path first, or behind a table.
+_OPEN_BY_THEMSELVES = {
+    "pandas.io.parquet": ("_get_path_or_handle",),
+    "pyarrow.parquet": ("read_table", "write_table"),
+}
 _TWO_PATHS = ("link", "rename", "replace", "symlink")
 
 
@@ -64,8 +71,16 @@ def prepare(shell: InteractiveShell, has_dbfs: bool) -> None:
     opened = _with_found(builtins.open, places, 1)
     for module in (io, builtins):
         vars(module)["open"] = opened
+    for module_name, names in _OPEN_BY_THEMSELVES.items():
+        after_import(module_name, partial(_let_find, names, places))
     shell.push({"open": _with_found(shell.user_ns["open"], places, 1)}, interactive=False)
     sys.path_hooks.insert(0, lambda entry: _finder(entry, places))
+
+
+def _let_find(names: Sequence[str], places: Places, module: ModuleType) -> None:
+    """Has functions of a module find paths of the workspace, which they give to C."""
+    for name in names:
+        setattr(module, name, _with_found(getattr(module, name), places, 2))
 
 
 def _with_found(function: Callable[..., Any], places: Places, count: int) -> Callable[..., Any]:

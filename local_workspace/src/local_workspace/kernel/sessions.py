@@ -22,6 +22,7 @@ from local_workspace.processes.environment import (
 )
 from local_workspace.processes.run_processes import uses_cluster
 from local_workspace.spark import classic
+from local_workspace.spark.statement_session import MOST_RETRIES
 
 PYTHON_OF_WORKERS = "spark.sql.execution.pyspark.python"
 
@@ -45,6 +46,7 @@ class Sessions:
                 )
             finally:
                 self._is_opening = False
+            _print_errors_once()
             self.use_own_packages()
         return self._session
 
@@ -106,13 +108,23 @@ def _uses_cluster() -> Path:
 def open_connect_session(noted: Path) -> Any:
     """A session of Spark Connect, whose id is written into a file: by that the workspace closes it."""
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
     # MLflow's import switches on what pyspark has switched off: each error once more, as JSON.
     logging.getLogger("pyspark.sql.connect.logging").setLevel(logging.CRITICAL)
     _release_in_one_thread()
     session: Any = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
+    session.client.set_retry_policies([DefaultPolicy(max_retries=MOST_RETRIES)])
     noted.write_text(session.session_id)
     return session
+
+
+def _print_errors_once() -> None:
+    """Without this each error of a query is shown twice: first as a line of JSON of many kilobytes."""
+    from pyspark.logger import PySparkLogger
+
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _release_in_one_thread() -> None:
