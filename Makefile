@@ -157,9 +157,10 @@ SETTINGS += TESTS
 # In three processes: each waits for servers now and then, so that two leave a seventh of two cores unused.
 ON_CLASSIC := batch_publishing batch_rows data_access odd_files sources
 test: $(INSTALLED) ## Run every test, or some: TESTS='ml_ops/tests/test_train.py -k gate'
-	@$(WITHOUT_SETTINGS) .venv/bin/pytest $(or $(TESTS),--numprocesses 3 --dist loadgroup)
-	@$(if $(TESTS),exit; )echo 'Once more on Spark Classic, as dedicated clusters have it: what is told and done otherwise there.'
-	@$(if $(TESTS),exit; )$(WITHOUT_SETTINGS) TEST_SPARK=classic .venv/bin/pytest --quiet --numprocesses 2 $(ON_CLASSIC:%=ml_ops/tests/test_%.py)
+	@set -f; if [[ -n "$$TESTS" ]]; then $(WITHOUT_SETTINGS) .venv/bin/pytest $$TESTS; exit; fi; \
+	$(WITHOUT_SETTINGS) .venv/bin/pytest --numprocesses 3 --dist loadgroup; \
+	echo 'Once more on Spark Classic, as dedicated clusters have it: what is told and done otherwise there.'; \
+	$(WITHOUT_SETTINGS) TEST_SPARK=classic .venv/bin/pytest --quiet --numprocesses 2 $(ON_CLASSIC:%=ml_ops/tests/test_%.py)
 
 # only: template
 .PHONY: test-new-project
