@@ -604,5 +604,5 @@ def test_a_job_with_a_git_source_has_relative_paths_or_says_that_they_are_of_the
     with pytest.raises(InvalidParameterValue, match="source GIT needs a git_source of the job"):
         create(named)
     named["notebook_task"]["source"] = "SVN"
-    with pytest.raises(InvalidParameterValue, match="source 'SVN' is not one of WORKSPACE, GIT"):
+    with pytest.raises(InvalidParameterValue, match="Task 'main': source 'SVN' is not one of WORKSPACE, GIT"):
         create(named)

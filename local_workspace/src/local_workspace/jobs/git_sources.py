@@ -78,10 +78,11 @@ class GitSources:
         """
         source = run["settings"]["git_source"]
         with self._lock:
-            known = self._database.get("run", str(run["run_id"])) or run
-            commit = (known.get("git_snapshot") or {}).get("used_commit") or self._fetch(source)
-            snapshot = {"git_snapshot": {"used_commit": commit}}
-            self._database.update("run", str(run["run_id"]), lambda kept: kept.update(snapshot))
+            taken = commit_of(self._database.get("run", str(run["run_id"])) or run)
+            commit = taken[0] if taken else self._fetch(source)
+            if not taken:
+                snapshot = {"git_snapshot": {"used_commit": commit}}
+                self._database.update("run", str(run["run_id"]), lambda kept: kept.update(snapshot))
             folder = _folder(source, commit)
             if self._database.get(KIND, folder) is None:
                 self._bring(source, commit, folder)

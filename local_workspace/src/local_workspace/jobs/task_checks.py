@@ -104,7 +104,7 @@ def _check_outcomes(task: Document, settings: Document, where: str) -> None:
 
 
 def _check_notebook(own: Document, settings: Document, where: str) -> None:
-    _check_path(own, "notebook_path", settings, f"{where}it needs a notebook_task with")
+    _check_path(own, "notebook_path", settings, where, "it needs a notebook_task with")
     if not isinstance(own.get("warehouse_id") or "", str):
         raise InvalidParameter(f"{where}warehouse_id must be text, not {own['warehouse_id']!r}")
     _check_mapping(own, "base_parameters", where)
@@ -116,7 +116,7 @@ def _check_python_file(own: Document, settings: Document, where: str) -> None:
         raise InvalidParameter(f"{where}python_file must be a path, not {path!r}")
     _check_words(own, where)
     if _is_of_git(own, settings, where):
-        return _check_path(own, "python_file", settings, f"{where}it needs")
+        return _check_path(own, "python_file", settings, where, "it needs")
     if re.match(r"(?!dbfs:)[a-z][\w+.\-]*:", path):
         raise NotSupported(f"{where}python_file {path} {NOT_HERE}; it is in /Workspace, /Volumes or dbfs:/")
     if not path.startswith(("/", "dbfs:/", "{{")):
@@ -140,7 +140,7 @@ def _check_sql(own: Document, settings: Document, where: str) -> None:
         raise InvalidParameter(f"{where}a {SQL} needs a warehouse_id, which stands for the one Spark here")
     if not isinstance(file, dict):
         raise InvalidParameter(f"{where}a {SQL} needs a file, not {file!r}")
-    _check_path(file, "path", settings, f"{where}a {SQL} needs a file with")
+    _check_path(file, "path", settings, where, f"a {SQL} needs a file with")
     _check_mapping(own, "parameters", where)
 
 
@@ -212,12 +212,12 @@ def _is_of_git(own: Document, settings: Document, where: str) -> bool:
     return is_of_git(own, settings)
 
 
-def _check_path(own: Document, field: str, settings: Document, needs: str) -> None:
+def _check_path(own: Document, field: str, settings: Document, where: str, needs: str) -> None:
     """A path in the workspace is absolute; one in the job's repository begins at its root."""
-    path, is_relative = str(own.get(field, "")), _is_of_git(own, settings, needs.partition(" ")[0] + " ")
+    path, is_relative = str(own.get(field, "")), _is_of_git(own, settings, where)
     if not path or path.startswith("/") == is_relative:
         kind = f"a relative {field}, since its source is {GIT}," if is_relative else f"an absolute {field},"
-        raise InvalidParameter(f"{needs} {kind} not {path!r}")
+        raise InvalidParameter(f"{where}{needs} {kind} not {path!r}")
 
 
 def _check_mapping(own: Document, name: str, where: str) -> None:

@@ -122,7 +122,8 @@ def _change_owner(found: re.Match[str], session: Session) -> Rows:
 
 
 def _set_tags(found: re.Match[str], session: Session) -> Rows:
-    address, (kind, name) = _tags(found, session), _entity(found, session)
+    kind, name = _entity(found, session)
+    address = _tags(kind, name)
     kept = {each["tag_key"] for each in session.workspace.get(address).get("tag_assignments", [])}
     for written in re.findall(rf"{_TEXT}(?:\s*=\s*{_TEXT})?", found["tags"]):
         key, value = map(_text, written)
@@ -134,9 +135,10 @@ def _set_tags(found: re.Match[str], session: Session) -> Rows:
 
 
 def _unset_tags(found: re.Match[str], session: Session) -> Rows:
+    address = _tags(*_entity(found, session))
     for key in re.findall(_TEXT, found["tags"]):
         with _let_pass("DOES_NOT_EXIST"):
-            session.workspace.send("DELETE", f"{_tags(found, session)}/{quote(_text(key), safe='')}")
+            session.workspace.send("DELETE", f"{address}/{quote(_text(key), safe='')}")
     return NOTHING
 
 
@@ -203,8 +205,7 @@ def _entity(found: re.Match[str], session: Session) -> tuple[str, str]:
     return kind, _full_name(found, session)
 
 
-def _tags(found: re.Match[str], session: Session) -> str:
-    kind, name = _entity(found, session)
+def _tags(kind: str, name: str) -> str:
     return f"{_TAGS}/{kind}/{quote(name, safe='')}/tags"
 
 
